@@ -1,0 +1,1 @@
+"""Ships run configurations, prompts and the demo world as package data."""

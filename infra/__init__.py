@@ -1,0 +1,1 @@
+"""Decides where things run: storage, fingerprints, engines, the stage runner and Ray."""

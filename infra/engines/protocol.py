@@ -1,0 +1,77 @@
+"""Defines what every engine understands: a request goes in, a completion comes out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+Role = Literal["system", "user", "assistant"]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """Is one turn of a prompt; the content is data, never syntax."""
+
+    role: Role
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingParams:
+    """Says how one completion is drawn. ``seed`` is ``None`` where rows are not seeded."""
+
+    temperature: float
+    top_p: float
+    max_new_tokens: int
+    seed: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """Is one call to a model.
+
+    Attributes:
+        request_id: Unique within a run: row key, call and attempt; only for logs and tracing.
+        messages: The prompt as messages, for engines that render it themselves.
+        token_ids: The prompt as token ids, for engines that take ids; ``None`` for endpoints.
+        sampling: How to draw.
+        schema: A JSON schema the answer must follow, or ``None`` for free text.
+    """
+
+    request_id: str
+    messages: tuple[Message, ...]
+    token_ids: tuple[int, ...] | None
+    sampling: SamplingParams
+    schema: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """Is what a model answered.
+
+    ``finish_reason`` is ``stop`` when the model ended by itself and ``length`` when it ran out
+    of tokens. Token counts are as the engine reports them; ``cached_tokens`` is the part of the
+    prompt that came from the prefix cache.
+    """
+
+    text: str
+    finish_reason: str
+    prompt_tokens: int
+    completion_tokens: int
+    cached_tokens: int = 0
+
+
+class Engine(Protocol):
+    """Generates completions concurrently; the caller bounds how many are open at once.
+
+    ``generate`` raises :class:`infra.errors.RequestFailed` when one request failed after the
+    engine's own bounded retries, and :class:`infra.errors.EngineError` when the engine is gone.
+    """
+
+    async def generate(self, request: Request) -> Completion:
+        """Answer one request."""
+        ...
+
+    async def close(self) -> None:
+        """Release everything the engine holds."""
+        ...

@@ -1,0 +1,111 @@
+"""Names everything that can go wrong, so that each failure has one owner.
+
+The tree, with the command line's exit code::
+
+    OpenCharacterError
+    ├── ConfigError            2   the configuration, its files or the data they name are wrong
+    ├── StoreVersionError      2   the storage root was written by another format version
+    ├── YieldError             1   a stage accepted less than its ``min_yield``
+    ├── InterruptedRun       130   Ctrl-C or SIGTERM; everything committed is kept
+    └── TransientError         1   may pass when tried again: Prefect retries it with backoff
+        ├── StorageError       1   a read, write or listing failed after bounded retries
+        ├── ClusterError       1   Ray could not be reached or could not place an actor
+        └── EngineError        1   an engine did not start, or died more often than allowed
+            └── RequestFailed  1   one request failed; the row stays pending
+
+Model output that does not parse is data, not an exception: see :class:`Reject`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+class OpenCharacterError(Exception):
+    """Is the root of every error this project raises on purpose."""
+
+    exit_code = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Says what is wrong, where, and what to do next."""
+
+    where: str
+    what: str
+    todo: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.what} → {self.todo}"
+
+
+class ConfigError(OpenCharacterError):
+    """Reports every problem of a configuration at once, before anything expensive starts."""
+
+    exit_code = 2
+
+    def __init__(self, *problems: Problem) -> None:
+        self.problems = problems
+        super().__init__("\n".join(str(problem) for problem in problems))
+
+    def __reduce__(self) -> tuple[type[ConfigError], tuple[Problem, ...]]:
+        return type(self), self.problems
+
+
+class StoreVersionError(OpenCharacterError):
+    """Refuses a storage root whose format this version cannot read."""
+
+    exit_code = 2
+
+
+class YieldError(OpenCharacterError):
+    """Stops a run whose stage accepted too few rows, with the commonest reasons."""
+
+
+class InterruptedRun(OpenCharacterError):
+    """Ends a run on Ctrl-C or SIGTERM, after the finished chunks were committed."""
+
+    exit_code = 130
+
+
+class TransientError(OpenCharacterError):
+    """Marks failures that may pass when the node is tried again."""
+
+
+class StorageError(TransientError):
+    """Reports a storage operation that failed after bounded retries."""
+
+
+class ClusterError(TransientError):
+    """Reports a Ray cluster that cannot be joined or has no room for an actor."""
+
+
+class EngineError(TransientError):
+    """Reports an engine that did not start, or died more often than allowed."""
+
+
+class RequestFailed(EngineError):
+    """Reports one request that failed for good; its row stays pending.
+
+    ``fatal`` marks failures that every further request would share (a wrong key, an unknown
+    model): the stage stops at once instead of failing row by row.
+    """
+
+    def __init__(self, message: str, *, fatal: bool = False) -> None:
+        self.message, self.fatal = message, fatal
+        super().__init__(message)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _rebuild_request_failed, (self.message, self.fatal)
+
+
+def _rebuild_request_failed(message: str, fatal: bool) -> RequestFailed:
+    return RequestFailed(message, fatal=fatal)
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """Is the verdict on a row or an output that cannot be used: a typed reason and a detail."""
+
+    reason: str
+    detail: str = ""

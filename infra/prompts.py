@@ -1,0 +1,87 @@
+"""Loads prompt templates and renders them so that data can never become syntax.
+
+A prompt file is a Jinja2 template cut into messages by lines that hold nothing but
+``[system]``, ``[user]``, ``[assistant]`` or ``[history]``. The cut happens in the template's
+source, before any value is filled in, and values are never parsed: a persona that holds
+``{{``, ``{% %}`` or a line ``[user]`` is text.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import cast, get_args
+
+from jinja2 import StrictUndefined, Template, TemplateSyntaxError, meta
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from infra.engines.protocol import Message, Role
+from infra.errors import ConfigError, Problem
+
+_MARKER = re.compile(r"^\[(system|user|assistant|history)\][ \t]*$", re.MULTILINE)
+
+
+class PromptTemplate:
+    """Is one prompt file, cut into messages; picklable, compiled on first use."""
+
+    def __init__(self, source: str, name: str) -> None:
+        self.source = source
+        self.name = name
+        pieces = _MARKER.split(source)
+        if pieces[0].strip() or len(pieces) < 3:
+            raise ConfigError(
+                Problem(name, "text before the first message marker", "begin with [system]")
+            )
+        self._blocks = [
+            (role, body.strip()) for role, body in zip(pieces[1::2], pieces[2::2], strict=True)
+        ]
+
+    @classmethod
+    def load(cls, path: Path) -> PromptTemplate:
+        """Read a template file; a syntax error names the file and the line."""
+        template = cls(path.read_text(encoding="utf-8"), str(path))
+        try:
+            template.variables()
+        except TemplateSyntaxError as error:
+            raise ConfigError(
+                Problem(f"{path}:{error.lineno}", f"template syntax: {error.message}", "mend it")
+            ) from error
+        return template
+
+    def variables(self) -> set[str]:
+        """Return the names of the values the template needs."""
+        environment = _environment()
+        names: set[str] = set()
+        for _, body in self._blocks:
+            names |= meta.find_undeclared_variables(environment.parse(body))
+        return names
+
+    def render(
+        self, values: Mapping[str, object], history: Sequence[Message] = ()
+    ) -> tuple[Message, ...]:
+        """Fill the template; ``[history]`` stands for the given earlier turns."""
+        messages: list[Message] = []
+        for role, template in self._compiled:
+            if template is None:
+                messages.extend(history)
+            else:
+                text = template.render(**values).strip()
+                messages.append(Message(cast(Role, role), text))
+        return tuple(messages)
+
+    @cached_property
+    def _compiled(self) -> list[tuple[str, Template | None]]:
+        environment = _environment()
+        return [
+            (role, environment.from_string(body) if role in get_args(Role) else None)
+            for role, body in self._blocks
+        ]
+
+    def __getstate__(self) -> dict[str, object]:
+        return {"source": self.source, "name": self.name, "_blocks": self._blocks}
+
+
+def _environment() -> ImmutableSandboxedEnvironment:
+    return ImmutableSandboxedEnvironment(undefined=StrictUndefined, autoescape=False)

@@ -1,0 +1,82 @@
+"""Derives Arrow schemas from record types, and turns records into tables and back."""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections.abc import Iterable
+from typing import Any, TypeVar
+
+import pyarrow as pa
+
+R = TypeVar("R")
+
+_SCALARS: dict[object, pa.DataType] = {
+    str: pa.string(),
+    int: pa.int64(),
+    float: pa.float64(),
+    bool: pa.bool_(),
+}
+
+
+def arrow_schema(record: type[Any], *, nullable: bool = False) -> pa.Schema:
+    """Return the schema of a frozen dataclass; its field order is the column order."""
+    return pa.schema(
+        [
+            pa.field(name, kind, nullable=nullable or optional)
+            for name, kind, optional in _columns(record)
+        ]
+    )
+
+
+def to_table(record: type[R], rows: Iterable[R]) -> pa.Table:
+    """Encode records as an Arrow table of the record's schema."""
+    return pa.Table.from_pylist([to_plain(row) for row in rows], schema=arrow_schema(record))
+
+
+def to_plain(row: Any) -> dict[str, Any]:
+    """Turn a record into nested plain data, as Arrow and JSON take it."""
+    return dataclasses.asdict(row)
+
+
+def from_plain(record: type[R], row: dict[str, Any]) -> R:
+    """Build a record from plain data; columns the record does not have are left out."""
+    hints = typing.get_type_hints(record)
+    fields = {field.name for field in dataclasses.fields(typing.cast(Any, record))}
+    values = {name: _revive(hints[name], row[name]) for name in fields}
+    return record(**values)
+
+
+def _columns(record: type[Any]) -> list[tuple[str, pa.DataType, bool]]:
+    hints = typing.get_type_hints(record)
+    return [
+        (field.name, *_arrow_type(hints[field.name])) for field in dataclasses.fields(record)
+    ]
+
+
+def _arrow_type(hint: Any) -> tuple[pa.DataType, bool]:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        inner = next(item for item in arguments if item is not type(None))
+        return _arrow_type(inner)[0], True
+    if origin is typing.Literal:
+        return _SCALARS[type(arguments[0])], False
+    if origin is tuple:
+        return pa.list_(_arrow_type(arguments[0])[0]), False
+    if dataclasses.is_dataclass(hint):
+        return pa.struct([(n, k) for n, k, _ in _columns(typing.cast(type[Any], hint))]), False
+    return _SCALARS[hint], False
+
+
+def _revive(hint: Any, value: Any) -> Any:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if value is None:
+        return None
+    if origin in (typing.Union, types.UnionType):
+        return _revive(next(item for item in arguments if item is not type(None)), value)
+    if origin is tuple:
+        return tuple(_revive(arguments[0], item) for item in value)
+    if dataclasses.is_dataclass(hint):
+        return from_plain(typing.cast(type[Any], hint), value)
+    return value

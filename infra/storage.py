@@ -1,0 +1,199 @@
+"""Reads and writes files below one root, on a local disk or on S3, atomically.
+
+This is the only door to fsspec and s3fs. A write is visible whole or not at all: a temporary
+file and a rename on a local disk, one PUT on S3. Hiccups are retried with bounded backoff
+here, so that no caller has to; what stays broken is a :class:`~infra.errors.StorageError`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any, BinaryIO, TypeVar, cast
+
+import fsspec
+
+from infra.errors import ConfigError, Problem, StorageError
+
+T = TypeVar("T")
+
+_ATTEMPTS = 5
+_FIRST_WAIT_S = 0.2
+_BLOCK_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class FileStat:
+    """Is what a listing tells of a file; ``token`` (time or ETag) moves when it is rewritten."""
+
+    path: str
+    size: int
+    token: str
+
+
+class Storage:
+    """Is one root; paths given to its methods are relative to it. Picklable, opens lazily."""
+
+    def __init__(self, root: str) -> None:
+        self.root = root.rstrip("/") if is_remote(root) else str(Path(root).resolve())
+
+    def url(self, path: str = "") -> str:
+        """Return the full address of a file below the root."""
+        return f"{self.root}/{path}" if path else self.root
+
+    def check_writable(self) -> None:
+        """Raise :class:`ConfigError` unless a file can be written and removed below the root."""
+        probe = f".probe-{uuid.uuid4().hex}"
+        try:
+            self._write(probe, b"")
+            self.remove(probe)
+        except (OSError, StorageError) as error:
+            raise ConfigError(
+                Problem(
+                    self.root,
+                    f"the storage root cannot be written: {error}",
+                    "choose another --set storage.root or mend its permissions",
+                )
+            ) from error
+
+    def read_bytes(self, path: str) -> bytes:
+        """Read a whole file; :class:`FileNotFoundError` if there is none."""
+        return _retrying(lambda: cast(bytes, _system(self.root).cat_file(self.url(path))))
+
+    def write_bytes(self, path: str, data: bytes) -> None:
+        """Write a file so that readers see all of it or nothing."""
+        _retrying(lambda: self._write(path, data))
+
+    def stat(self, path: str) -> FileStat | None:
+        """Describe a file, or return ``None`` if there is none."""
+        try:
+            return _retrying(lambda: _stat(_system(self.root).info(self.url(path)), path))
+        except FileNotFoundError:
+            return None
+
+    def list(self, folder: str, suffix: str = "") -> list[FileStat]:
+        """List the files directly in a folder, sorted by name; a missing folder is empty."""
+        try:
+            entries = _retrying(
+                lambda: _system(self.root).ls(self.url(folder), detail=True, refresh=True)
+                if is_remote(self.root)
+                else _system(self.root).ls(self.url(folder), detail=True)
+            )
+        except FileNotFoundError:
+            return []
+        stats = [
+            _stat(entry, f"{folder}/{entry['name'].rsplit('/', 1)[-1]}")
+            for entry in entries
+            if entry["type"] == "file" and entry["name"].endswith(suffix)
+        ]
+        return sorted(stats, key=lambda stat: stat.path)
+
+    def remove(self, path: str) -> None:
+        """Remove a file; removing what is not there is no error."""
+        try:
+            _retrying(lambda: _system(self.root).rm_file(self.url(path)))
+        except FileNotFoundError:
+            return
+
+    def _write(self, path: str, data: bytes) -> None:
+        if is_remote(self.root):
+            _system(self.root).pipe_file(self.url(path), data)
+            return
+        target = Path(self.url(path))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
+        try:
+            with temporary.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(target)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+
+
+def is_remote(path: str) -> bool:
+    """Tell an ``s3://`` address from a local path."""
+    return path.startswith("s3://")
+
+
+def find_inputs(source: str, suffixes: Sequence[str]) -> list[FileStat]:
+    """Find the files a user named: one file, a glob, or a folder searched for the suffixes.
+
+    Returns them sorted by path with absolute addresses; :class:`FileNotFoundError` if none.
+    """
+    remote = is_remote(source)
+    address = source if remote else str(Path(source).absolute())
+    system = _system(address)
+
+    def search() -> list[FileStat]:
+        if any(mark in address for mark in "*?[") and not system.exists(address):
+            found = system.glob(address, detail=True)
+        elif system.isdir(address):
+            found = system.find(address, detail=True)
+            found = {
+                name: info for name, info in found.items() if name.lower().endswith(tuple(suffixes))
+            }
+        else:
+            found = {address: system.info(address)}
+        prefix = "s3://" if remote else ""
+        return [
+            _stat(info, prefix + name.removeprefix("s3://"))
+            for name, info in sorted(found.items())
+            if info["type"] == "file"
+        ]
+
+    files = _retrying(search)
+    if not files:
+        raise FileNotFoundError(address)
+    return files
+
+
+def open_input(path: str) -> BinaryIO:
+    """Open a user's file for reading bytes; S3 objects are fetched whole, with retries."""
+    if is_remote(path):
+        return BytesIO(_retrying(lambda: cast(bytes, _system(path).cat_file(path))))
+    return Path(path).open("rb")
+
+
+def digest_input(stat: FileStat) -> str:
+    """Return what tells one version of an input file from another: its hash, or its ETag."""
+    if is_remote(stat.path):
+        return f"etag:{stat.token}:{stat.size}"
+    digest = hashlib.blake2b(digest_size=16)
+    with Path(stat.path).open("rb") as file:
+        while block := file.read(_BLOCK_BYTES):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _system(path: str) -> Any:
+    return fsspec.filesystem("s3" if is_remote(path) else "file")
+
+
+def _stat(info: dict[str, Any], path: str) -> FileStat:
+    token = info.get("ETag") or info.get("mtime") or ""
+    return FileStat(path, int(info["size"] or 0), str(token).strip('"'))
+
+
+def _retrying(operation: Callable[[], T]) -> T:
+    wait_s = _FIRST_WAIT_S
+    for attempt in range(1, _ATTEMPTS + 1):
+        try:
+            return operation()
+        except (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError):
+            raise
+        except OSError as error:
+            if attempt == _ATTEMPTS:
+                raise StorageError(f"storage failed {attempt} times: {error}") from error
+            time.sleep(wait_s * (0.5 + random.random()))  # noqa: S311 - jitter, not data
+            wait_s *= 2
+    raise AssertionError("unreachable")

@@ -1,0 +1,143 @@
+"""Defines the records that stages exchange: the project's data dictionary.
+
+Every record is frozen; its Arrow schema is derived from it by :mod:`infra.schema`. Keys are 32
+hex digits (:mod:`infra.fingerprints`). Stages meet in these records on disk and nowhere else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Strategy = Literal["generate", "rewrite"]
+Split = Literal["train", "validation"]
+
+PROFILE_FIELDS: tuple[tuple[str, str], ...] = (
+    ("Name", "name"),
+    ("Age", "age"),
+    ("Gender", "gender"),
+    ("Race", "race"),
+    ("Birth Place", "birth_place"),
+    ("Appearance", "appearance"),
+    ("General Experience", "general_experience"),
+    ("Personality", "personality"),
+)
+"""The eight fields of a character profile in the paper's order, and their column names."""
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """Is one turn of a conversation."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Persona:
+    """Is a one-sentence persona, normalised; keyed by its text."""
+
+    key: str
+    persona: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Instruction:
+    """Is a question to be answered in character, or a whole conversation of them.
+
+    Attributes:
+        key: Content key of the turns.
+        corpus: Name of the corpus (the paper's question source): lima, alpaca, ph-instruct…
+        question_id: Where the corpus has it: its own id, or row and turn.
+        context_turns: How many leading turns are given as they are; only later user turns are
+            to be answered. 0 unless a multi-turn conversation was split into its user turns.
+        turns: User turn first, roles alternating. Assistant turns are the source's answers and
+            are present for every answered user turn, or for none.
+    """
+
+    key: str
+    corpus: str
+    question_id: str
+    context_turns: int
+    turns: tuple[Turn, ...]
+
+    @property
+    def answered(self) -> bool:
+        """Tell whether every turn to answer has a source answer, as rewriting needs."""
+        return self.turns[-1].role == "assistant"
+
+
+@dataclass(frozen=True, slots=True)
+class Character:
+    """Is a persona with its eight-field profile."""
+
+    key: str
+    persona_key: str
+    persona: str
+    name: str
+    age: str
+    gender: str
+    race: str
+    birth_place: str
+    appearance: str
+    general_experience: str
+    personality: str
+
+    @property
+    def profile(self) -> str:
+        """Return the profile as the paper prints it: one ``Field: value`` a line."""
+        return "\n".join(f"{label}: {getattr(self, name)}" for label, name in PROFILE_FIELDS)
+
+
+@dataclass(frozen=True, slots=True)
+class Dialogue:
+    """Is one conversation played by one character.
+
+    Attributes:
+        strategy: ``generate`` (G) or ``rewrite`` (R).
+        context_turns: How many leading turns were given, not played (see Instruction).
+        turns: All turns; user turns are exactly the instruction's.
+        user_turns_restored: The rewriter changed a user turn, and it was put back.
+        truncated: The last completion ran into the token limit.
+        teacher: Name of the model that played it.
+    """
+
+    key: str
+    strategy: Strategy
+    character_key: str
+    persona_key: str
+    instruction_key: str
+    corpus: str
+    question_id: str
+    context_turns: int
+    turns: tuple[Turn, ...]
+    user_turns_restored: bool
+    truncated: bool
+    teacher: str
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """Is one SFT row: a system prompt with the character, and the dialogue."""
+
+    key: str
+    dialogue_key: str
+    character_key: str
+    split: Split
+    with_profile: bool
+    messages: tuple[Turn, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """Is a row a set stage left out.
+
+    ``detail`` is what a person needs to see why: the text, the twin's key, the matching phrase.
+    ``source`` is where the row came from: ``file:line``, or the key of the parent row.
+    """
+
+    key: str
+    reason: str
+    detail: str
+    source: str
