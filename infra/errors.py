@@ -12,6 +12,7 @@ The tree, with the command line's exit code::
         ├── ClusterError       1   Ray could not be reached or could not place an actor
         └── EngineError        1   an engine did not start, or died more often than allowed
             └── RequestFailed  1   one request failed; the row stays pending
+                └── PromptTooLong  1   its prompt does not fit the model's context, and never will
 
 Model output that does not parse is data, not an exception: see :class:`Reject`.
 """
@@ -96,11 +97,15 @@ class RequestFailed(EngineError):
         super().__init__(message)
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _rebuild_request_failed, (self.message, self.fatal)
+        return _rebuild_request_failed, (type(self), self.message, self.fatal)
 
 
-def _rebuild_request_failed(message: str, fatal: bool) -> RequestFailed:
-    return RequestFailed(message, fatal=fatal)
+class PromptTooLong(RequestFailed):
+    """Reports a prompt that does not fit the model's context: asking again cannot help."""
+
+
+def _rebuild_request_failed(kind: type[RequestFailed], message: str, fatal: bool) -> RequestFailed:
+    return kind(message, fatal=fatal)
 
 
 @dataclass(frozen=True, slots=True)

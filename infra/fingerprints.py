@@ -29,9 +29,7 @@ def hash_parts(*parts: str) -> str:
 
 def hash_json(value: Any) -> str:
     """Hash plain JSON data; the order of keys in mappings does not matter."""
-    return hash_parts(
-        json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-    )
+    return hash_parts(json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":")))
 
 
 def recipe_key(stage: str, version: int, identity: Mapping[str, Any]) -> str:

@@ -85,7 +85,9 @@ def _knob(kind: str, default: Any, description: str, constraints: dict[str, Any]
             json_schema_extra=cast(Any, extra),
             **constraints,
         )
-    return Field(default, description=description, json_schema_extra=cast(Any, extra), **constraints)
+    return Field(
+        default, description=description, json_schema_extra=cast(Any, extra), **constraints
+    )
 
 
 def _kind_of(field: FieldInfo) -> str | None:

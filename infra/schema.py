@@ -50,9 +50,7 @@ def from_plain(record: type[R], row: dict[str, Any]) -> R:
 
 def _columns(record: type[Any]) -> list[tuple[str, pa.DataType, bool]]:
     hints = typing.get_type_hints(record)
-    return [
-        (field.name, *_arrow_type(hints[field.name])) for field in dataclasses.fields(record)
-    ]
+    return [(field.name, *_arrow_type(hints[field.name])) for field in dataclasses.fields(record)]
 
 
 def _arrow_type(hint: Any) -> tuple[pa.DataType, bool]:

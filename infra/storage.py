@@ -10,9 +10,11 @@ from __future__ import annotations
 import hashlib
 import os
 import random
+import shutil
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -71,6 +73,10 @@ class Storage:
         """Write a file so that readers see all of it or nothing."""
         _retrying(lambda: self._write(path, data))
 
+    def upload(self, path: str, local: Path) -> None:
+        """Copy a finished local file below the root, block by block, whole or not at all."""
+        _retrying(lambda: self._upload(path, local))
+
     def stat(self, path: str) -> FileStat | None:
         """Describe a file, or return ``None`` if there is none."""
         try:
@@ -82,9 +88,11 @@ class Storage:
         """List the files directly in a folder, sorted by name; a missing folder is empty."""
         try:
             entries = _retrying(
-                lambda: _system(self.root).ls(self.url(folder), detail=True, refresh=True)
-                if is_remote(self.root)
-                else _system(self.root).ls(self.url(folder), detail=True)
+                lambda: (
+                    _system(self.root).ls(self.url(folder), detail=True, refresh=True)
+                    if is_remote(self.root)
+                    else _system(self.root).ls(self.url(folder), detail=True)
+                )
             )
         except FileNotFoundError:
             return []
@@ -106,12 +114,24 @@ class Storage:
         if is_remote(self.root):
             _system(self.root).pipe_file(self.url(path), data)
             return
+        with self._replacing(path) as file:
+            file.write(data)
+
+    def _upload(self, path: str, local: Path) -> None:
+        if is_remote(self.root):
+            _system(self.root).put_file(str(local), self.url(path))
+            return
+        with local.open("rb") as source, self._replacing(path) as file:
+            shutil.copyfileobj(source, file, _BLOCK_BYTES)
+
+    @contextmanager
+    def _replacing(self, path: str) -> Iterator[BinaryIO]:
         target = Path(self.url(path))
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
         try:
             with temporary.open("wb") as file:
-                file.write(data)
+                yield file
                 file.flush()
                 os.fsync(file.fileno())
             temporary.replace(target)

@@ -119,13 +119,18 @@ class Dialogue:
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """Is one SFT row: a system prompt with the character, and the dialogue."""
+    """Is one SFT row: a system prompt with the character, and the dialogue.
+
+    ``context_turns`` counts the turns after the system prompt that were given, not played: their
+    assistant turns are the source's own words and carry no loss.
+    """
 
     key: str
     dialogue_key: str
     character_key: str
     split: Split
     with_profile: bool
+    context_turns: int
     messages: tuple[Turn, ...]
 
 

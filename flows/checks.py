@@ -1,0 +1,187 @@
+"""Checks what a configuration asks for against the machine and the data, before anything starts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from flows.settings import Settings
+from infra.bench import context_length
+from infra.engines.config import ModelConfig
+from infra.engines.opening import endpoint_settings, read_script
+from infra.errors import ConfigError, Problem
+from infra.paths import find_path, require_path
+from infra.prompts import PromptTemplate
+from infra.secrets import read_secret
+from infra.storage import Storage, is_remote
+from tasks.instructions.sources import check_instruction_sources
+from tasks.personas.sources import check_persona_source
+
+_PROMPT_VALUES = {
+    "characters.prompt": {"persona", "structured"},
+    "dialogues.generate.prompt": {"persona", "profile", "query"},
+    "dialogues.rewrite.prompt": {"persona", "profile", "dialog"},
+    "instructions.synthesis.prompt": {"persona"},
+    "curation.prompt": {"persona", "profile"},
+}
+
+
+def resolve_settings(settings: Settings) -> Settings:
+    """Make model folders absolute, so that workers anywhere find them."""
+    resolved = {}
+    for role, model in settings.models.items():
+        folder = find_path(model.model) if model.engine == "vllm" else None
+        resolved[role] = model.model_copy(update={"model": str(folder)}) if folder else model
+    return settings.model_copy(update={"models": resolved})
+
+
+def check_settings(settings: Settings) -> None:
+    """Raise :class:`ConfigError` with every problem that can be found without an engine."""
+    problems = [
+        *_collect(lambda: Storage(settings.storage.root).check_writable()),
+        *check_persona_source(settings.personas),
+        *check_instruction_sources(settings.instructions),
+        *_check_roles(settings),
+        *_check_prompts(settings),
+        *_check_counts(settings),
+    ]
+    for role in sorted(_roles(settings).values()):
+        if role in settings.models:
+            problems.extend(_check_model(f"models.{role}", settings.models[role]))
+    problems.extend(_check_contexts(settings))
+    if problems:
+        raise ConfigError(*dict.fromkeys(problems))
+
+
+def _roles(settings: Settings) -> dict[str, str]:
+    """Return which model each stage of this run names, by key."""
+    roles = {"characters.model": settings.characters.model}
+    if settings.dialogues.generate:
+        roles["dialogues.generate.model"] = settings.dialogues.generate.model
+    if settings.dialogues.rewrite:
+        roles["dialogues.rewrite.model"] = settings.dialogues.rewrite.model
+    if settings.instructions.synthesis.count:
+        roles["instructions.synthesis.model"] = settings.instructions.synthesis.model
+    return roles
+
+
+def _budgets(settings: Settings) -> dict[str, tuple[str, int]]:
+    budgets = {"characters": (settings.characters.model, settings.characters.max_new_tokens)}
+    for name, strategy in (
+        ("dialogues.generate", settings.dialogues.generate),
+        ("dialogues.rewrite", settings.dialogues.rewrite),
+    ):
+        if strategy:
+            budgets[name] = (strategy.model, strategy.max_new_tokens)
+    return budgets
+
+
+def _check_roles(settings: Settings) -> Iterator[Problem]:
+    for key, role in _roles(settings).items():
+        if role not in settings.models:
+            known = ", ".join(sorted(settings.models)) or "none"
+            yield Problem(key, f"names a model {role!r} that is not configured", f"known: {known}")
+    if not settings.dialogues.generate and not settings.dialogues.rewrite:
+        yield Problem("dialogues", "both strategies are off", "set dialogues.generate={}")
+
+
+def _check_prompts(settings: Settings) -> Iterator[Problem]:
+    prompts = {
+        "characters.prompt": settings.characters.prompt,
+        "curation.prompt": settings.curation.prompt,
+    }
+    if settings.dialogues.generate:
+        prompts["dialogues.generate.prompt"] = settings.dialogues.generate.prompt
+    if settings.dialogues.rewrite:
+        prompts["dialogues.rewrite.prompt"] = settings.dialogues.rewrite.prompt
+    if settings.instructions.synthesis.count:
+        prompts["instructions.synthesis.prompt"] = settings.instructions.synthesis.prompt
+    for key, name in prompts.items():
+        try:
+            template = PromptTemplate.load(require_path(name, key))
+        except ConfigError as error:
+            yield from error.problems
+            continue
+        unknown = template.variables() - _PROMPT_VALUES[key]
+        if unknown:
+            yield Problem(
+                f"{key} ({name})",
+                f"uses {', '.join(sorted(unknown))}, which nobody fills in",
+                f"known values: {', '.join(sorted(_PROMPT_VALUES[key]))}",
+            )
+
+
+def _check_counts(settings: Settings) -> Iterator[Problem]:
+    asked, sample = settings.dialogues.characters_per_question, settings.personas.sample
+    if sample is not None and asked > sample:
+        yield Problem(
+            "dialogues.characters_per_question",
+            f"{asked} characters a question, but personas.sample is {sample}",
+            "raise personas.sample or lower characters_per_question",
+        )
+
+
+def _check_model(where: str, model: ModelConfig) -> Iterator[Problem]:
+    if model.engine == "scripted":
+        try:
+            read_script(model)
+        except TypeError as error:
+            yield Problem(f"{where}.script", str(error), "see infra/engines/scripted.py")
+    elif model.engine == "endpoint":
+        yield from _collect(lambda: endpoint_settings(model))
+        if model.api_key:
+            reference = model.api_key
+            yield from _collect(lambda: read_secret(reference))
+    else:
+        yield from _check_folder(where, model)
+
+
+def _check_folder(where: str, model: ModelConfig) -> Iterator[Problem]:
+    folder = Path(model.model)
+    looks_local = model.model.startswith((".", "/", "~")) or model.model.count("/") > 1
+    if not folder.is_dir():
+        if looks_local:
+            yield Problem(
+                f"{where}.model",
+                f"no such folder: {model.model}",
+                f"give a model folder (looked in {Path.cwd()} and the packaged configs) or a "
+                "Hugging Face name",
+            )
+        return
+    if not any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model")):
+        yield Problem(
+            f"{where}.model", f"{folder} has no tokenizer", "copy tokenizer.json and its config in"
+        )
+    if not (folder / "config.json").is_file():
+        yield Problem(f"{where}.model", f"{folder} has no config.json", "give a model folder")
+        return
+    own = json.loads((folder / "config.json").read_text()).get("max_position_embeddings")
+    if model.max_model_len and isinstance(own, int) and model.max_model_len > own:
+        yield Problem(
+            f"{where}.max_model_len",
+            f"{model.max_model_len} tokens, but the model was made for {own}",
+            f"at most {own}",
+        )
+
+
+def _check_contexts(settings: Settings) -> Iterator[Problem]:
+    for stage, (role, budget) in _budgets(settings).items():
+        model = settings.models.get(role)
+        if model is None or model.engine != "vllm" or is_remote(model.model):
+            continue
+        context = context_length(model)
+        if context is not None and budget >= context:
+            yield Problem(
+                f"{stage}.max_new_tokens",
+                f"{budget} tokens for the answer leave no room for the prompt in a context of "
+                f"{context}",
+                f"lower it well below {context}, or raise models.{role}.max_model_len",
+            )
+
+
+def _collect(check: Callable[[], object]) -> Iterator[Problem]:
+    try:
+        check()
+    except ConfigError as error:
+        yield from error.problems

@@ -1,0 +1,111 @@
+"""Shows a run on the terminal: a live table, or plain lines where nobody watches."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from infra.bench import Bench, Listener
+from infra.progress import StageProgress
+
+_LINE_EVERY_S = 5.0
+_WATCHER: ContextVar[Listener] = ContextVar("watcher")
+
+
+def current_watcher() -> Listener:
+    """Return who watches runs that start in this context; nobody by default."""
+    return _WATCHER.get(Quiet())
+
+
+@contextmanager
+def watch(listener: Listener) -> Iterator[None]:
+    """Let a listener watch the runs that start inside the block."""
+    token = _WATCHER.set(listener)
+    try:
+        yield
+    finally:
+        _WATCHER.reset(token)
+
+
+class Quiet(Listener):
+    """Shows nothing: for calls from Python, where Prefect's own log tells the story."""
+
+    def stage_progress(self, progress: StageProgress, *, finished: bool) -> None:
+        """Ignore progress."""
+
+    def engine_event(self, model: str, text: str) -> None:
+        """Ignore engines."""
+
+
+class Terminal(Listener):
+    """Prints to standard error, so that standard output holds nothing but the closing line."""
+
+    def __init__(self) -> None:
+        self._console = Console(stderr=True, highlight=False)
+        self._live: Live | None = None
+        self._stages: dict[str, StageProgress] = {}
+        self._shown: dict[str, float] = {}
+        self._lock = threading.Lock()
+        self.bench: Bench | None = None
+
+    def __enter__(self) -> Terminal:
+        if self._console.is_terminal:
+            self._live = Live(console=self._console, refresh_per_second=4, transient=False)
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live is not None:
+            self._live.update(self._table())
+            self._live.stop()
+
+    def run_started(self, name: str, bench: Bench) -> None:
+        """Say where the run goes, and remember whom to stop."""
+        self.bench = bench
+        self.note(f"run {name} → {bench.storage.root}")
+
+    def stage_progress(self, progress: StageProgress, *, finished: bool) -> None:
+        """Move the stage's line of the table, or print a line now and then."""
+        with self._lock:
+            self._stages[progress.stage] = progress
+            if self._live is not None:
+                self._live.update(self._table())
+                return
+            now = time.monotonic()
+            if finished or now - self._shown.get(progress.stage, 0.0) >= _LINE_EVERY_S:
+                self._shown[progress.stage] = now
+                mark = "✓ " if finished else "  "
+                print(f"{mark}{progress.describe()}", file=sys.stderr, flush=True)
+
+    def engine_event(self, model: str, text: str) -> None:
+        """Print what happened to an engine."""
+        self.note(f"engine {model} {text}")
+
+    def note(self, text: str) -> None:
+        """Print a line above the table."""
+        self._console.print(text, markup=False, soft_wrap=True)
+
+    def _table(self) -> Table:
+        table = Table(box=None, pad_edge=False)
+        for name in ("stage", "rows", "rows/s", "tokens/s", "cached", "rejected", "ETA"):
+            table.add_column(name, justify="left" if name == "stage" else "right")
+        for progress in self._stages.values():
+            eta = progress.eta_s
+            table.add_row(
+                progress.stage,
+                f"{progress.reused + progress.made:,}/{progress.planned:,}",
+                f"{progress.rows_per_s:.1f}",
+                f"{progress.tokens_per_s:,.0f}",
+                f"{progress.cached_share:.0%}",
+                str(progress.rejected),
+                f"{eta:.0f} s" if eta else "",
+            )
+        return table

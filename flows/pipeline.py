@@ -1,0 +1,109 @@
+"""Runs the whole pipeline as one Prefect flow: one call, one process, one result."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from prefect import flow
+from pydantic import BaseModel, ConfigDict
+
+from flows.checks import check_settings, resolve_settings
+from flows.display import current_watcher
+from flows.graph import Graph, draw_graph
+from flows.settings import Settings, dump_settings, load_settings
+from flows.synthesis import synthesise
+from infra.bench import Bench, Listener, Listeners
+from infra.manifests import NodeRef, open_store, read_manifest
+from infra.orchestration import PrefectListener
+from infra.storage import Storage
+
+
+class StageCounts(BaseModel):
+    """Adds up a node: planned = accepted + rejected; made now, or reused."""
+
+    model_config = ConfigDict(frozen=True)
+
+    planned: int
+    accepted: int
+    rejected: int
+
+
+class RunResult(BaseModel):
+    """Is what a run came to; printed as the closing JSON line."""
+
+    model_config = ConfigDict(frozen=True)
+
+    run: str
+    report: str
+    scores: dict[str, float]
+    counts: dict[str, StageCounts]
+    engines_started: dict[str, int]
+
+
+def open_bench(settings: Settings, listener: Listener) -> Bench:
+    """Open what the nodes of a run work with; starts neither Ray nor an engine."""
+    storage = Storage(settings.storage.root)
+    open_store(storage)
+    return Bench(storage, settings.models, settings.ray, settings.runner, listener)
+
+
+def prepare(config: str | Path, overrides: Sequence[str] = ()) -> Settings:
+    """Load, resolve and check a configuration; every problem at once, before anything starts."""
+    settings = resolve_settings(load_settings(config, overrides))
+    check_settings(settings)
+    return settings
+
+
+@flow(name="opencharacter", flow_run_name="{config}")
+def opencharacter(
+    config: str = "configs/demo.yaml", overrides: Sequence[str] = (), until: str = "export"
+) -> RunResult:
+    """Turn personas into characters, dialogues and a data set, as the configuration says."""
+    return run_pipeline(prepare(config, overrides), current_watcher(), until)
+
+
+def run_pipeline(settings: Settings, listener: Listener, until: str = "export") -> RunResult:
+    """Run the nodes inside the current flow run and write the run's folder."""
+    with open_bench(settings, Listeners(listener, PrefectListener())) as bench:
+        listener.run_started(settings.run.name, bench)
+        graph = draw_graph(settings, bench)
+        references = synthesise(bench, settings, graph, until).collect()
+        return write_run(bench, settings, graph, references)
+
+
+def write_run(
+    bench: Bench, settings: Settings, graph: Graph, references: dict[str, NodeRef]
+) -> RunResult:
+    """Write the resolved config and the summary of a run, and return its result."""
+    del graph
+    folder = f"runs/{settings.run.name}"
+    manifests = {
+        name: read_manifest(bench.storage, reference.manifest)
+        for name, reference in references.items()
+    }
+    result = RunResult(
+        run=settings.run.name,
+        report=bench.storage.url(f"{folder}/summary.json"),
+        scores={},
+        counts={
+            name: StageCounts(
+                planned=manifest.counts.planned,
+                accepted=manifest.counts.accepted,
+                rejected=manifest.counts.rejected,
+            )
+            for name, manifest in manifests.items()
+        },
+        engines_started=dict(bench.pool.starts),
+    )
+    summary = {
+        **result.model_dump(),
+        "provenance": bench.provenance(),
+        "manifests": {name: reference.manifest for name, reference in references.items()},
+        "rejects": {name: manifest.reasons for name, manifest in manifests.items()},
+        "usage": {name: manifest.usage.model_dump() for name, manifest in manifests.items()},
+    }
+    bench.storage.write_bytes(f"{folder}/config.yaml", dump_settings(settings).encode())
+    bench.storage.write_bytes(f"{folder}/summary.json", json.dumps(summary, indent=1).encode())
+    return result

@@ -1,0 +1,159 @@
+"""Composes a run's configuration from YAML and ``--set``, and finds every problem at once."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+import yaml
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from infra.cluster import RayConfig
+from infra.engines.config import ModelConfig
+from infra.errors import ConfigError, Problem
+from infra.knobs import Knobs, execution, group
+from infra.orchestration import RetryConfig
+from infra.paths import require_path
+from infra.stage_runner import RunnerConfig
+from tasks.characters.config import CharacterConfig
+from tasks.curation.config import CurationConfig
+from tasks.dialogues.config import DialogueConfig
+from tasks.export.config import ExportConfig
+from tasks.instructions.config import InstructionConfig
+from tasks.personas.config import PersonaConfig
+
+
+class RunConfig(Knobs):
+    """Names a run."""
+
+    name: str = execution(
+        "",
+        pattern=r"^[A-Za-z0-9._-]*$",
+        description="Run folder under <root>/runs; the config's file name if left out",
+    )
+
+
+class StorageConfig(Knobs):
+    """Says where everything is kept."""
+
+    root: str = execution("data", description="A local folder or s3://bucket/prefix")
+
+
+class Settings(Knobs):
+    """Is the whole configuration of a run, one model a stage."""
+
+    run: RunConfig = group(RunConfig, description="The run itself")
+    storage: StorageConfig = group(StorageConfig, description="Where rows are kept")
+    models: dict[str, ModelConfig] = group(description="The models, by the role stages name")
+    personas: PersonaConfig = group(description="Personas: source, cleaning, sample")
+    instructions: InstructionConfig = group(description="Questions: sources and synthesis")
+    characters: CharacterConfig = group(CharacterConfig, description="Profiles")
+    dialogues: DialogueConfig = group(DialogueConfig, description="Pairing and strategies")
+    curation: CurationConfig = group(CurationConfig, description="Filters, split, SFT rows")
+    export: ExportConfig = group(ExportConfig, description="Data set files and card")
+    runner: RunnerConfig = group(RunnerConfig, description="How row stages are carried out")
+    ray: RayConfig = group(RayConfig, description="Where Ray runs")
+    retry: RetryConfig = group(RetryConfig, description="Retries of nodes")
+
+
+def load_settings(config: str | Path, overrides: Sequence[str] = ()) -> Settings:
+    """Read a YAML file, apply ``a.b=c`` overrides, and validate.
+
+    Raises :class:`ConfigError` with every unknown key, wrong type and missing value.
+    """
+    path = require_path(str(config), "CONFIG")
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except yaml.YAMLError as error:
+        raise ConfigError(Problem(str(path), f"not YAML: {error}", "mend the syntax")) from error
+    if not isinstance(data, dict):
+        raise ConfigError(Problem(str(path), "not a mapping of keys", "see configs/demo.yaml"))
+    origins = _apply_overrides(data, overrides)
+    try:
+        settings = Settings.model_validate(data)
+    except ValidationError as error:
+        raise ConfigError(*_explain(error, path, origins)) from error
+    if settings.run.name:
+        return settings
+    return settings.model_copy(update={"run": RunConfig(name=path.stem)})
+
+
+def dump_settings(settings: Settings) -> str:
+    """Return the resolved configuration as YAML; it holds where keys are, never keys."""
+    return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def _apply_overrides(data: dict[str, Any], overrides: Sequence[str]) -> set[str]:
+    """Set each dotted key in place and return the keys; values are read as YAML."""
+    keys: set[str] = set()
+    problems: list[Problem] = []
+    for override in overrides:
+        key, separator, value = override.partition("=")
+        if not separator or not key.strip():
+            problems.append(Problem(f"--set {override}", "not of the form a.b=c", "add a ="))
+            continue
+        try:
+            parsed = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            problems.append(Problem(f"--set {key}", f"value is not YAML: {error}", "quote it"))
+            continue
+        *parents, last = key.strip().split(".")
+        target = data
+        for parent in parents:
+            child = target.get(parent)
+            if not isinstance(child, dict):
+                child = target[parent] = {}
+            target = child
+        target[last] = parsed
+        keys.add(key.strip())
+    if problems:
+        raise ConfigError(*problems)
+    return keys
+
+
+def _explain(error: ValidationError, path: Path, origins: set[str]) -> Iterator[Problem]:
+    for detail in error.errors():
+        key = ".".join(str(part) for part in detail["loc"])
+        said = any(key == origin or key.startswith(f"{origin}.") for origin in origins)
+        where = f"--set {key}" if said else f"{path}: {key}"
+        yield Problem(where, _say_what(detail), _say_todo(detail))
+
+
+def _say_what(detail: ErrorDetails) -> str:
+    if detail["type"] == "extra_forbidden":
+        return "unknown key"
+    if detail["type"] == "missing":
+        return "missing"
+    message = detail["msg"].removeprefix("Value error, ")
+    given = detail.get("input")
+    shown = "" if isinstance(given, dict) else f" (given: {str(given)[:80]!r})"
+    return f"{message}{shown}"
+
+
+def _say_todo(detail: ErrorDetails) -> str:
+    if detail["type"] == "extra_forbidden":
+        *parents, last = [str(part) for part in detail["loc"]]
+        known = _known_keys(Settings, parents)
+        close = difflib.get_close_matches(last, known, n=1)
+        return f"did you mean {close[0]}?" if close else f"known here: {', '.join(known)}"
+    if detail["type"] == "missing":
+        return "give it in the file, or with --set"
+    return "mend the value; `opencharacter doctor CONFIG` lists all keys of a section"
+
+
+def _known_keys(model: type[BaseModel], parents: Sequence[str]) -> list[str]:
+    for parent in parents:
+        field = model.model_fields.get(parent)
+        if field is None:
+            continue
+        inner = [
+            item
+            for item in (field.annotation, *get_args(field.annotation))
+            if isinstance(item, type) and issubclass(item, BaseModel)
+        ]
+        if inner:
+            model = inner[0]
+    return sorted(model.model_fields)

@@ -1,0 +1,121 @@
+"""Asks a model on behalf of one row, again with the next seed until the answer can be used."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from infra.engines.protocol import Completion, Engine, Message, Request, SamplingParams
+from infra.errors import PromptTooLong, Reject
+from infra.fingerprints import request_seed
+from infra.rendering import PromptEncoder
+
+T = TypeVar("T")
+
+REMINDER = "\n\nKeep exactly to the format asked for."
+_WARMER = 0.3
+
+
+@dataclass(frozen=True, slots=True)
+class AskOptions:
+    """Says how a stage samples and how often it asks.
+
+    ``context_tokens`` bounds prompt plus answer where the engine takes token ids.
+    """
+
+    temperature: float
+    top_p: float
+    max_new_tokens: int
+    max_attempts: int
+    seed: int
+    context_tokens: int | None = None
+
+
+@dataclass(slots=True)
+class RowSession:
+    """Counts what one row costs, and gives its requests seeds that depend on nothing else."""
+
+    key: str
+    engine: Engine
+    encoder: PromptEncoder | None
+    options: AskOptions
+    calls: int = 0
+    attempts: int = 0
+    requests: int = 0
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    completion_tokens: int = 0
+    last_text: str = field(default="", repr=False)
+
+    async def ask(
+        self,
+        messages: Sequence[Message],
+        parse: Callable[[Completion], T | Reject],
+        *,
+        schema: dict[str, Any] | None = None,
+        max_new_tokens: int | None = None,
+    ) -> T | Reject:
+        """Ask until ``parse`` accepts, at most ``max_attempts`` times; else the last verdict.
+
+        A sampled request is asked again with the next seed. A greedy one, which would only
+        repeat itself, is asked with a format reminder, then warmer.
+        """
+        call, self.calls = self.calls, self.calls + 1
+        verdict: T | Reject = Reject("no_attempt")
+        for attempt in range(self.options.max_attempts):
+            request = self._request(messages, schema, max_new_tokens, call, attempt)
+            if isinstance(request, Reject):
+                return request
+            try:
+                completion = await self.engine.generate(request)
+            except PromptTooLong as error:
+                return Reject("prompt_too_long", str(error))
+            self._count(completion, attempt)
+            verdict = parse(completion)
+            if not isinstance(verdict, Reject):
+                return verdict
+        return verdict
+
+    def _request(
+        self,
+        messages: Sequence[Message],
+        schema: dict[str, Any] | None,
+        max_new_tokens: int | None,
+        call: int,
+        attempt: int,
+    ) -> Request | Reject:
+        options = self.options
+        temperature = options.temperature
+        if attempt and temperature == 0.0:
+            last = messages[-1]
+            messages = [*messages[:-1], Message(last.role, last.content + REMINDER)]
+            temperature = _WARMER * (attempt - 1)
+        budget = max_new_tokens or options.max_new_tokens
+        token_ids = self.encoder.encode(messages) if self.encoder is not None else None
+        limit = options.context_tokens
+        if token_ids is not None and limit is not None and len(token_ids) + budget > limit:
+            return Reject(
+                "prompt_too_long",
+                f"{len(token_ids)} prompt tokens + {budget} for the answer > context of {limit}",
+            )
+        return Request(
+            request_id=f"{self.key}-{call}-{attempt}",
+            messages=tuple(messages),
+            token_ids=token_ids,
+            sampling=SamplingParams(
+                temperature=temperature,
+                top_p=options.top_p,
+                max_new_tokens=budget,
+                seed=request_seed(options.seed, self.key, call, attempt),
+            ),
+            schema=schema,
+        )
+
+    def _count(self, completion: Completion, attempt: int) -> None:
+        self.attempts = max(self.attempts, attempt + 1)
+        self.requests += 1
+        self.prompt_tokens += completion.prompt_tokens
+        self.cached_tokens += completion.cached_tokens
+        self.completion_tokens += completion.completion_tokens
+        self.last_text = completion.text

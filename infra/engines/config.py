@@ -1,0 +1,74 @@
+"""Configures one model: what it is, which engine answers for it, and how that engine runs."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import model_validator
+
+from infra.knobs import Knobs, execution, identity, selection
+
+
+class ModelConfig(Knobs):
+    """Describes a model and its engine.
+
+    What a model *is* enters recipe keys as :func:`infra.engines.identity.identify_model`: a
+    content digest, a hub commit, or an endpoint's model name. Where it lies and how it is run
+    does not.
+    """
+
+    engine: Literal["vllm", "endpoint", "scripted"] = execution(
+        "vllm",
+        description="vllm here or on the Ray cluster, an OpenAI-compatible endpoint, or a"
+        " scripted engine for orchestration tests",
+    )
+    model: str = execution(
+        description="A model folder, a Hugging Face name, or the model name an endpoint knows"
+    )
+    revision: str | None = execution(
+        None, description="Hub commit, tag or branch; for an endpoint, a version you assign"
+    )
+    dtype: str = identity("auto", description="Weights and activations: auto, bfloat16, float32…")
+    quantization: str | None = identity(None, description="vLLM quantisation method, if any")
+    max_model_len: int | None = selection(
+        None, ge=64, description="Context in tokens; None takes the model's own"
+    )
+    replicas: int = execution(1, ge=1, description="How many engines run side by side")
+    tensor_parallel: int = execution(1, ge=1, description="GPUs one engine spans")
+    max_num_seqs: int = execution(256, ge=1, description="Sequences an engine batches at once")
+    max_num_batched_tokens: int = execution(
+        8192, ge=64, description="Tokens an engine handles in one step"
+    )
+    gpu_memory_utilization: float = execution(
+        0.9, gt=0, le=1, description="Share of a GPU's memory an engine may take"
+    )
+    cpu_kv_cache_gib: float = execution(
+        1.0, gt=0, description="KV cache in GiB when the engine runs on CPUs"
+    )
+    enforce_eager: bool | None = execution(
+        None, description="Skip graph capture and compilation; None means only on CPUs"
+    )
+    seed_rows: bool | None = execution(
+        None, description="Seed every request; None means on CPUs only, as seeds slow GPU sampling"
+    )
+    engine_args: dict[str, str | int | float | bool] = execution(
+        {}, description="Further vLLM engine arguments, passed on as they are"
+    )
+    base_url: str | None = execution(None, description="Endpoint address, ending in /v1")
+    api_key: str | None = execution(
+        None, description="Where the key is: env:NAME or prefect:secret-block; never the key itself"
+    )
+    timeout_s: float = execution(300.0, gt=0, description="Time one request may take, in seconds")
+    max_concurrency: int = execution(64, ge=1, description="Most requests open at an endpoint")
+    max_retries: int = execution(6, ge=0, description="Retries of one request at an endpoint")
+    script: dict[str, str | int | float | bool] = execution(
+        {}, description="What a scripted engine does: latency, faults, responder"
+    )
+
+    @model_validator(mode="after")
+    def _endpoint_needs_an_address(self) -> ModelConfig:
+        if self.engine == "endpoint" and not self.base_url:
+            raise ValueError("an endpoint needs base_url, for example http://127.0.0.1:8000/v1")
+        if self.api_key is not None and not self.api_key.startswith(("env:", "prefect:")):
+            raise ValueError("api_key names where the key is (env:NAME or prefect:block)")
+        return self

@@ -1,0 +1,95 @@
+"""Says which model a configuration names, so that another model is another recipe."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from pathlib import Path
+
+from infra.engines.config import ModelConfig
+from infra.errors import ConfigError, Problem
+from infra.fingerprints import hash_parts
+
+_CONTENT = ("*.json", "*.safetensors", "*.bin", "*.model", "*.jinja", "*.txt", "*.gguf")
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_BLOCK_BYTES = 1 << 22
+
+EXPORT_MANIFEST = "export.json"
+"""A folder exported by this project holds this file; its digest stands for the weights."""
+
+
+def identify_model(config: ModelConfig) -> str:
+    """Return what enters the recipe key: manifest digest, content hash, hub commit or name.
+
+    Raises :class:`ConfigError` when a hub model has no known commit and no network tells it.
+    """
+    revision = config.revision or ""
+    if config.engine == "endpoint":
+        return f"endpoint:{config.model}@{revision}"
+    if config.engine == "scripted":
+        return f"scripted:{config.model}@{revision}"
+    folder = Path(config.model)
+    if folder.is_dir():
+        return f"weights:{_digest_folder(folder)}"
+    return f"hub:{config.model}@{_find_commit(config.model, revision)}"
+
+
+def _digest_folder(folder: Path) -> str:
+    manifest = folder / EXPORT_MANIFEST
+    if manifest.is_file():
+        return hash_parts(manifest.read_text(encoding="utf-8"))
+    files = sorted({path for pattern in _CONTENT for path in folder.glob(pattern)})
+    return hash_parts(*(f"{path.name}:{_digest_file(path)}" for path in files))
+
+
+def _digest_file(path: Path) -> str:
+    """Hash a file once; the digest is kept in the user's cache by path, size and time."""
+    stat = path.stat()
+    name = hash_parts(str(path.resolve()), str(stat.st_size), str(stat.st_mtime_ns))
+    home = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+    kept = home / "opencharacter" / "digests" / name
+    if kept.is_file():
+        return kept.read_text(encoding="utf-8")
+    digest = hashlib.blake2b(digest_size=16)
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK_BYTES):
+            digest.update(block)
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    temporary = kept.with_name(f"{name}.{os.getpid()}.tmp")
+    temporary.write_text(digest.hexdigest(), encoding="utf-8")
+    temporary.replace(kept)
+    return digest.hexdigest()
+
+
+def _find_commit(name: str, revision: str) -> str:
+    if _COMMIT.fullmatch(revision):
+        return revision
+    from huggingface_hub import HfApi, constants
+    from huggingface_hub.errors import HfHubHTTPError
+
+    folder = Path(constants.HF_HUB_CACHE) / f"models--{name.replace('/', '--')}"
+    cached = folder / "refs" / (revision or "main")
+    if cached.is_file():
+        return cached.read_text(encoding="utf-8").strip()
+    try:
+        commit = HfApi().model_info(name, revision=revision or None, timeout=10).sha
+    except (OSError, HfHubHTTPError, ValueError) as error:
+        raise ConfigError(
+            Problem(
+                f"model {name}",
+                f"no such folder, not in the local hub cache, and the hub did not answer ({error})",
+                "give a model folder, download the model first, or pin revision to a commit",
+            )
+        ) from error
+    return commit or "unknown"
+
+
+def read_context_length(folder: Path) -> int | None:
+    """Return a model folder's own context length in tokens, if its config says so."""
+    path = folder / "config.json"
+    if not path.is_file():
+        return None
+    found = json.loads(path.read_text(encoding="utf-8")).get("max_position_embeddings")
+    return int(found) if isinstance(found, int) else None

@@ -1,0 +1,44 @@
+"""Opens engines that live in the worker's own process: endpoints and scripted ones.
+
+The key of an endpoint is read here, in the driver, and travels wrapped in a secret that prints as
+``***``; workers never import Prefect.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import cast
+
+from infra.engines.config import ModelConfig
+from infra.engines.endpoint import EndpointEngine
+from infra.engines.endpoint_wire import EndpointSettings
+from infra.engines.protocol import Engine
+from infra.engines.scripted import Script, ScriptedEngine
+from infra.secrets import read_secret
+
+
+def open_remote_engine(config: ModelConfig) -> Callable[[], Engine]:
+    """Return a picklable function that opens the engine inside a worker."""
+    if config.engine == "scripted":
+        return cast(Callable[[], Engine], partial(ScriptedEngine, read_script(config)))
+    settings = endpoint_settings(config)
+    key = read_secret(config.api_key) if config.api_key else None
+    return cast(Callable[[], Engine], partial(EndpointEngine, settings, key))
+
+
+def read_script(config: ModelConfig) -> Script:
+    """Build a scripted engine's script from its plain values."""
+    return Script(**config.script)  # type: ignore[arg-type]
+
+
+def endpoint_settings(config: ModelConfig) -> EndpointSettings:
+    """Build an endpoint's settings; they hold where the key is, never the key."""
+    return EndpointSettings(
+        base_url=config.base_url or "",
+        model=config.model,
+        key_reference=config.api_key,
+        timeout_s=config.timeout_s,
+        max_concurrency=config.max_concurrency,
+        max_retries=config.max_retries,
+    )

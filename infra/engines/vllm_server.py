@@ -1,0 +1,156 @@
+"""Runs one vLLM ``AsyncLLM`` inside a Ray actor; the only door to vLLM.
+
+The actor's event loop does nothing but feed the engine: prompts arrive as token ids, answers
+leave as final text. Rendering, parsing and Parquet live in the stage worker, another process.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from infra.engines.config import ModelConfig
+from infra.engines.protocol import Completion, Request
+from infra.errors import EngineError
+
+DIE_WITH_PARENT = "OPENCHARACTER_ENGINE_PARENT"
+_PR_SET_PDEATHSIG = 1
+
+
+@dataclass(frozen=True, slots=True)
+class EngineFacts:
+    """Is what an engine tells of itself once it is up, for logs and manifests."""
+
+    version: str
+    device: str
+    threads: int
+    context_tokens: int
+    kv_cache_tokens: int
+    start_s: float
+
+
+class VllmServer:
+    """Holds one engine; made an actor by the pool. ``start`` is called once, then ``generate``."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        self._config = config
+        self._engine: Any = None
+        self._seeded = False
+        self._limit = 0
+
+    async def start(self) -> EngineFacts:
+        """Load the model and return the engine's facts; :class:`EngineError` if it cannot."""
+        began = time.monotonic()
+        os.setpgid(0, 0)  # a terminal's Ctrl-C is for the driver; it stops its engines in order
+        os.environ[DIE_WITH_PARENT] = str(os.getpid())
+        import vllm
+        from vllm.engine.arg_utils import AsyncEngineArgs
+        from vllm.platforms import current_platform
+        from vllm.v1.engine.async_llm import AsyncLLM
+
+        on_cpu = bool(current_platform.is_cpu())
+        arguments = engine_arguments(self._config, on_cpu=on_cpu)
+        try:
+            self._engine = AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments))
+        except Exception as error:
+            raise EngineError(
+                f"vLLM could not start {self._config.model}: {error}. The engine's own log is in "
+                "Ray's session folder; `opencharacter doctor CONFIG` checks the machine."
+            ) from error
+        seed_rows = self._config.seed_rows
+        self._seeded = on_cpu if seed_rows is None else seed_rows
+        settings = self._engine.vllm_config
+        self._limit = int(settings.model_config.max_model_len)
+        cache = settings.cache_config
+        return EngineFacts(
+            version=str(vllm.__version__),
+            device="cpu" if on_cpu else str(current_platform.get_device_name()),
+            threads=len(os.sched_getaffinity(0)) if on_cpu else 0,
+            context_tokens=self._limit,
+            kv_cache_tokens=int((cache.num_gpu_blocks or 0) * cache.block_size),
+            start_s=time.monotonic() - began,
+        )
+
+    async def generate(self, request: Request) -> Completion:
+        """Answer one request; :class:`EngineError` once the engine is dead."""
+        from vllm import SamplingParams
+        from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
+        from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
+
+        draw = request.sampling
+        params = SamplingParams(
+            temperature=draw.temperature,
+            top_p=draw.top_p,
+            max_tokens=draw.max_new_tokens,
+            seed=draw.seed if self._seeded and draw.temperature > 0 else None,
+            output_kind=RequestOutputKind.FINAL_ONLY,
+            structured_outputs=(
+                StructuredOutputsParams(json=request.schema) if request.schema else None
+            ),
+        )
+        prompt = {"prompt_token_ids": list(request.token_ids or ())}
+        final: Any = None
+        try:
+            async for output in self._engine.generate(prompt, params, request.request_id):
+                final = output
+        except (EngineDeadError, EngineGenerateError) as error:
+            raise EngineError(f"the engine of {self._config.model} died: {error}") from error
+        answer = final.outputs[0]
+        return Completion(
+            text=answer.text,
+            finish_reason=str(answer.finish_reason),
+            prompt_tokens=len(final.prompt_token_ids),
+            completion_tokens=len(answer.token_ids),
+            cached_tokens=int(final.num_cached_tokens or 0),
+        )
+
+    async def stop(self) -> None:
+        """Shut the engine down in order, so that its processes and memory are gone."""
+        if self._engine is not None:
+            self._engine.shutdown(timeout=10)
+            self._engine = None
+
+
+def engine_arguments(config: ModelConfig, *, on_cpu: bool) -> dict[str, Any]:
+    """Return the vLLM arguments of a model; see README for why each default is set.
+
+    AsyncLLM's own defaults of 128 sequences and 2,048 tokens would halve a GPU's rate, so both
+    are always given. On CPUs chunked prefill is off because seeded requests kill the engine with
+    it (``CPU Generator does not use offset``).
+    """
+    arguments: dict[str, Any] = {
+        "model": config.model,
+        "revision": config.revision,
+        "dtype": config.dtype,
+        "quantization": config.quantization,
+        "max_model_len": config.max_model_len,
+        "tensor_parallel_size": config.tensor_parallel,
+        "max_num_seqs": config.max_num_seqs,
+        "max_num_batched_tokens": config.max_num_batched_tokens,
+        "enforce_eager": on_cpu if config.enforce_eager is None else config.enforce_eager,
+        "enable_prefix_caching": True,
+        "disable_log_stats": True,
+        "structured_outputs_config": {"backend": "xgrammar", "disable_any_whitespace": True},
+    }
+    if on_cpu:
+        arguments["kv_cache_memory_bytes"] = int(config.cpu_kv_cache_gib * 2**30)
+        arguments["enable_chunked_prefill"] = False
+    else:
+        arguments["gpu_memory_utilization"] = config.gpu_memory_utilization
+    return arguments | dict(config.engine_args)
+
+
+def die_with_parent() -> None:
+    """Tie an engine's processes to the actor that started them (a vLLM plugin entry point).
+
+    vLLM loads general plugins in its engine-core and worker processes. A SIGKILL of the actor
+    would otherwise leave them behind, holding memory.
+    """
+    owner = os.environ.get(DIE_WITH_PARENT)
+    if owner is None or os.getpid() == int(owner):
+        return
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -1,0 +1,71 @@
+"""Hands out pending rows as chunk leases, so that rows with a shared prefix stay together.
+
+Rows come sorted by group (a character's rows share their prompt's beginning). Each worker owns a
+contiguous stretch and takes chunks from its front, so a group's rows meet in one engine's prefix
+cache; a worker whose stretch is used up takes from the end of the longest other one.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+
+@dataclass(eq=False)
+class Lease:
+    """Is a chunk of row numbers lent to one worker until it reports."""
+
+    worker: int
+    rows: list[int]
+
+
+@dataclass(eq=False)
+class LeaseBook:
+    """Keeps which rows are waiting, and which are lent to whom."""
+
+    chunk_rows: int
+    queues: list[deque[int]]
+    open: list[Lease] = field(default_factory=list)
+
+    @classmethod
+    def divide(cls, rows: Sequence[int], workers: int, chunk_rows: int) -> LeaseBook:
+        """Cut the rows into one contiguous stretch a worker."""
+        share = -(-len(rows) // workers) if rows else 0
+        stretches = [deque(rows[n * share : (n + 1) * share]) for n in range(workers)]
+        return cls(chunk_rows, stretches)
+
+    @property
+    def waiting(self) -> int:
+        """Return how many rows are lent to nobody."""
+        return sum(len(queue) for queue in self.queues)
+
+    def open_rows(self, worker: int) -> int:
+        """Return how many rows a worker holds."""
+        return sum(len(lease.rows) for lease in self.open if lease.worker == worker)
+
+    def lend(self, worker: int) -> Lease | None:
+        """Lend the next chunk to a worker, or nothing if no row waits."""
+        queue, own = self.queues[worker], True
+        if not queue:
+            queue, own = max(self.queues, key=len), False
+        if not queue:
+            return None
+        size = min(self.chunk_rows, len(queue))
+        rows = [queue.popleft() if own else queue.pop() for _ in range(size)]
+        lease = Lease(worker, rows if own else rows[::-1])
+        self.open.append(lease)
+        return lease
+
+    def close(self, lease: Lease) -> None:
+        """End a lease whose rows were reported."""
+        self.open.remove(lease)
+
+    def take_back(self, worker: int, rows: Iterable[int]) -> None:
+        """Put rows back at the front of a worker's stretch, in their order."""
+        self.queues[worker].extendleft(sorted(rows, reverse=True))
+
+    def busiest(self) -> int | None:
+        """Return the worker that holds the most rows, if any holds some."""
+        held = {lease.worker for lease in self.open}
+        return max(held, key=self.open_rows) if held else None

@@ -1,0 +1,199 @@
+"""Makes nodes of functions: the one door to Prefect.
+
+A node's cache key is its fingerprint, its result is the small reference to its manifest, kept as
+JSON under ``<root>/prefect/``, so an empty Prefect database still shows Cached. A hit counts only
+if the manifest and its parts are there unchanged. Only transient errors are retried.
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Concatenate, Generic, ParamSpec, cast
+from uuid import UUID
+
+from prefect import Task, get_run_logger, task
+from prefect.artifacts import (
+    create_markdown_artifact,
+    create_progress_artifact,
+    create_table_artifact,
+    update_progress_artifact,
+)
+from prefect.cache_policies import CacheKeyFnPolicy
+from prefect.client.schemas.objects import State, TaskRun
+from prefect.context import FlowRunContext, TaskRunContext
+from prefect.exceptions import MissingContextError
+from prefect.filesystems import RemoteFileSystem
+from prefect.futures import PrefectFuture
+from prefect.tasks import exponential_backoff
+
+from infra.bench import Bench, Listener
+from infra.errors import RequestFailed, TransientError
+from infra.knobs import Knobs, execution
+from infra.manifests import (
+    Manifest,
+    NodeRef,
+    NodeSpec,
+    find_sound_manifest,
+    read_manifest,
+    refer_to,
+)
+from infra.progress import StageProgress
+from infra.storage import is_remote
+
+P = ParamSpec("P")
+_ARTIFACT_EVERY_S = 3.0
+
+
+class RetryConfig(Knobs):
+    """Says how a node is tried again after a transient error."""
+
+    retries: int = execution(3, ge=0, description="How often a node is tried again")
+    first_delay_s: float = execution(
+        10.0, ge=0, description="Wait before the first retry in seconds; doubles each time"
+    )
+
+
+class NodeTask(Generic[P]):
+    """Is one node of the graph: a Prefect task that is cached by its fingerprint."""
+
+    def __init__(self, name: str, body: Callable[Concatenate[Bench, NodeSpec, P], NodeRef]) -> None:
+        self.name = name
+        self._body = body
+
+        @functools.wraps(body)
+        def guarded(bench: Bench, node: NodeSpec, *args: P.args, **kwargs: P.kwargs) -> NodeRef:
+            found = find_sound_manifest(bench.storage, node.manifest_path)
+            reference = refer_to(found) if found else body(bench, node, *args, **kwargs)
+            publish_node(read_manifest(bench.storage, reference.manifest))
+            return reference
+
+        self._task: Task[..., NodeRef] = task(
+            guarded,
+            name=name,
+            task_run_name=name,
+            persist_result=True,
+            result_serializer="json",
+            retry_condition_fn=_is_transient,
+            cache_policy=CacheKeyFnPolicy(cache_key_fn=_fingerprint_of),
+        )
+
+    def submit(
+        self, bench: Bench, node: NodeSpec, retry: RetryConfig, *inputs: object
+    ) -> PrefectFuture[NodeRef]:
+        """Start the node in a thread of this process, once the futures among its inputs are done.
+
+        A cache entry whose files are gone or changed is not believed.
+        """
+        sound = find_sound_manifest(bench.storage, node.manifest_path) is not None
+        configured = self._task.with_options(
+            name=node.stage,
+            task_run_name=node.stage,
+            refresh_cache=not sound,
+            result_storage=result_storage(bench.storage.root),
+            retries=retry.retries,
+            retry_delay_seconds=cast(Any, exponential_backoff(retry.first_delay_s)),
+        )
+        submit = cast(Any, configured.submit)
+        return cast(PrefectFuture[NodeRef], submit(bench, node, *inputs))
+
+
+def node_task(
+    name: str,
+) -> Callable[[Callable[Concatenate[Bench, NodeSpec, P], NodeRef]], NodeTask[P]]:
+    """Declare a node: a function of a bench, its own spec and the nodes it reads."""
+
+    def declare(body: Callable[Concatenate[Bench, NodeSpec, P], NodeRef]) -> NodeTask[P]:
+        return NodeTask(name, body)
+
+    return declare
+
+
+@functools.cache
+def result_storage(root: str) -> Path | RemoteFileSystem:
+    """Return where Prefect keeps the references of finished nodes: beside the store itself."""
+    if not is_remote(root):
+        return Path(root) / "prefect"
+    from infra.fingerprints import hash_parts
+
+    block = RemoteFileSystem(basepath=f"{root}/prefect")
+    block.save(f"opencharacter-{hash_parts(root)[:12]}", overwrite=True)
+    return block
+
+
+class PrefectListener(Listener):
+    """Shows progress as artifacts of the running task, and engine events as log lines."""
+
+    def __init__(self) -> None:
+        self._artifacts: dict[str, UUID] = {}
+        self._shown: dict[str, float] = {}
+
+    def stage_progress(self, progress: StageProgress, *, finished: bool) -> None:
+        """Move the stage's progress artifact, at most every few seconds."""
+        if TaskRunContext.get() is None:
+            return
+        stage, now = progress.stage, time.monotonic()
+        if not finished and now - self._shown.get(stage, 0.0) < _ARTIFACT_EVERY_S:
+            return
+        self._shown[stage] = now
+        done = progress.reused + progress.made
+        percent = 100.0 * done / progress.planned if progress.planned else 100.0
+        if stage in self._artifacts:
+            cast(Any, update_progress_artifact)(
+                self._artifacts[stage], percent, description=progress.describe()
+            )
+        else:
+            self._artifacts[stage] = cast(
+                UUID,
+                create_progress_artifact(
+                    percent,
+                    key=f"progress-{stage}".replace("_", "-"),
+                    description=progress.describe(),
+                ),
+            )
+
+    def engine_event(self, model: str, text: str) -> None:
+        """Log what happened to an engine."""
+        try:
+            get_run_logger().info("engine %s %s", model, text)
+        except MissingContextError:
+            return
+
+
+def publish_node(manifest: Manifest) -> None:
+    """Publish a finished node as a markdown artifact and, with rejects, a table of reasons."""
+    if FlowRunContext.get() is None and TaskRunContext.get() is None:
+        return
+    key = manifest.stage.replace("_", "-")
+    counts, usage = manifest.counts, manifest.usage
+    lines = [
+        f"## {manifest.stage}",
+        "",
+        "| planned | accepted | rejected | made now | reused |",
+        "|---|---|---|---|---|",
+        f"| {counts.planned} | {counts.accepted} | {counts.rejected} | {counts.made} "
+        f"| {counts.reused} |",
+        "",
+        f"{usage.requests:,} requests, {usage.prompt_tokens:,} prompt tokens "
+        f"({usage.cached_tokens:,} from the prefix cache), "
+        f"{usage.completion_tokens:,} generated.",
+        "",
+        f"Recipe `{manifest.recipe}`, fingerprint `{manifest.fingerprint}`.",
+    ]
+    create_markdown_artifact("\n".join(lines), key=f"stage-{key}")
+    if manifest.reasons:
+        table = [{"reason": name, "rows": count} for name, count in manifest.reasons.items()]
+        create_table_artifact(cast(Any, table), key=f"rejects-{key}")
+
+
+def _fingerprint_of(_: TaskRunContext, parameters: dict[str, Any]) -> str:
+    return str(parameters["node"].fingerprint)
+
+
+def _is_transient(_: Task[..., Any], __: TaskRun, state: State[Any]) -> bool:
+    error = cast(Any, state.result)(raise_on_failure=False)
+    if isinstance(error, RequestFailed) and error.fatal:
+        return False
+    return isinstance(error, TransientError)

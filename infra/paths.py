@@ -1,0 +1,37 @@
+"""Finds the files a configuration names: in the working folder first, then in the package."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+
+from infra.errors import ConfigError, Problem
+
+
+def packaged_configs() -> Path:
+    """Return the folder of the packaged configurations, prompts and demo data."""
+    return Path(str(files("configs")))
+
+
+def find_path(name: str) -> Path | None:
+    """Return the absolute path of a file or folder, or ``None`` if it is in neither place."""
+    given = Path(name).expanduser()
+    packaged = packaged_configs()
+    for candidate in (given, packaged / given, packaged.parent / given):
+        if candidate.exists():
+            return candidate.resolve()
+    return None
+
+
+def require_path(name: str, where: str) -> Path:
+    """Return the absolute path of a file, or raise :class:`ConfigError` naming the key."""
+    found = find_path(name)
+    if found is None:
+        raise ConfigError(
+            Problem(
+                where,
+                f"no such file: {name}",
+                f"looked in {Path.cwd()} and {packaged_configs()}; give an existing path",
+            )
+        )
+    return found

@@ -1,0 +1,83 @@
+"""Counts what a stage does while it does it, for terminals, logs and the Prefect UI."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Protocol
+
+
+@dataclass(slots=True)
+class StageProgress:
+    """Is the state of one running stage; rates are over this run only."""
+
+    stage: str
+    planned: int
+    reused: int
+    accepted: int = 0
+    rejected: int = 0
+    failed: int = 0
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    completion_tokens: int = 0
+    requests: int = 0
+    reasons: Counter[str] = field(default_factory=Counter)
+    samples: list[str] = field(default_factory=list)
+    began: float = field(default_factory=time.monotonic)
+
+    @property
+    def made(self) -> int:
+        """Return how many rows this run finished."""
+        return self.accepted + self.rejected
+
+    @property
+    def seconds(self) -> float:
+        """Return how long the stage has run."""
+        return max(time.monotonic() - self.began, 1e-6)
+
+    @property
+    def rows_per_s(self) -> float:
+        """Return finished rows a second."""
+        return self.made / self.seconds
+
+    @property
+    def tokens_per_s(self) -> float:
+        """Return generated tokens a second."""
+        return self.completion_tokens / self.seconds
+
+    @property
+    def eta_s(self) -> float | None:
+        """Return the seconds left at this rate, or ``None`` before the first row."""
+        left = self.planned - self.reused - self.made
+        return left / self.rows_per_s if self.made else None
+
+    @property
+    def cached_share(self) -> float:
+        """Return the share of prompt tokens that came from the prefix cache."""
+        return self.cached_tokens / self.prompt_tokens if self.prompt_tokens else 0.0
+
+    def describe(self) -> str:
+        """Return one line for logs."""
+        eta = self.eta_s
+        parts = [
+            f"{self.stage}: {self.reused + self.made:,}/{self.planned:,} rows",
+            f"{self.rows_per_s:.1f} rows/s",
+            f"{self.tokens_per_s:,.0f} tokens/s",
+            f"{self.rejected} rejected",
+        ]
+        if self.reused:
+            parts.insert(1, f"{self.reused:,} reused")
+        if self.failed:
+            parts.append(f"{self.failed} failed")
+        if eta is not None and self.reused + self.made < self.planned:
+            parts.append(f"ETA {eta:.0f} s")
+        return ", ".join(parts)
+
+
+class ProgressListener(Protocol):
+    """Shows progress; called from stage threads about once a second."""
+
+    def stage_progress(self, progress: StageProgress, *, finished: bool) -> None:
+        """Show where a stage stands."""
+        ...

@@ -1,0 +1,197 @@
+"""Keeps the rows of a row stage append-only, shared by all runs, and says what is to do.
+
+A recipe's folder holds parts of two kinds: chunk parts (``part-c-…``), one a finished chunk, and
+compacted parts (``part-…``) that replace many of them. A compacted part records in its Parquet
+metadata which chunk parts it replaces, so a crash between writing it and removing those can
+neither lose nor double a row. Manifests name compacted parts only, and those are never removed.
+
+A committed row counts as done only if its key *and* its parents' digest match.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from infra.errors import Reject
+from infra.fingerprints import hash_parts
+from infra.manifests import Manifest, PartRef, digest_bytes, read_tables, refer_to_file, write_table
+from infra.schema import arrow_schema, to_plain
+from infra.storage import FileStat, Storage
+
+_REPLACES = b"opencharacter.replaces"
+_DETAIL_CHARS = 4000
+
+MERGE_CHUNKS = 64
+"""Chunk parts are merged when this many have gathered, so that listings stay short."""
+
+IDENTITY_COLUMNS = ("key", "parents_digest")
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """Is what every row of a row stage carries beside its record.
+
+    Attributes:
+        status: ``accepted`` or ``rejected``; both are final.
+        reason: Why it was rejected; empty when accepted.
+        detail: The raw output and what was wrong with it; empty when accepted.
+        attempts: The largest number of attempts one of its calls took.
+        requests: How many requests were sent for it in all.
+    """
+
+    key: str
+    parents_digest: str
+    status: str
+    reason: str
+    detail: str
+    attempts: int
+    requests: int
+    prompt_tokens: int
+    cached_tokens: int
+    completion_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class MadeRow:
+    """Is a finished row on its way to disk: an envelope, and the record if it was accepted."""
+
+    envelope: Envelope
+    record: object | None
+
+
+def parents_digest(*fields: str) -> str:
+    """Hash the parent fields that a row's prompt is rendered from."""
+    return hash_parts(*fields)
+
+
+def reject_detail(reject: Reject, raw: str) -> str:
+    """Describe a rejected output for people: what was wrong, then the raw text, both bounded."""
+    return f"{reject.detail}\n---\n{raw}"[:_DETAIL_CHARS] if raw else reject.detail
+
+
+def row_schema(record: type[Any]) -> pa.Schema:
+    """Return the columns of a row stage's parts: the envelope, then the record without key."""
+    fields = list(arrow_schema(Envelope))
+    fields += [field for field in arrow_schema(record, nullable=True) if field.name != "key"]
+    return pa.schema(fields)
+
+
+def encode_rows(record: type[Any], rows: Sequence[MadeRow]) -> pa.Table:
+    """Encode finished rows, sorted by key."""
+    plain = []
+    empty = {field.name: None for field in dataclasses.fields(record)}
+    for row in sorted(rows, key=lambda row: row.envelope.key):
+        inner = to_plain(row.record) if row.record is not None else empty
+        plain.append({**inner, **to_plain(row.envelope)})
+    return pa.Table.from_pylist(plain, schema=row_schema(record))
+
+
+def commit_chunk(storage: Storage, folder: str, table: pa.Table) -> PartRef:
+    """Commit finished rows as a part of their own; the name follows from the keys."""
+    name = hash_parts(*table.column("key").to_pylist(), *table.column("parents_digest").to_pylist())
+    return write_table(storage, f"{folder}/part-c-{name}.parquet", table)
+
+
+def list_parts(storage: Storage, folder: str) -> tuple[list[FileStat], list[FileStat]]:
+    """Return (compacted, chunk) parts that hold live rows; replaced chunks are left out."""
+    stats = [stat for stat in storage.list(folder, ".parquet") if "/part-" in stat.path]
+    compacted = [stat for stat in stats if "/part-c-" not in stat.path]
+    chunks = [stat for stat in stats if "/part-c-" in stat.path]
+    if chunks and compacted:
+        replaced: set[str] = set()
+        for stat in compacted:
+            metadata = pq.read_schema(BytesIO(storage.read_bytes(stat.path))).metadata or {}
+            replaced.update(json.loads(metadata.get(_REPLACES, b"[]")))
+        for stale in [stat for stat in chunks if stat.path in replaced]:
+            storage.remove(stale.path)
+        chunks = [stat for stat in chunks if stat.path not in replaced]
+    return compacted, chunks
+
+
+def read_committed(storage: Storage, folder: str) -> pl.DataFrame:
+    """Read key, digest, status and reason of every committed row, each once."""
+    compacted, chunks = list_parts(storage, folder)
+    columns = [*IDENTITY_COLUMNS, "status", "reason"]
+    frames = [
+        pl.read_parquet(BytesIO(storage.read_bytes(stat.path)), columns=columns)
+        for stat in (*compacted, *chunks)
+    ]
+    if not frames:
+        return pl.DataFrame(schema=dict.fromkeys(columns, pl.String))
+    return pl.concat(frames).unique(IDENTITY_COLUMNS, keep="first", maintain_order=True)
+
+
+def find_pending(planned: pl.DataFrame, committed: pl.DataFrame) -> pl.DataFrame:
+    """Return the planned rows that no committed row answers by key and digest."""
+    return planned.join(committed, on=IDENTITY_COLUMNS, how="anti", maintain_order="left")
+
+
+def compact_chunks(storage: Storage, folder: str) -> list[PartRef]:
+    """Merge all chunk parts into one compacted part and return every live compacted part."""
+    compacted, chunks = list_parts(storage, folder)
+    if chunks:
+        merge_chunks(storage, folder, [stat.path for stat in chunks])
+        compacted, _ = list_parts(storage, folder)
+    return [describe_part(storage, stat) for stat in compacted]
+
+
+def merge_chunks(storage: Storage, folder: str, paths: Sequence[str]) -> None:
+    """Replace chunk parts by one compacted part; safe to interrupt at any point."""
+    tables = [pq.read_table(BytesIO(storage.read_bytes(path))) for path in sorted(paths)]
+    merged = pa.concat_tables(tables).sort_by("key")
+    metadata = {_REPLACES: json.dumps(sorted(paths)).encode()}
+    merged = merged.replace_schema_metadata({**(merged.schema.metadata or {}), **metadata})
+    write_table(storage, f"{folder}/part-{hash_parts(*sorted(paths))}.parquet", merged)
+    for path in paths:
+        storage.remove(path)
+
+
+def describe_part(storage: Storage, stat: FileStat) -> PartRef:
+    """Describe a part that is already on disk, digest included."""
+    data = storage.read_bytes(stat.path)
+    rows = pq.read_metadata(BytesIO(data)).num_rows
+    return refer_to_file(storage, stat.path, digest_bytes(data), rows, "rows")
+
+
+def write_members(storage: Storage, path: str, planned: pl.DataFrame) -> PartRef:
+    """Write which rows belong to a node: their keys and digests, sorted."""
+    members = planned.select(IDENTITY_COLUMNS).sort("key")
+    return write_table(storage, path, members.to_arrow(), holds="members")
+
+
+def read_rows(storage: Storage, manifest: Manifest) -> pl.DataFrame:
+    """Read the rows of a row stage's node, envelope and record columns, sorted by key."""
+    if manifest.members is None:
+        raise ValueError(f"{manifest.path} is not the manifest of a row stage")
+    rows = read_tables(storage, manifest.parts)
+    members = read_tables(storage, [manifest.members])
+    if rows.is_empty():
+        return rows
+    return (
+        rows.join(members, on=IDENTITY_COLUMNS, how="semi")
+        .unique(IDENTITY_COLUMNS, keep="first", maintain_order=True)
+        .sort("key")
+    )
+
+
+def select_parts(
+    storage: Storage, parts: Iterable[PartRef], planned: pl.DataFrame
+) -> list[PartRef]:
+    """Keep only the parts that hold at least one planned row."""
+    wanted = planned.select(IDENTITY_COLUMNS)
+    kept = []
+    for part in parts:
+        data = BytesIO(storage.read_bytes(part.path))
+        keys = pl.read_parquet(data, columns=list(IDENTITY_COLUMNS))
+        if not keys.join(wanted, on=IDENTITY_COLUMNS, how="semi").is_empty():
+            kept.append(part)
+    return kept

@@ -1,0 +1,28 @@
+"""Configures the writing of character profiles."""
+
+from __future__ import annotations
+
+from infra.knobs import Knobs, execution, identity, selection
+
+
+class CharacterConfig(Knobs):
+    """Says which model writes profiles, from which prompt, and what it takes to be accepted."""
+
+    model: str = execution("teacher", description="Which of `models` writes the profiles")
+    prompt: str = execution(
+        "prompts/character.j2", description="Prompt file; its content is what counts"
+    )
+    structured: bool = identity(
+        True, description="Ask for a JSON object under a schema; false asks for Field: value lines"
+    )
+    temperature: float = identity(0.7, ge=0, le=2, description="Sampling temperature")
+    top_p: float = identity(0.95, gt=0, le=1, description="Nucleus sampling mass")
+    max_new_tokens: int = identity(800, ge=16, description="Longest profile in tokens")
+    seed: int = identity(0, ge=0, description="Seed of the sampling")
+    language: str | None = identity(
+        "en", description="Language a profile must be in (ISO 639-1); None takes any"
+    )
+    max_attempts: int = selection(3, ge=1, description="How often a profile is asked for")
+    min_yield: float = execution(
+        0.6, ge=0, le=1, description="Share of profiles that must be accepted, else the run stops"
+    )

@@ -1,0 +1,57 @@
+"""Writes one character: asks the model for a profile and turns it into a record."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from infra.asking import RowSession
+from infra.engines.protocol import Completion
+from infra.errors import Reject
+from infra.languages import is_language
+from infra.prompts import PromptTemplate
+from tasks.characters.profile import parse_profile, profile_schema
+from tasks.records import Character
+
+
+@dataclass(frozen=True, slots=True)
+class CharacterInput:
+    """Is what a profile is written from."""
+
+    key: str
+    persona_key: str
+    persona: str
+
+
+@dataclass(frozen=True)
+class CharacterWriter:
+    """Makes a :class:`Character` from a persona; runs in a stage worker."""
+
+    inputs: ClassVar[type[CharacterInput]] = CharacterInput
+    record: ClassVar[type[Character]] = Character
+
+    prompt: PromptTemplate
+    structured: bool
+    language: str | None
+
+    async def make(self, key: str, row: CharacterInput, session: RowSession) -> Character | Reject:
+        """Ask for the profile until it parses and is in the right language."""
+        messages = self.prompt.render({"persona": row.persona, "structured": self.structured})
+        schema = profile_schema() if self.structured else None
+        profile = await session.ask(messages, self._read, schema=schema)
+        if isinstance(profile, Reject):
+            return profile
+        return Character(key=key, persona_key=row.persona_key, persona=row.persona, **profile)
+
+    def _read(self, completion: Completion) -> dict[str, str] | Reject:
+        if completion.finish_reason == "length":
+            return Reject("truncated", "the profile ran into the token limit")
+        profile = parse_profile(completion.text)
+        if isinstance(profile, Reject):
+            return profile
+        prose = " ".join(
+            profile[name] for name in ("appearance", "general_experience", "personality")
+        )
+        if self.language is not None and not is_language(prose, self.language):
+            return Reject("wrong_language", prose[:200])
+        return dict(profile)

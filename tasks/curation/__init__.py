@@ -1,0 +1,1 @@
+"""Turns dialogues into training examples: filters, twins, evaluation leaks, split, messages."""

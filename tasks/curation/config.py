@@ -1,0 +1,115 @@
+"""Declares the knobs of curation."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from infra.knobs import Knobs, execution, identity, selection
+
+OtherNames = Literal["off", "introductions", "mentions"]
+
+
+class CurationConfig(Knobs):
+    """Says which dialogues become training examples, and what an example looks like.
+
+    A filter is off when its switch is false or its threshold is null. The two files named here
+    enter the node fingerprint by content (:func:`tasks.curation.inputs.digest_inputs`), so their
+    paths are execution knobs: a checkout that moved makes nothing anew.
+    """
+
+    prompt: str = identity(
+        "prompts/roleplay.j2",
+        min_length=1,
+        description="Template of the system prompt; its values are `persona` and `profile`.",
+    )
+    profile_dropout: float = identity(
+        0.0,
+        ge=0,
+        le=1,
+        description="Share of examples whose system prompt shows the persona without the profile.",
+    )
+    seed: int = identity(0, description="Seed of the split, of profile dropout and of MinHash.")
+
+    drop_truncated: bool = selection(
+        True, description="Reject dialogues whose last answer ran into the token limit."
+    )
+    max_turns: int | None = selection(
+        None, ge=2, description="Reject dialogues of more turns, given ones included; null: any."
+    )
+    drop_refusals: bool = selection(
+        True, description="Reject dialogues with an answer that opens by refusing to help."
+    )
+    drop_ai_admissions: bool = selection(
+        True, description="Reject answers that speak as a language model instead of a character."
+    )
+    drop_prompt_echoes: bool = selection(
+        True, description="Reject answers that repeat the question, the profile or the prompt."
+    )
+    echo_words: int = selection(
+        25, ge=8, description="Words in a row that an answer may not share with the profile."
+    )
+    source_copy_similarity: float | None = selection(
+        0.9,
+        gt=0,
+        le=1,
+        description="Reject rewritten answers this similar to the source answer (Jaccard of "
+        "3-word shingles); null: off.",
+    )
+    other_names: OtherNames = selection(
+        "introductions",
+        description="Reject answers that speak under another character's name (introductions), "
+        "or that mention another character's full name unasked (mentions).",
+    )
+    language: str | None = selection(
+        "en",
+        description="Reject answers confidently in another language (ISO 639-1), unless question "
+        "or source answer is in that language too; null: off.",
+    )
+    toxic_words: str | None = execution(
+        None, description="File of words or phrases, one a line, that no answer may hold."
+    )
+
+    drop_exact_duplicates: bool = selection(
+        True, description="Reject answers equal to another answer but for case and punctuation."
+    )
+    near_duplicate_similarity: float | None = selection(
+        0.85,
+        gt=0,
+        lt=1,
+        description="Reject answers this similar to a kept one (Jaccard of shingles); null: off.",
+    )
+    duplicate_min_words: int = selection(
+        5,
+        ge=0,
+        description="Answers of fewer words are twins only if the user turns are equal as well.",
+    )
+
+    decontamination: str | None = execution(
+        None,
+        description="Evaluation questions to keep out of training: PersonaGym's folder "
+        "`questions/benchmark-v1`, or a JSON, JSONL or text file; null: off.",
+    )
+    decontamination_words: int = selection(
+        13, ge=5, description="Words in a row that a user turn may not share with a question."
+    )
+    decontamination_min_words: int = selection(
+        6,
+        ge=3,
+        description="Questions of at least this many words may not be contained whole either.",
+    )
+    decontamination_similarity: float = selection(
+        0.85,
+        gt=0,
+        le=1,
+        description="Reject user turns this similar to a question (Jaccard of word sets).",
+    )
+
+    validation_share: float = selection(
+        0.05, ge=0, lt=1, description="Share of the characters held out for validation."
+    )
+    min_validation_characters: int = selection(
+        1, ge=0, description="Least number of held-out characters, if the share is above 0."
+    )
+    min_yield: float = execution(
+        0.0, ge=0, le=1, description="Least share of dialogues to accept, or the run stops."
+    )

@@ -1,0 +1,276 @@
+"""Curates dialogues into training examples: filters, leaks, twins, split, messages.
+
+The result depends on the rows alone, never on their order: everything runs by dialogue key. Every
+dialogue that goes in comes out once, as an example or as a rejection.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import cast, get_args
+
+import polars as pl
+
+from infra.errors import Reject
+from infra.prompts import PromptTemplate
+from infra.schema import from_plain
+from tasks.curation.config import CurationConfig
+from tasks.curation.decontamination import QuestionIndex, find_hits
+from tasks.curation.duplicates import find_twins
+from tasks.curation.examples import ExampleBuilder
+from tasks.curation.filters import FilterContext, Reason, Scene, judge_scene
+from tasks.curation.foreign import asks_for_language, find_foreign
+from tasks.curation.inputs import CurationInputs
+from tasks.curation.names import make_roster
+from tasks.curation.split import choose_validation
+from tasks.curation.wording import shorten, split_words
+from tasks.records import Character, Example, Rejection, Turn
+
+_DIALOGUE_COLUMNS = (
+    "key", "strategy", "character_key", "instruction_key", "context_turns", "turns", "truncated",
+)  # fmt: skip
+_BLOCK_ROWS = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class FunnelStep:
+    """Is one line of the funnel: how many a reason took, and how many were left after it."""
+
+    reason: str
+    rejected: int
+    left: int
+
+
+@dataclass(frozen=True, slots=True)
+class Curation:
+    """Is the outcome, examples and rejections sorted by the key of their dialogue."""
+
+    examples: tuple[Example, ...]
+    rejections: tuple[Rejection, ...]
+
+    @property
+    def planned(self) -> int:
+        """Return how many dialogues went in."""
+        return len(self.examples) + len(self.rejections)
+
+    @property
+    def reasons(self) -> dict[str, int]:
+        """Return the counts of the reasons that took any, in funnel order."""
+        return {step.reason: step.rejected for step in self.funnel if step.rejected}
+
+    @property
+    def funnel(self) -> tuple[FunnelStep, ...]:
+        """Return every reason in the order applied, with what it took and what it left."""
+        counts = Counter(rejection.reason for rejection in self.rejections)
+        steps, left = [], self.planned
+        for reason in get_args(Reason):
+            left -= counts[reason]
+            steps.append(FunnelStep(reason, counts[reason], left))
+        return tuple(steps)
+
+
+@dataclass(frozen=True, slots=True)
+class _Actor:
+    """Is a character as curation needs it, its texts prepared once for all its dialogues."""
+
+    persona_key: str
+    name: str
+    persona: str
+    profile: str
+    given: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    """Is a dialogue on its way through the funnel."""
+
+    key: str
+    character_key: str
+    scene: Scene
+
+
+_Verdicts = dict[str, Reject]
+
+
+def curate(
+    dialogues: pl.DataFrame,
+    characters: pl.DataFrame,
+    instructions: pl.DataFrame,
+    *,
+    config: CurationConfig,
+    template: PromptTemplate,
+    recipe: str,
+    inputs: CurationInputs | None = None,
+) -> Curation:
+    """Turn dialogues into examples.
+
+    The frames hold the columns of :class:`Dialogue`, :class:`Character` and
+    :class:`Instruction`, others are ignored; keys are unique. A missing instruction only spares
+    a rewritten dialogue the comparison with its source.
+    """
+    inputs = inputs or CurationInputs()
+    actors = _prepare_actors(characters)
+    context = FilterContext(
+        config, make_roster(actor.name for actor in actors.values()), inputs.toxic
+    )
+    verdicts: _Verdicts = {}
+    left: list[_Candidate] = []
+    for key, candidate in _read_candidates(dialogues, actors, _read_sources(instructions)):
+        verdict = judge_scene(candidate.scene, context) if candidate else _reject("no_character")
+        if candidate is None or verdict is not None:
+            verdicts[key] = verdict or _reject("no_character")
+        else:
+            left.append(candidate)
+    for judge in (_judge_languages, _judge_leaks, _judge_twins):
+        found = judge(left, config, inputs)
+        verdicts.update(found)
+        left = [candidate for candidate in left if candidate.key not in found]
+    builder = ExampleBuilder(
+        template, recipe, profile_dropout=config.profile_dropout, seed=config.seed
+    )
+    rejections = tuple(
+        Rejection(builder.name_example(key), verdict.reason, verdict.detail, key)
+        for key, verdict in sorted(verdicts.items())
+    )
+    return Curation(tuple(_build_examples(left, actors, builder, config)), rejections)
+
+
+def _judge_languages(
+    candidates: Sequence[_Candidate], config: CurationConfig, inputs: CurationInputs
+) -> _Verdicts:
+    if config.language is None:
+        return {}
+    answers = [" ".join(candidate.scene.answers) for candidate in candidates]
+    verdicts: _Verdicts = {}
+    for index, found in find_foreign(answers, config.language).items():
+        scene = candidates[index].scene
+        if not asks_for_language([" ".join(scene.questions), " ".join(scene.sources)], found):
+            detail = f"{found}: {shorten(answers[index])}"
+            verdicts[candidates[index].key] = _reject("wrong_language", detail)
+    return verdicts
+
+
+def _judge_leaks(
+    candidates: Sequence[_Candidate], config: CurationConfig, inputs: CurationInputs
+) -> _Verdicts:
+    if inputs.questions is None:
+        return {}
+    index = QuestionIndex(
+        inputs.questions,
+        run=config.decontamination_words,
+        min_words=config.decontamination_min_words,
+        similarity=config.decontamination_similarity,
+    )
+    hits = find_hits([text for c in candidates for text in c.scene.questions], index)
+    verdicts: _Verdicts = {}
+    for candidate in candidates:
+        hit = next((hits[text] for text in candidate.scene.questions if text in hits), None)
+        if hit is not None:
+            verdicts[candidate.key] = _reject("contaminated", f"{hit.how}: {hit.question}")
+    return verdicts
+
+
+def _judge_twins(
+    candidates: Sequence[_Candidate], config: CurationConfig, inputs: CurationInputs
+) -> _Verdicts:
+    twins = find_twins(
+        ["\n".join(candidate.scene.questions) for candidate in candidates],
+        ["\n".join(candidate.scene.answers) for candidate in candidates],
+        exact=config.drop_exact_duplicates,
+        similarity=config.near_duplicate_similarity,
+        min_words=config.duplicate_min_words,
+        seed=config.seed,
+    )
+    verdicts: _Verdicts = {}
+    for candidate, twin in zip(candidates, twins, strict=True):
+        if twin is not None:
+            reason: Reason = "exact_duplicate" if twin.exact else "near_duplicate"
+            verdicts[candidate.key] = _reject(reason, f"of dialogue {candidates[twin.kept].key}")
+    return verdicts
+
+
+def _build_examples(
+    candidates: Sequence[_Candidate],
+    actors: dict[str, _Actor],
+    builder: ExampleBuilder,
+    config: CurationConfig,
+) -> Iterator[Example]:
+    held_out = choose_validation(
+        (actors[candidate.character_key].persona_key for candidate in candidates),
+        share=config.validation_share,
+        least=config.min_validation_characters,
+        seed=config.seed,
+    )
+    for candidate in candidates:
+        actor = actors[candidate.character_key]
+        yield builder.build(
+            dialogue_key=candidate.key,
+            character_key=candidate.character_key,
+            persona=actor.persona,
+            profile=actor.profile,
+            split="validation" if actor.persona_key in held_out else "train",
+            context_turns=candidate.scene.context_turns,
+            turns=candidate.scene.turns,
+        )
+
+
+def _prepare_actors(characters: pl.DataFrame) -> dict[str, _Actor]:
+    actors: dict[str, _Actor] = {}
+    for row in characters.iter_rows(named=True):
+        character = from_plain(Character, row)
+        profile = character.profile
+        actors[character.key] = _Actor(
+            persona_key=character.persona_key,
+            name=character.name,
+            persona=character.persona,
+            profile=profile,
+            given=split_words(f"{character.persona}\n{profile}"),
+        )
+    return actors
+
+
+def _read_sources(instructions: pl.DataFrame) -> dict[str, tuple[str, ...]]:
+    """Return each instruction's own answers to the turns that are to be played."""
+    if instructions.is_empty():
+        return {}
+    return {
+        key: tuple(t["content"] for t in turns[context_turns:] if t["role"] == "assistant")
+        for key, context_turns, turns in instructions.select(
+            "key", "context_turns", "turns"
+        ).iter_rows()
+    }
+
+
+def _read_candidates(
+    dialogues: pl.DataFrame,
+    actors: dict[str, _Actor],
+    sources: dict[str, tuple[str, ...]],
+) -> Iterator[tuple[str, _Candidate | None]]:
+    """Yield every dialogue by key, ``None`` where its character is unknown."""
+    if dialogues.is_empty():
+        return
+    ordered = dialogues.select(_DIALOGUE_COLUMNS).sort("key")
+    for block in ordered.iter_slices(_BLOCK_ROWS):
+        for key, strategy, character_key, instruction, given, turns, cut in block.iter_rows():
+            actor = actors.get(character_key)
+            if actor is None:
+                yield key, None
+                continue
+            scene = Scene(
+                strategy=strategy,
+                truncated=cut,
+                context_turns=given,
+                turns=tuple(Turn(turn["role"], turn["content"]) for turn in turns),
+                name=actor.name,
+                persona=actor.persona,
+                profile=actor.profile,
+                given=actor.given,
+                sources=sources.get(instruction, ()),
+            )
+            yield key, _Candidate(key, character_key, scene)
+
+
+def _reject(reason: Reason, detail: str = "") -> Reject:
+    return Reject(cast(str, reason), detail)

@@ -1,0 +1,63 @@
+"""Finds answers that repeat another dialogue's answer, exactly or nearly.
+
+Answers are compared over the whole run and by their text alone: one question has several answers
+by design, and a rewritten and a generated answer to one pair are twins only if their texts are.
+Very short answers ("negative", "Yes.") are right for many questions: they are compared together
+with what was asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from infra.fingerprints import hash_parts
+from infra.near_duplicates import find_near_duplicates
+from tasks.curation.wording import split_words
+
+
+@dataclass(frozen=True, slots=True)
+class Twin:
+    """Points from a dialogue to the earlier, kept one whose answer it repeats."""
+
+    kept: int
+    exact: bool
+
+
+def find_twins(
+    questions: Sequence[str],
+    answers: Sequence[str],
+    *,
+    exact: bool,
+    similarity: float | None,
+    min_words: int,
+    seed: int,
+) -> list[Twin | None]:
+    """Return each dialogue's twin or ``None``; the first in the order given stays.
+
+    ``questions`` and ``answers`` are the user and the played turns of each dialogue, joined.
+    """
+    twins: list[Twin | None] = [None] * len(answers)
+    first: dict[str, int] = {}
+    comparable: list[int] = []
+    for index, (question, answer) in enumerate(zip(questions, answers, strict=True)):
+        words = split_words(answer)
+        short = len(words) < min_words
+        kept = first.setdefault(_name_text(question if short else "", words), index)
+        if exact and kept != index:
+            twins[index] = Twin(kept, exact=True)
+        elif not short:
+            comparable.append(index)
+    if similarity is None:
+        return twins
+    texts = [answers[index] for index in comparable]
+    near = find_near_duplicates(texts, threshold=similarity, seed=seed)
+    for index, kept_at in zip(comparable, near, strict=True):
+        if kept_at is not None:
+            twins[index] = Twin(comparable[kept_at], exact=False)
+    return twins
+
+
+def _name_text(question: str, words: list[str]) -> str:
+    # A wordless answer never comes here: the filters call it empty.
+    return hash_parts(" ".join(split_words(question)), " ".join(words))

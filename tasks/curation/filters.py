@@ -1,0 +1,147 @@
+"""Judges one dialogue at a time: each filter is a pure function with a typed reason.
+
+The filters that speak of phrases know English only; they are listed in the order in which they
+are applied, and a dialogue is counted under the first that rejects it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from infra.errors import Reject
+from tasks.curation.config import CurationConfig
+from tasks.curation.echoes import (
+    find_profile_echo,
+    find_prompt_echo,
+    find_question_echo,
+    find_source_copy,
+)
+from tasks.curation.names import Roster, find_other_name
+from tasks.curation.refusals import find_ai_admission, find_refusal, fold_quotes
+from tasks.curation.toxicity import WordList, find_toxic_word
+from tasks.curation.wording import shorten, split_words
+from tasks.records import Strategy, Turn
+
+Reason = Literal[
+    "no_character",
+    "malformed",
+    "empty",
+    "truncated",
+    "too_many_turns",
+    "refusal",
+    "ai_admission",
+    "echo_of_prompt",
+    "copy_of_source",
+    "other_characters_name",
+    "toxicity",
+    "wrong_language",
+    "contaminated",
+    "exact_duplicate",
+    "near_duplicate",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """Is all that the filters may see of one dialogue.
+
+    Attributes:
+        given: Words of persona and profile, for the echo filter.
+        context_turns: How many leading turns were given, not played.
+        sources: The source's answers to the played turns, in order; empty if there are none.
+    """
+
+    strategy: Strategy
+    truncated: bool
+    context_turns: int
+    turns: tuple[Turn, ...]
+    name: str
+    persona: str
+    profile: str
+    given: list[str]
+    sources: tuple[str, ...]
+
+    @property
+    def answers(self) -> tuple[str, ...]:
+        """Return the assistant turns the character played."""
+        return tuple(t.content for t in self.turns[self.context_turns :] if t.role == "assistant")
+
+    @property
+    def questions(self) -> tuple[str, ...]:
+        """Return the user turns, given ones included."""
+        return tuple(turn.content for turn in self.turns if turn.role == "user")
+
+
+@dataclass(frozen=True, slots=True)
+class FilterContext:
+    """Is what the filters share across dialogues."""
+
+    config: CurationConfig
+    roster: Roster
+    toxic: WordList | None
+
+
+def judge_scene(scene: Scene, context: FilterContext) -> Reject | None:
+    """Return the first reason to leave a dialogue out, or ``None``."""
+    config = context.config
+    shape = _judge_shape(scene, config)
+    if shape is not None:
+        return shape
+    for answer in scene.answers:
+        verdict = _judge_answer(answer, scene, context)
+        if verdict is not None:
+            return verdict
+    if config.source_copy_similarity is not None and scene.strategy == "rewrite":
+        copy = find_source_copy(scene.answers, scene.sources, config.source_copy_similarity)
+        if copy is not None:
+            return _reject("copy_of_source", copy)
+    return None
+
+
+def _judge_shape(scene: Scene, config: CurationConfig) -> Reject | None:
+    roles = [turn.role for turn in scene.turns]
+    if roles != ["user", "assistant"] * (len(roles) // 2) or not roles:
+        return _reject("malformed", " ".join(roles) or "no turns")
+    answers = scene.answers
+    if not answers or not all(any(c.isalnum() for c in answer) for answer in answers):
+        return _reject("empty", shorten(" / ".join(answers)))
+    if scene.truncated and config.drop_truncated:
+        return _reject("truncated", "…" + answers[-1][-100:])
+    if config.max_turns is not None and len(roles) > config.max_turns:
+        return _reject("too_many_turns", f"{len(roles)} turns")
+    return None
+
+
+def _judge_answer(answer: str, scene: Scene, context: FilterContext) -> Reject | None:
+    config = context.config
+    folded = fold_quotes(answer)
+    if config.drop_refusals and (phrase := find_refusal(folded)):
+        return _reject("refusal", phrase)
+    if config.drop_ai_admissions and (phrase := find_ai_admission(folded, scene.persona)):
+        return _reject("ai_admission", phrase)
+    if config.drop_prompt_echoes and (phrase := _find_echo(answer, scene, config)):
+        return _reject("echo_of_prompt", phrase)
+    if config.other_names != "off" and (phrase := _find_other_name(answer, scene, context)):
+        return _reject("other_characters_name", phrase)
+    if context.toxic is not None and (phrase := find_toxic_word(answer, context.toxic)):
+        return _reject("toxicity", phrase)
+    return None
+
+
+def _find_echo(answer: str, scene: Scene, config: CurationConfig) -> str | None:
+    words = split_words(answer)
+    for question in scene.questions:
+        if echo := find_question_echo(words, question):
+            return echo
+    return find_profile_echo(words, scene.given, config.echo_words) or find_prompt_echo(answer)
+
+
+def _find_other_name(answer: str, scene: Scene, context: FilterContext) -> str | None:
+    known = "\n".join((*scene.questions, scene.persona, scene.profile, *scene.sources))
+    mentions = context.config.other_names == "mentions"
+    return find_other_name(answer, scene.name, known, context.roster, mentions=mentions)
+
+
+def _reject(reason: Reason, detail: str) -> Reject:
+    return Reject(reason, detail)

@@ -1,0 +1,1 @@
+"""Lets characters answer instructions: by generation (G) or by rewriting (R)."""

@@ -1,0 +1,59 @@
+"""Configures pairing and the two strategies."""
+
+from __future__ import annotations
+
+from infra.knobs import Knobs, execution, group, identity, selection
+
+
+class StrategyConfig(Knobs):
+    """Says how one strategy asks its model."""
+
+    model: str = execution("teacher", description="Which of `models` plays the characters")
+    prompt: str = execution(description="Prompt file; its content is what counts")
+    temperature: float = identity(0.7, ge=0, le=2, description="Sampling temperature")
+    top_p: float = identity(0.95, gt=0, le=1, description="Nucleus sampling mass")
+    max_new_tokens: int = identity(
+        1024, ge=16, description="Longest answer in tokens: a turn for G, the whole dialogue for R"
+    )
+    seed: int = identity(0, ge=0, description="Seed of the sampling")
+    max_attempts: int = selection(3, ge=1, description="How often an answer is asked for")
+    min_yield: float = execution(
+        0.5, ge=0, le=1, description="Share of dialogues that must be accepted, else the run stops"
+    )
+
+
+class GenerateConfig(StrategyConfig):
+    """Configures strategy G: the model answers each question as the character."""
+
+    prompt: str = execution(
+        "prompts/generate.j2", description="Prompt file; its content is what counts"
+    )
+
+
+class RewriteConfig(StrategyConfig):
+    """Configures strategy R: the model rewrites the source's answers in the character's voice."""
+
+    prompt: str = execution(
+        "prompts/rewrite.j2", description="Prompt file; its content is what counts"
+    )
+    structured: bool = identity(
+        True, description="Hold the answer to a JSON schema where the engine can"
+    )
+    max_turn_chars: int = identity(
+        4000, ge=100, description="Longest turn under the schema, in characters"
+    )
+
+
+class DialogueConfig(Knobs):
+    """Says who answers what, and by which strategies."""
+
+    characters_per_question: int = selection(
+        3, ge=1, description="Characters that answer each question (the paper's n)"
+    )
+    pairing_seed: int = selection(0, ge=0, description="Seed of who answers what")
+    generate: GenerateConfig | None = group(
+        GenerateConfig, description="Strategy G; null leaves it out"
+    )
+    rewrite: RewriteConfig | None = group(
+        None, description="Strategy R, for questions with a source answer; null leaves it out"
+    )

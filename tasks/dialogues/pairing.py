@@ -1,0 +1,53 @@
+"""Chooses which characters answer which question, so that the choice survives growth.
+
+Rendezvous hashing: a question is answered by the n characters whose personas have the smallest
+hash(seed, question, persona). Uniform without replacement, as in the paper (section 3.2), and one
+more character displaces only the pairs where it now belongs; a question never moves another's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from infra.fingerprints import hash_parts
+
+_U64 = np.uint64
+_EXPECTED = 8
+
+
+def choose_characters(
+    questions: Sequence[str], personas: Sequence[str], n: int, seed: int
+) -> npt.NDArray[np.int64]:
+    """Return the chosen personas' positions, shape (questions, n), smallest hash first.
+
+    Both are row keys in hex; raises :class:`ValueError` when there are fewer than n personas.
+    """
+    if len(personas) < n:
+        raise ValueError(f"{n} characters a question, but only {len(personas)} characters")
+    salted = _mix(_as_words(personas) ^ _U64(int(hash_parts("pairing", str(seed))[:16], 16)))
+    asked = _as_words(questions)
+    share = min(1.0, _EXPECTED * n / len(personas))
+    limit = _U64(int(share * (2**64 - 1)))
+    chosen = np.empty((len(questions), n), dtype=np.int64)
+    for index, question in enumerate(asked):
+        scores = _mix(salted + question)
+        near = np.flatnonzero(scores <= limit)
+        if near.size < n:
+            near = np.arange(scores.size)
+        order = np.argsort(scores[near], kind="stable")[:n]
+        chosen[index] = near[order]
+    return chosen
+
+
+def _as_words(keys: Sequence[str]) -> npt.NDArray[np.uint64]:
+    return np.array([int(key[:16], 16) for key in keys], dtype=_U64)
+
+
+def _mix(words: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    """Scramble 64-bit words (the finaliser of splitmix64, a published constant set)."""
+    words = (words ^ (words >> _U64(30))) * _U64(0xBF58476D1CE4E5B9)
+    words = (words ^ (words >> _U64(27))) * _U64(0x94D049BB133111EB)
+    return words ^ (words >> _U64(31))

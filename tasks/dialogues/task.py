@@ -1,0 +1,112 @@
+"""Offers the nodes that play dialogues, one a strategy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from infra.bench import Bench, model_identity
+from infra.errors import ConfigError, Problem
+from infra.manifests import NodeRef, NodeSpec
+from infra.orchestration import node_task
+from infra.paths import require_path
+from infra.prompts import PromptTemplate
+from infra.reading import read_accepted
+from infra.stage_runner import run_row_stage
+from infra.stage_worker import RowMaker
+from tasks.dialogues.config import DialogueConfig, RewriteConfig, StrategyConfig
+from tasks.dialogues.generation import GeneratePlayer
+from tasks.dialogues.planning import plan_dialogues
+from tasks.dialogues.rewriting import RewritePlayer
+from tasks.records import Character, Instruction
+
+VERSIONS = {"generate": 1, "rewrite": 1}
+
+
+def describe_dialogues(
+    strategy: str, config: DialogueConfig, bench: Bench, upstream: Sequence[NodeSpec]
+) -> NodeSpec:
+    """Name a strategy's node from its knobs, prompt, model, pairing and what it reads."""
+    chosen = choose_strategy(config, strategy)
+    model = bench.models[chosen.model]
+    return NodeSpec.build(
+        f"dialogues_{strategy}",
+        VERSIONS[strategy],
+        identity={
+            **chosen.knob_values("identity"),
+            "prompt": _load_prompt(strategy, chosen).source,
+            "model": model_identity(model),
+        },
+        selection={
+            **chosen.knob_values("selection"),
+            "characters_per_question": config.characters_per_question,
+            "pairing_seed": config.pairing_seed,
+            **model.knob_values("selection"),
+        },
+        upstream=upstream,
+    )
+
+
+@node_task("dialogues")
+def play_dialogues(
+    bench: Bench,
+    node: NodeSpec,
+    strategy: str,
+    config: DialogueConfig,
+    characters: NodeRef,
+    instructions: Sequence[NodeRef],
+) -> NodeRef:
+    """Play every planned dialogue of one strategy."""
+    chosen = choose_strategy(config, strategy)
+    cast = read_accepted(bench.storage, characters, Character)
+    questions = [
+        question
+        for reference in instructions
+        for question in read_accepted(bench.storage, reference, Instruction)
+        if strategy == "generate" or question.answered
+    ]
+    if len(cast) < config.characters_per_question:
+        raise ConfigError(
+            Problem(
+                "dialogues.characters_per_question",
+                f"{config.characters_per_question} asked for, {len(cast)} characters accepted",
+                "take more personas, or fewer characters a question",
+            )
+        )
+    planned = plan_dialogues(
+        node.recipe,
+        cast,
+        questions,
+        per_question=config.characters_per_question,
+        seed=config.pairing_seed,
+    )
+    stage = bench.row_stage(
+        node,
+        model=chosen.model,
+        maker=_choose_player(bench, strategy, chosen),
+        planned=planned,
+        sampling=chosen,
+    )
+    return run_row_stage(stage, bench.runner_context())
+
+
+def choose_strategy(config: DialogueConfig, strategy: str) -> StrategyConfig:
+    """Return the config of a strategy that the run uses."""
+    chosen = config.generate if strategy == "generate" else config.rewrite
+    if chosen is None:
+        raise ConfigError(
+            Problem(f"dialogues.{strategy}", "this strategy is off", "give it a mapping, or {}")
+        )
+    return chosen
+
+
+def _choose_player(bench: Bench, strategy: str, chosen: StrategyConfig) -> RowMaker[Any]:
+    prompt = _load_prompt(strategy, chosen)
+    teacher = bench.model_label(chosen.model)
+    if isinstance(chosen, RewriteConfig):
+        return RewritePlayer(prompt, teacher, chosen.structured, chosen.max_turn_chars)
+    return GeneratePlayer(prompt, teacher)
+
+
+def _load_prompt(strategy: str, chosen: StrategyConfig) -> PromptTemplate:
+    return PromptTemplate.load(require_path(chosen.prompt, f"dialogues.{strategy}.prompt"))

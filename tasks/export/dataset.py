@@ -1,0 +1,174 @@
+"""Writes a run's characters, dialogues and examples as a folder that ``load_dataset`` opens."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TypeVar
+
+import polars as pl
+
+from infra.manifests import PartRef, write_file
+from infra.storage import Storage
+from tasks.export.card import CardFacts, Count, Provenance, SourceFacts, TableFacts, render_card
+from tasks.export.config import ExportConfig
+from tasks.export.files import write_rows
+from tasks.export.rows import (
+    CharacterRow,
+    DialogueRow,
+    SftRow,
+    make_character_rows,
+    make_dialogue_rows,
+    make_sft_rows,
+)
+
+T = TypeVar("T")
+
+CHARACTERS_FILE = "synthetic_character"
+DIALOGUES_FILE = "synthetic_dialogue"
+CARD_FILE = "README.md"
+_SUFFIXES = ("parquet", "jsonl")
+"""``load_dataset`` opens the first that is there: Parquet holds the types. It reads a folder by
+one builder only, so the SFT rows come in that format too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Export:
+    """Is what was written, the card last, and how many rows each configuration holds."""
+
+    files: tuple[PartRef, ...]
+    characters: int
+    dialogues: int
+    dialogue_rows: int
+    sft_rows: int
+
+
+def export_dataset(
+    storage: Storage,
+    folder: str,
+    *,
+    characters: pl.DataFrame,
+    dialogues: pl.DataFrame,
+    examples: pl.DataFrame,
+    config: ExportConfig,
+    card_template: str,
+    provenance: Provenance,
+) -> Export:
+    """Write the files into a folder of the store.
+
+    The frames hold the columns of :class:`Character`, :class:`Dialogue` and :class:`Example`.
+    The rows depend on no order of theirs; memory is bounded by the frames, not by the files.
+    """
+    chosen = choose_dialogues(dialogues, examples, config)
+    cast = make_character_rows(characters)
+    tally = _Tally(config.card_examples)
+    suffixes = [suffix for suffix in _SUFFIXES if suffix in config.formats]
+    files: list[PartRef] = []
+    tables: list[TableFacts] = []
+
+    with TemporaryDirectory(prefix="opencharacter-export-") as scratch:
+
+        def write(
+            table: str,
+            split: str,
+            stem: str,
+            wanted: Sequence[str],
+            record: type[T],
+            rows: Iterable[T],
+        ) -> None:
+            names = [f"{stem}.{suffix}" for suffix in wanted]
+            parts = write_rows(storage, folder, names, record, rows, Path(scratch))
+            files.extend(parts)
+            tables.append(TableFacts(table, split, parts[0].rows, tuple(names)))
+
+        write("characters", "train", CHARACTERS_FILE, suffixes, CharacterRow, cast.values())
+        rows = tally.watch(make_dialogue_rows(chosen, cast))
+        write("dialogues", "train", DIALOGUES_FILE, suffixes, DialogueRow, rows)
+        for split in _list_splits(examples):
+            sft = make_sft_rows(examples, split)
+            write("sft", split, f"sft_{split}", suffixes[:1], SftRow, sft)
+
+    facts = CardFacts(
+        name=config.name,
+        provenance=_fill_licences(provenance, config),
+        scope=config.dialogues,
+        tables=tuple(tables),
+        characters=len(cast),
+        dialogues=tally.dialogues,
+        strategies=tuple(Count(name, rows) for name, rows in sorted(tally.strategies.items())),
+        characters_trained=_count_characters(examples, "train"),
+        characters_held_out=_count_characters(examples, "validation"),
+        examples=tuple(_shorten_example(row, config.card_example_chars) for row in tally.first),
+    )
+    card = render_card(facts, card_template).encode()
+    files.append(write_file(storage, f"{folder}/{CARD_FILE}", card))
+    return Export(
+        files=tuple(files),
+        characters=len(cast),
+        dialogues=tally.dialogues,
+        dialogue_rows=facts.dialogue_rows,
+        sft_rows=sum(table.rows for table in tables if table.config == "sft"),
+    )
+
+
+def choose_dialogues(
+    dialogues: pl.DataFrame, examples: pl.DataFrame, config: ExportConfig
+) -> pl.DataFrame:
+    """Return the dialogues to export: those that became examples, or all."""
+    if config.dialogues == "all" or dialogues.is_empty():
+        return dialogues
+    if examples.is_empty():
+        return dialogues.clear()
+    return dialogues.join(examples, left_on="key", right_on="dialogue_key", how="semi")
+
+
+@dataclass(slots=True)
+class _Tally:
+    """Counts the rows that pass, and keeps the first answers of a few dialogues for the card."""
+
+    wanted: int
+    dialogues: int = 0
+    strategies: Counter[str] = field(default_factory=Counter)
+    first: list[DialogueRow] = field(default_factory=list)
+
+    def watch(self, rows: Iterable[DialogueRow]) -> Iterator[DialogueRow]:
+        for row in rows:
+            self.strategies[row.strategy] += 1
+            if row.turn == 0:
+                self.dialogues += 1
+                if len(self.first) < self.wanted:
+                    self.first.append(row)
+            yield row
+
+
+def _list_splits(examples: pl.DataFrame) -> list[str]:
+    if examples.is_empty():
+        return []
+    found = set(examples["split"].unique().to_list())
+    return [split for split in ("train", "validation") if split in found]
+
+
+def _count_characters(examples: pl.DataFrame, split: str) -> int:
+    if examples.is_empty():
+        return 0
+    return examples.filter(pl.col("split") == split)["character_key"].n_unique()
+
+
+def _fill_licences(provenance: Provenance, config: ExportConfig) -> Provenance:
+    sources: tuple[SourceFacts, ...] = tuple(
+        replace(source, licence=config.licences.get(source.name, source.licence))
+        for source in provenance.sources
+    )
+    return replace(provenance, sources=sources)
+
+
+def _shorten_example(row: DialogueRow, limit: int) -> DialogueRow:
+    shown = {
+        name: text if len(text) <= limit else text[: limit - 1] + "…"
+        for name in ("persona", "character", "question", "character_answer")
+        if (text := getattr(row, name)) is not None
+    }
+    return replace(row, **shown)

@@ -1,0 +1,123 @@
+"""Offers the node that writes the data set and its card."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import cast
+
+import polars as pl
+
+from infra.bench import Bench
+from infra.fingerprints import hash_parts
+from infra.manifests import Manifest, NodeRef, NodeSpec, read_manifest
+from infra.orchestration import node_task
+from infra.paths import packaged_configs, require_path
+from infra.reading import read_accepted_frame, read_frames
+from infra.set_store import write_set_manifest
+from tasks.export.card import Count, PromptFacts, Provenance, SourceFacts, StageFacts
+from tasks.export.config import ExportConfig
+from tasks.export.dataset import export_dataset as write_dataset
+
+VERSION = 1
+
+
+def describe_export(config: ExportConfig, upstream: Sequence[NodeSpec]) -> NodeSpec:
+    """Name the node from its knobs, the card's template and what it reads."""
+    return NodeSpec.build(
+        "export",
+        VERSION,
+        identity={**config.knob_values("identity"), "card": _read_card(config)},
+        selection=config.knob_values("selection"),
+        upstream=upstream,
+    )
+
+
+@node_task("export")
+def export_dataset(
+    bench: Bench,
+    node: NodeSpec,
+    config: ExportConfig,
+    examples: NodeRef,
+    dialogues: Sequence[NodeRef],
+    characters: NodeRef,
+    instructions: Sequence[NodeRef],
+    personas: NodeRef,
+) -> NodeRef:
+    """Write the data set of the run as a folder that ``datasets.load_dataset`` opens."""
+    began = time.monotonic()
+    storage = bench.storage
+    played = read_frames(storage, dialogues)
+    order = (personas, *instructions, characters, *dialogues, examples)
+    manifests = [read_manifest(storage, reference.manifest) for reference in order]
+    written = write_dataset(
+        storage,
+        export_folder(node),
+        characters=read_accepted_frame(storage, characters),
+        dialogues=played,
+        examples=read_accepted_frame(storage, examples),
+        config=config,
+        card_template=_read_card(config),
+        provenance=Provenance(
+            run=node.fingerprint[:12],
+            teachers=tuple(sorted(set(played["teacher"].to_list()))) if played.height else (),
+            demo_teacher=_is_demo(bench),
+            sources=_list_sources(
+                personas.accepted, read_frames(storage, instructions, columns=["corpus"])
+            ),
+            prompts=tuple(_list_prompts(manifests)),
+            stages=tuple(_describe_stage(manifest) for manifest in manifests),
+        ),
+    )
+    return write_set_manifest(
+        storage,
+        node,
+        written.files,
+        accepted=written.dialogue_rows,
+        reasons={},
+        provenance=bench.provenance(),
+        seconds=time.monotonic() - began,
+        facts={
+            "folder": export_folder(node),
+            "characters": written.characters,
+            "dialogues": written.dialogues,
+            "sft_rows": written.sft_rows,
+        },
+    )
+
+
+def export_folder(node: NodeSpec) -> str:
+    """Return where the data set lies below the storage root."""
+    return f"{node.folder}/{node.fingerprint}"
+
+
+def _read_card(config: ExportConfig) -> str:
+    return require_path(config.card, "export.card").read_text(encoding="utf-8")
+
+
+def _is_demo(bench: Bench) -> bool:
+    demo = packaged_configs() / "demo"
+    return any(demo in Path(model.model).parents for model in bench.models.values())
+
+
+def _list_sources(personas: int, instructions: pl.DataFrame) -> tuple[SourceFacts, ...]:
+    found = [SourceFacts("personas", "personas", personas)]
+    counts = instructions["corpus"].value_counts().sort("corpus") if instructions.height else None
+    if counts is not None:
+        found += [SourceFacts(str(name), "instructions", int(rows)) for name, rows in counts.rows()]
+    return tuple(found)
+
+
+def _list_prompts(manifests: Sequence[Manifest]) -> list[PromptFacts]:
+    return [
+        PromptFacts(manifest.stage, hash_parts(cast(str, manifest.identity["prompt"])))
+        for manifest in manifests
+        if "prompt" in manifest.identity
+    ]
+
+
+def _describe_stage(manifest: Manifest) -> StageFacts:
+    reasons = tuple(Count(name, rows) for name, rows in manifest.reasons.items())
+    counts = manifest.counts
+    return StageFacts(manifest.stage, counts.planned, counts.accepted, reasons)

@@ -1,0 +1,111 @@
+"""Offers the nodes that read instructions, and that let the teacher guess new ones."""
+
+from __future__ import annotations
+
+import time
+
+import polars as pl
+
+from infra.bench import Bench, model_identity
+from infra.fingerprints import row_key
+from infra.manifests import NodeRef, NodeSpec
+from infra.orchestration import node_task
+from infra.paths import require_path
+from infra.prompts import PromptTemplate
+from infra.row_store import parents_digest
+from infra.set_store import read_set, write_set
+from infra.stage_runner import run_row_stage
+from tasks.instructions.config import InstructionConfig, InstructionSynthesisConfig
+from tasks.instructions.guessing import InstructionGuesser
+from tasks.instructions.selection import select_instructions
+from tasks.instructions.sources import digest_instruction_sources
+from tasks.instructions.synthesis import choose_personas
+from tasks.records import Instruction, Rejection
+
+IMPORT_VERSION = 1
+GUESS_VERSION = 1
+
+
+def describe_instructions(config: InstructionConfig) -> NodeSpec:
+    """Name the reading node from its knobs and the content of its files."""
+    without_synthesis = config.model_copy(update={"synthesis": InstructionSynthesisConfig()})
+    return NodeSpec.build(
+        "instructions",
+        IMPORT_VERSION,
+        identity={},
+        selection=without_synthesis.knob_values("selection"),
+        sources=digest_instruction_sources(config),
+    )
+
+
+@node_task("instructions")
+def import_instructions(bench: Bench, node: NodeSpec, config: InstructionConfig) -> NodeRef:
+    """Read every data set of questions, and reject what is unusable or twice there."""
+    began = time.monotonic()
+    chosen = select_instructions(config)
+    return write_set(
+        bench.storage,
+        node,
+        chosen.accepted,
+        chosen.rejected,
+        records=(Instruction, Rejection),
+        provenance=bench.provenance(),
+        seconds=time.monotonic() - began,
+        may_be_empty=config.synthesis.count > 0,
+    )
+
+
+def describe_guesses(
+    config: InstructionSynthesisConfig, bench: Bench, personas: NodeSpec
+) -> NodeSpec:
+    """Name the guessing node from its knobs, its prompt's content, its model and the personas."""
+    model = bench.models[config.model]
+    return NodeSpec.build(
+        "guesses",
+        GUESS_VERSION,
+        identity={
+            **config.knob_values("identity"),
+            "prompt": _load_prompt(config).source,
+            "model": model_identity(model),
+        },
+        selection={**config.knob_values("selection"), **model.knob_values("selection")},
+        upstream=[personas],
+    )
+
+
+@node_task("guesses")
+def guess_instructions(
+    bench: Bench, node: NodeSpec, config: InstructionSynthesisConfig, personas: NodeRef
+) -> NodeRef:
+    """Let the teacher guess a prompt for each of the chosen personas."""
+    maker = InstructionGuesser(_load_prompt(config), config.language)
+    stage = bench.row_stage(
+        node,
+        model=config.model,
+        maker=maker,
+        planned=plan_guesses(node.recipe, read_set(bench.storage, personas, "accepted"), config),
+        sampling=config,
+    )
+    return run_row_stage(stage, bench.runner_context())
+
+
+def plan_guesses(
+    recipe: str, personas: pl.DataFrame, config: InstructionSynthesisConfig
+) -> pl.DataFrame:
+    """Return the planned rows: one guess for each persona that is asked."""
+    chosen = set(choose_personas(personas["key"].to_list(), config.count, config.seed))
+    asked = personas.filter(pl.col("key").is_in(chosen))
+    keys, texts = asked["key"].to_list(), asked["persona"].to_list()
+    return pl.DataFrame(
+        {
+            "key": [row_key(recipe, [key]) for key in keys],
+            "parents_digest": [parents_digest(text) for text in texts],
+            "group": keys,
+            "persona_key": keys,
+            "persona": texts,
+        }
+    )
+
+
+def _load_prompt(config: InstructionSynthesisConfig) -> PromptTemplate:
+    return PromptTemplate.load(require_path(config.prompt, "instructions.synthesis.prompt"))

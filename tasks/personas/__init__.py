@@ -1,0 +1,1 @@
+"""Turns rows of persona text into the personas of a run."""

@@ -1,0 +1,39 @@
+"""Collects the rows that a set stage leaves out, each under a key of its own."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from infra.fingerprints import content_key
+from tasks.records import Rejection
+
+_DETAIL_CHARS = 600
+
+
+class RejectionList:
+    """Gathers rejections; which key a row gets depends on no order of equal rows."""
+
+    def __init__(self, kind: str) -> None:
+        self._kind = f"rejected {kind}"
+        self._rows: list[Rejection] = []
+        self._seen: Counter[tuple[str, str]] = Counter()
+
+    def add_row(self, reason: str, detail: str, source: str, *, content: str) -> None:
+        """Add a row that has no key, or whose key another row has; equal ones are counted."""
+        self._seen[reason, content] += 1
+        key = content_key(self._kind, reason, content, str(self._seen[reason, content]))
+        self.add_keyed(key, reason, detail, source)
+
+    def add_keyed(self, key: str, reason: str, detail: str, source: str) -> None:
+        """Add a row under the key it would have had as a record."""
+        self._rows.append(Rejection(key, reason, _shorten(detail), source))
+
+    def collect(self) -> tuple[Rejection, ...]:
+        """Return the rejections sorted by key."""
+        return tuple(sorted(self._rows, key=lambda row: row.key))
+
+
+def _shorten(text: str) -> str:
+    """Return the start of a text, fit to be stored: broken characters become ``?``."""
+    shown = text if len(text) <= _DETAIL_CHARS else f"{text[:_DETAIL_CHARS]}…"
+    return shown.encode("utf-8", "replace").decode()

@@ -1,0 +1,59 @@
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tasks.curation.decontamination import QuestionIndex, find_hits
+from tasks.curation.wording import split_words
+
+LONG = (
+    "At a busy street market in Rome, how would you persuade a tired tourist to try the bread "
+    "that your own grandmother taught you to bake?"
+)
+SHORT = "How would you describe your bakery?"
+
+
+def make_index(*questions: str, similarity: float = 0.85) -> QuestionIndex:
+    return QuestionIndex(questions, run=13, min_words=6, similarity=similarity)
+
+
+def test_a_shared_run_a_contained_question_and_a_near_equal_one_are_hits() -> None:
+    index = make_index(LONG, SHORT)
+    run = " ".join(LONG.split()[4:18])
+    hits = find_hits(
+        [
+            f"Tell me: {run}, or not?",
+            f"Be brief. {SHORT.upper()} Two sentences.",
+            SHORT.replace("your", "now your"),
+            "How would you describe your first love?",
+            "How would you?",
+        ],
+        index,
+    )
+    assert {text: (hit.question, hit.how.split()[0]) for text, hit in hits.items()} == {
+        f"Tell me: {run}, or not?": (LONG, "shares"),
+        f"Be brief. {SHORT.upper()} Two sentences.": (SHORT, "contains"),
+        "How would you describe now your bakery?": (SHORT, "nearly"),
+    }
+
+
+def test_a_question_of_two_words_is_hit_by_its_equal_only() -> None:
+    index = make_index("Who?", "Why bread?", "...")
+    assert index.find_hit("why BREAD")
+    assert index.find_hit("Why bread and not cake?") is None
+
+
+@given(
+    st.lists(st.lists(st.sampled_from("abcdefg"), min_size=1, max_size=8), min_size=1, max_size=6),
+    st.lists(st.sampled_from("abcdefg"), min_size=1, max_size=8),
+    st.sampled_from([0.5, 0.7, 0.85, 1.0]),
+)
+def test_the_rare_word_index_misses_no_similar_question(
+    questions: list[list[str]], turn: list[str], similarity: float
+) -> None:
+    texts = [" ".join(words) for words in questions]
+    index = QuestionIndex(texts, run=99, min_words=99, similarity=similarity)
+    mine = set(turn)
+    expected = any(
+        len(mine & other) >= similarity * len(mine | other)
+        for other in (set(split_words(text)) for text in texts)
+    )
+    assert (index.find_hit(" ".join(turn)) is not None) == expected

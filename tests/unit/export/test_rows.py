@@ -1,0 +1,26 @@
+from tasks.export.rows import make_character_rows, make_dialogue_rows, make_sft_rows
+from tasks.records import Character, Dialogue, Example
+
+from .worlds import CHARACTERS, DIALOGUES, EXAMPLES, make_frame
+
+
+def test_each_played_turn_is_a_row_with_its_history() -> None:
+    cast = make_character_rows(make_frame(Character, CHARACTERS))
+    rows = list(make_dialogue_rows(make_frame(Dialogue, reversed(DIALOGUES)), cast))
+    played = [
+        (r.dialogue_id, r.turn, r.question, r.character_answer, len(r.history)) for r in rows[1:]
+    ]
+    assert played == [
+        ("d2", 0, "q2", "a2", 2),
+        ("d2", 1, "q3", "a3", 4),
+        ("d3", 0, "q", "rejected", 0),
+    ]
+    assert rows[0].character == CHARACTERS[0].profile
+    assert (rows[0].question_source, rows[0].question_id) == ("demo", "7")
+
+
+def test_sft_rows_belong_to_one_split() -> None:
+    frame = make_frame(Example, EXAMPLES)
+    (row,) = make_sft_rows(frame, "validation")
+    assert (row.key, row.context_turns) == ("e-d2", 2)
+    assert [turn.role for turn in row.messages] == ["system", *("user", "assistant") * 3]
