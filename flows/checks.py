@@ -28,12 +28,41 @@ _PROMPT_VALUES = {
 
 
 def resolve_settings(settings: Settings) -> Settings:
-    """Make model folders absolute, so that workers anywhere find them."""
-    resolved = {}
-    for role, model in settings.models.items():
-        folder = find_path(model.model) if model.engine == "vllm" else None
-        resolved[role] = model.model_copy(update={"model": str(folder)}) if folder else model
-    return settings.model_copy(update={"models": resolved})
+    """Make every input path absolute, and tell the export what the sources' licences are."""
+    models = {
+        role: model.model_copy(update={"model": _absolute(model.model)})
+        if model.engine == "vllm"
+        else model
+        for role, model in settings.models.items()
+    }
+    personas = settings.personas.model_copy(update={"source": _absolute(settings.personas.source)})
+    sources = tuple(
+        source.model_copy(update={"path": _absolute(source.path)})
+        for source in settings.instructions.sources
+    )
+    curation = settings.curation.model_copy(
+        update={
+            key: _absolute(path)
+            for key in ("toxic_words", "decontamination")
+            if (path := getattr(settings.curation, key)) is not None
+        }
+    )
+    return settings.model_copy(
+        update={
+            "models": models,
+            "personas": personas,
+            "instructions": settings.instructions.model_copy(update={"sources": sources}),
+            "curation": curation,
+        }
+    )
+
+
+def _absolute(name: str) -> str:
+    """Return where a file or folder was found; what was not found stays for the checks."""
+    if is_remote(name):
+        return name
+    found = find_path(name)
+    return str(found) if found else name
 
 
 def check_settings(settings: Settings) -> None:

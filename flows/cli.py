@@ -5,7 +5,6 @@ Nothing heavy is imported before a command needs it, so that ``--help`` answers 
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 from collections.abc import Iterator, Sequence
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import App, Parameter
 
 from infra.errors import InterruptedRun, OpenCharacterError
+from infra.prefect_defaults import apply_defaults
 
 if TYPE_CHECKING:
     from flows.display import Terminal
@@ -159,11 +159,11 @@ def _stop_on_signals(terminal: Terminal) -> Iterator[None]:
 
 def _quiet_prefect() -> None:
     """Let our own display speak; Prefect's log stays in its UI. The user's settings win."""
-    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "ERROR")
-    os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
-    os.environ.setdefault("DO_NOT_TRACK", "1")
-    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
+    apply_defaults(
+        PREFECT_LOGGING_LEVEL="ERROR",
+        HF_HUB_DISABLE_TELEMETRY="1",
+        TRANSFORMERS_NO_ADVISORY_WARNINGS="1",
+    )
 
 
 if __name__ == "__main__":

@@ -36,6 +36,9 @@ _SCRIPTS: tuple[tuple[tuple[str, ...], str, int], ...] = (
     (("el",), "\u0370-\u03ff\u1f00-\u1fff", 1),
     (("he",), "\u05d0-\u05f2", 1),
 )
+_ENGLISH = re.compile(r"\b(?:the|who|with|and|that|their|from|which|whose|through)\b")
+"""Words of no other language here, in lower case: a title ("The Who") proves nothing."""
+
 _UKRAINIAN = re.compile("[іїєґІЇЄҐ]")
 _PERSIAN = re.compile("[پچژگ]")
 
@@ -55,7 +58,9 @@ def detect_languages(texts: Sequence[str]) -> list[str | None]:
     for index, text in enumerate(texts):
         start = text[:_JUDGED_CHARS]
         found.append(None if start.isascii() else _judge_script(start))
-        if found[index] is None and any(map(str.isalpha, start)):
+        if found[index] is None and _is_plainly_english(start):
+            found[index] = "en"
+        elif found[index] is None and any(map(str.isalpha, start)):
             latin[index] = start.encode("utf-8", "replace").decode()
     if latin:
         rows = _detector().compute_language_confidence_values_in_parallel(list(latin.values()))
@@ -74,6 +79,11 @@ def is_language(text: str, language: str) -> bool:
     if found is None or found == language:
         return True
     return language not in known_languages() and found in _LATIN
+
+
+def _is_plainly_english(text: str) -> bool:
+    """Tell English by its function words, which spares lingua most of an English data set."""
+    return text.isascii() and 10 * len(_ENGLISH.findall(text)) >= max(20, text.count(" "))
 
 
 def _judge_script(text: str) -> str | None:

@@ -14,6 +14,10 @@ from pathlib import Path
 from typing import Any, Concatenate, Generic, ParamSpec, cast
 from uuid import UUID
 
+from infra.prefect_defaults import apply_defaults
+
+apply_defaults()
+
 from prefect import Task, get_run_logger, task
 from prefect.artifacts import (
     create_markdown_artifact,
@@ -70,8 +74,7 @@ class NodeTask(Generic[P]):
             publish_node(read_manifest(bench.storage, reference.manifest))
             return reference
 
-        self._task: Task[..., NodeRef] = task(
-            guarded,
+        declare = task(
             name=name,
             task_run_name=name,
             persist_result=True,
@@ -79,6 +82,7 @@ class NodeTask(Generic[P]):
             retry_condition_fn=_is_transient,
             cache_policy=CacheKeyFnPolicy(cache_key_fn=_fingerprint_of),
         )
+        self._task: Task[..., NodeRef] = declare(guarded)
 
     def submit(
         self, bench: Bench, node: NodeSpec, retry: RetryConfig, *inputs: object

@@ -15,7 +15,8 @@ import json
 import re
 import sys
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -24,7 +25,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from infra.errors import Problem
-from infra.paths import find_path
+from infra.paths import find_path, packaged_configs
 from infra.storage import FileStat, digest_input, find_inputs, is_remote, open_input
 
 _ENDINGS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv")
@@ -83,19 +84,18 @@ def read_rows(source: str) -> Iterator[RawRow | BadRow]:
         yield from read_file_rows(stat)
 
 
-def read_file_rows(stat: FileStat) -> Iterator[RawRow | BadRow]:
+def read_file_rows(stat: FileStat) -> Generator[RawRow | BadRow]:
     """Read every row of one file."""
     name = stat.path.rsplit("/", 1)[-1]
     lower = name.lower().removesuffix(".gz")
     try:
-        with open_input(stat.path) as file:
+        with open_input(stat.path) as file, _unpack(file, name) as data:
             if lower.endswith(".parquet"):
-                yield from _read_batches(_open_parquet(file), name)
+                yield from _read_batches(_open_parquet(data), name)
             elif lower.endswith(".arrow"):
-                yield from _read_batches(_open_arrow(file), name)
+                yield from _read_batches(_open_arrow(data), name)
             else:
-                data = gzip.open(file) if name.lower().endswith(".gz") else file  # noqa: SIM115
-                yield from _read_text(cast(BinaryIO, data), name, lower)
+                yield from _read_text(data, name, lower)
     except (pa.ArrowException, EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise ValueError(f"{stat.path} cannot be read: {error}") from error
 
@@ -103,10 +103,11 @@ def read_file_rows(stat: FileStat) -> Iterator[RawRow | BadRow]:
 def read_columns(source: str) -> list[str]:
     """Return the columns of the first rows of a source's first file that has any; cheap."""
     for stat in find_row_files(source):
-        rows = (row for row in read_file_rows(stat) if isinstance(row, RawRow))
         columns: dict[str, None] = {}
-        for row in itertools.islice(rows, _PEEKED_ROWS):
-            columns.update(dict.fromkeys(row.values))
+        with closing(read_file_rows(stat)) as rows:
+            good = (row for row in rows if isinstance(row, RawRow))
+            for row in itertools.islice(good, _PEEKED_ROWS):
+                columns.update(dict.fromkeys(row.values))
         if columns:
             return list(columns)
     return []
@@ -118,8 +119,8 @@ def check_columns(source: str, key: str) -> tuple[list[str], list[Problem]]:
     try:
         columns = read_columns(source)
     except FileNotFoundError:
-        here = f"looked in {Path.cwd()}; give a file, a glob, or a folder with data files"
-        return [], [Problem(where, "no such file, or no data file in it", here)]
+        todo = f"looked in {Path.cwd()} and {packaged_configs()}; give a file, a glob or a folder"
+        return [], [Problem(where, "no such file, or no data file in it", todo)]
     except (OSError, ValueError) as error:
         return [], [Problem(where, str(error), f"give one of {', '.join(SUFFIXES)}")]
     if not columns:
@@ -152,6 +153,10 @@ def _is_glob(address: str) -> bool:
 def _is_aside(path: str) -> bool:
     parts = path.split("/")
     return parts[-1] in _NOT_DATA or any(part.startswith(".") for part in parts)
+
+
+def _unpack(file: BinaryIO, name: str) -> BinaryIO:
+    return cast(BinaryIO, gzip.open(file)) if name.lower().endswith(".gz") else file
 
 
 def _open_parquet(file: BinaryIO) -> Iterator[pa.RecordBatch]:
@@ -218,30 +223,32 @@ def _read_json(file: BinaryIO, name: str) -> Iterator[RawRow | BadRow]:
 
 def _read_csv(file: BinaryIO, name: str, delimiter: str) -> Iterator[RawRow | BadRow]:
     csv.field_size_limit(sys.maxsize)
-    text = io.TextIOWrapper(file, "utf-8-sig", errors="surrogateescape", newline="")
-    reader = csv.reader(text, delimiter=delimiter)
-    header = next(reader, [])
-    line = reader.line_num
-    while True:
-        origin = f"{name}:{line + 1}"
+    with io.TextIOWrapper(file, "utf-8-sig", errors="surrogateescape", newline="") as text:
+        reader = csv.reader(text, delimiter=delimiter)
         try:
-            fields = next(reader, None)
+            header = next(reader, [])
         except csv.Error as error:
-            yield BadRow(origin, str(error))
-            line = reader.line_num
-            continue
-        if fields is None:
+            yield BadRow(f"{name}:1", str(error))
             return
-        line = reader.line_num
-        if not fields:
-            continue
-        if len(fields) != len(header):
-            yield BadRow(origin, f"{len(fields)} fields, the header has {len(header)}")
-        elif any(not field.isascii() and _NOT_UTF8.search(field) for field in fields):
-            line_bytes = delimiter.join(fields).encode("utf-8", "surrogateescape")
-            yield BadRow(origin, f"not UTF-8: {_show(line_bytes)}")
-        else:
-            yield RawRow(origin, dict(zip(header, fields, strict=True)))
+        while True:
+            origin = f"{name}:{reader.line_num + 1}"
+            try:
+                fields = next(reader, None)
+            except csv.Error as error:
+                yield BadRow(origin, str(error))
+                continue
+            if fields is None:
+                return
+            if fields:
+                yield _join_csv_row(header, fields, origin)
+
+
+def _join_csv_row(header: list[str], fields: list[str], origin: str) -> RawRow | BadRow:
+    if len(fields) != len(header):
+        return BadRow(origin, f"{len(fields)} fields, the header has {len(header)}")
+    if any(not field.isascii() and _NOT_UTF8.search(field) for field in fields):
+        return BadRow(origin, f"not UTF-8: {_show(','.join(fields).encode(errors='replace'))}")
+    return RawRow(origin, dict(zip(header, fields, strict=True)))
 
 
 def _as_row(value: object, origin: str) -> RawRow | BadRow:

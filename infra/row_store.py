@@ -15,7 +15,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from io import BytesIO
-from typing import Any
+from typing import Any, TypeVar
 
 import polars as pl
 import pyarrow as pa
@@ -24,8 +24,10 @@ import pyarrow.parquet as pq
 from infra.errors import Reject
 from infra.fingerprints import hash_parts
 from infra.manifests import Manifest, PartRef, digest_bytes, read_tables, refer_to_file, write_table
-from infra.schema import arrow_schema, to_plain
+from infra.schema import arrow_schema, from_plain, to_plain
 from infra.storage import FileStat, Storage
+
+R = TypeVar("R")
 
 _REPLACES = b"opencharacter.replaces"
 _DETAIL_CHARS = 4000
@@ -128,6 +130,17 @@ def read_committed(storage: Storage, folder: str) -> pl.DataFrame:
     if not frames:
         return pl.DataFrame(schema=dict.fromkeys(columns, pl.String))
     return pl.concat(frames).unique(IDENTITY_COLUMNS, keep="first", maintain_order=True)
+
+
+def read_part_rows(storage: Storage, folder: str, record: type[R]) -> list[R]:
+    """Read the accepted rows committed so far, for a look at a stage that is still running."""
+    rows: dict[str, R] = {}
+    for stats in list_parts(storage, folder):
+        for stat in stats:
+            frame = pl.read_parquet(BytesIO(storage.read_bytes(stat.path)))
+            for row in frame.filter(pl.col("status") == "accepted").iter_rows(named=True):
+                rows.setdefault(row["key"], from_plain(record, row))
+    return [rows[key] for key in sorted(rows)]
 
 
 def find_pending(planned: pl.DataFrame, committed: pl.DataFrame) -> pl.DataFrame:

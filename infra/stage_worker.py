@@ -13,7 +13,7 @@ import os
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 import pyarrow as pa
 
@@ -35,8 +35,8 @@ class RowMaker(Protocol[I]):
     ``inputs`` and ``record`` are the record types it takes and makes.
     """
 
-    inputs: type[Any]
-    record: type[Any]
+    inputs: ClassVar[type[Any]]
+    record: ClassVar[type[Any]]
 
     async def make(self, key: str, row: I, session: RowSession) -> object | Reject:
         """Return the finished record, or why there is none."""

@@ -103,6 +103,16 @@ class Storage:
         ]
         return sorted(stats, key=lambda stat: stat.path)
 
+    def walk(self, folder: str, suffix: str = "") -> tuple[str, ...]:
+        """List the paths of all files below a folder, sorted; a missing folder is empty."""
+        try:
+            found = _retrying(lambda: _system(self.root).find(self.url(folder)))
+        except FileNotFoundError:
+            return ()
+        prefix = self.root.removeprefix("s3://") + "/"
+        paths = (str(name).removeprefix("s3://").removeprefix(prefix) for name in found)
+        return tuple(sorted(path for path in paths if path.endswith(suffix)))
+
     def remove(self, path: str) -> None:
         """Remove a file; removing what is not there is no error."""
         try:
@@ -168,7 +178,8 @@ def find_inputs(source: str, suffixes: Sequence[str]) -> list[FileStat]:
         return [
             _stat(info, prefix + name.removeprefix("s3://"))
             for name, info in sorted(found.items())
-            if info["type"] == "file"
+            # A Hugging Face cache holds links only, which fsspec lists as of another type.
+            if info["type"] == "file" or (info.get("islink") and system.isfile(name))
         ]
 
     files = _retrying(search)

