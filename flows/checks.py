@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from flows.settings import Settings
 from infra.bench import context_length
 from infra.engines.config import ModelConfig
+from infra.engines.identity import read_context_length
 from infra.engines.opening import endpoint_settings, read_script
 from infra.errors import ConfigError, Problem
 from infra.paths import find_path, require_path
@@ -103,6 +103,8 @@ def _budgets(settings: Settings) -> dict[str, tuple[str, int]]:
     ):
         if strategy:
             budgets[name] = (strategy.model, strategy.max_new_tokens)
+    if (synthesis := settings.instructions.synthesis).count:
+        budgets["instructions.synthesis"] = (synthesis.model, synthesis.max_new_tokens)
     return budgets
 
 
@@ -185,8 +187,12 @@ def _check_folder(where: str, model: ModelConfig) -> Iterator[Problem]:
     if not (folder / "config.json").is_file():
         yield Problem(f"{where}.model", f"{folder} has no config.json", "give a model folder")
         return
-    own = json.loads((folder / "config.json").read_text()).get("max_position_embeddings")
-    if model.max_model_len and isinstance(own, int) and model.max_model_len > own:
+    try:
+        own = read_context_length(folder)
+    except ConfigError as error:
+        yield from error.problems
+        return
+    if model.max_model_len and own and model.max_model_len > own:
         yield Problem(
             f"{where}.max_model_len",
             f"{model.max_model_len} tokens, but the model was made for {own}",
@@ -199,7 +205,10 @@ def _check_contexts(settings: Settings) -> Iterator[Problem]:
         model = settings.models.get(role)
         if model is None or model.engine != "vllm" or is_remote(model.model):
             continue
-        context = context_length(model)
+        try:
+            context = context_length(model)
+        except ConfigError:
+            continue  # told with the model
         if context is not None and budget >= context:
             yield Problem(
                 f"{stage}.max_new_tokens",

@@ -26,7 +26,9 @@ app = App(
     version_flags=["--version"],
 )
 
-Stage = Literal["personas", "instructions", "characters", "dialogues", "curation", "export"]
+Stage = Literal[
+    "personas", "instructions", "characters", "dialogues", "curation", "export", "report"
+]
 Shown = Literal["personas", "instructions", "characters", "dialogues", "examples", "rejects"]
 Overrides = Annotated[
     list[str] | None,
@@ -40,7 +42,7 @@ Overrides = Annotated[
 
 
 @app.command
-def run(config: str, /, *, set_: Overrides = None, until: Stage = "export") -> None:
+def run(config: str, /, *, set_: Overrides = None, until: Stage = "report") -> None:
     """Run the pipeline, or the part of it up to a stage; running again goes on where it stopped.
 
     Prints progress to standard error and one JSON line to standard output at the end.
@@ -55,10 +57,11 @@ def run(config: str, /, *, set_: Overrides = None, until: Stage = "export") -> N
     _quiet_prefect()
     from flows.display import Terminal, watch
     from flows.pipeline import opencharacter, prepare
+    from infra.reaper import reap_children
 
     overrides = tuple(set_ or ())
     prepare(config, overrides)
-    with Terminal() as terminal, watch(terminal), _stop_on_signals(terminal):
+    with reap_children(), Terminal() as terminal, watch(terminal), _stop_on_signals(terminal):
         result = opencharacter(config, overrides, until)
     print(result.model_dump_json(), flush=True)
 
@@ -136,6 +139,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if isinstance(error, InterruptedRun):
             print("Run the same command again to go on where it stopped.", file=sys.stderr)
         sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("\nInterrupted; everything committed is kept.", file=sys.stderr)
+        sys.exit(InterruptedRun.exit_code)
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from tasks.dialogues.task import describe_dialogues
 from tasks.export.task import describe_export
 from tasks.instructions.task import describe_guesses, describe_instructions
 from tasks.personas.task import describe_personas
+from tasks.reporting.task import describe_report
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class Graph:
     dialogues: dict[str, NodeSpec]
     curation: NodeSpec
     export: NodeSpec
+    report: NodeSpec
 
     def nodes(self) -> list[NodeSpec]:
         """Return the nodes that this run has, upstream first."""
@@ -38,6 +40,7 @@ class Graph:
             *self.dialogues.values(),
             self.curation,
             self.export,
+            self.report,
         ]
 
 
@@ -69,4 +72,6 @@ def draw_graph(settings: Settings, bench: Bench) -> Graph:
     asked = [instructions, *([guesses] if guesses else [])]
     curation = describe_curation(settings.curation, [*dialogues.values(), characters, *asked])
     export = describe_export(settings.export, [curation, *dialogues.values(), characters, *asked])
-    return Graph(personas, instructions, guesses, characters, dialogues, curation, export)
+    shown = [personas, *asked, characters, *dialogues.values(), curation, export]
+    report = describe_report(settings.report, shown)
+    return Graph(personas, instructions, guesses, characters, dialogues, curation, export, report)

@@ -18,6 +18,7 @@ from infra.bench import Bench, Listener, Listeners
 from infra.manifests import NodeRef, open_store, read_manifest
 from infra.orchestration import PrefectListener
 from infra.storage import Storage
+from tasks.export.task import export_folder
 
 
 class StageCounts(BaseModel):
@@ -37,6 +38,7 @@ class RunResult(BaseModel):
 
     run: str
     report: str
+    dataset: str
     scores: dict[str, float]
     counts: dict[str, StageCounts]
     engines_started: dict[str, int]
@@ -58,13 +60,13 @@ def prepare(config: str | Path, overrides: Sequence[str] = ()) -> Settings:
 
 @flow(name="opencharacter", flow_run_name="{config}")
 def opencharacter(
-    config: str = "configs/demo.yaml", overrides: Sequence[str] = (), until: str = "export"
+    config: str = "configs/demo.yaml", overrides: Sequence[str] = (), until: str = "report"
 ) -> RunResult:
     """Turn personas into characters, dialogues and a data set, as the configuration says."""
     return run_pipeline(prepare(config, overrides), current_watcher(), until)
 
 
-def run_pipeline(settings: Settings, listener: Listener, until: str = "export") -> RunResult:
+def run_pipeline(settings: Settings, listener: Listener, until: str = "report") -> RunResult:
     """Run the nodes inside the current flow run and write the run's folder."""
     with open_bench(settings, Listeners(listener, PrefectListener())) as bench:
         listener.run_started(settings.run.name, bench)
@@ -77,7 +79,6 @@ def write_run(
     bench: Bench, settings: Settings, graph: Graph, references: dict[str, NodeRef]
 ) -> RunResult:
     """Write the resolved config and the summary of a run, and return its result."""
-    del graph
     folder = f"runs/{settings.run.name}"
     manifests = {
         name: read_manifest(bench.storage, reference.manifest)
@@ -85,7 +86,8 @@ def write_run(
     }
     result = RunResult(
         run=settings.run.name,
-        report=bench.storage.url(f"{folder}/summary.json"),
+        report=bench.storage.url(f"{folder}/report.html") if "report" in references else "",
+        dataset=bench.storage.url(export_folder(graph.export)) if "export" in references else "",
         scores={},
         counts={
             name: StageCounts(
@@ -104,6 +106,9 @@ def write_run(
         "rejects": {name: manifest.reasons for name, manifest in manifests.items()},
         "usage": {name: manifest.usage.model_dump() for name, manifest in manifests.items()},
     }
+    if "report" in references:
+        page = bench.storage.read_bytes(str(manifests["report"].facts["page"]))
+        bench.storage.write_bytes(f"{folder}/report.html", page)
     bench.storage.write_bytes(f"{folder}/config.yaml", dump_settings(settings).encode())
     bench.storage.write_bytes(f"{folder}/summary.json", json.dumps(summary, indent=1).encode())
     return result

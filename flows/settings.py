@@ -24,6 +24,7 @@ from tasks.dialogues.config import DialogueConfig
 from tasks.export.config import ExportConfig
 from tasks.instructions.config import InstructionConfig
 from tasks.personas.config import PersonaConfig
+from tasks.reporting.config import ReportConfig
 
 
 class RunConfig(Knobs):
@@ -54,6 +55,7 @@ class Settings(Knobs):
     dialogues: DialogueConfig = group(DialogueConfig, description="Pairing and strategies")
     curation: CurationConfig = group(CurationConfig, description="Filters, split, SFT rows")
     export: ExportConfig = group(ExportConfig, description="Data set files and card")
+    report: ReportConfig = group(ReportConfig, description="The page at the end")
     runner: RunnerConfig = group(RunnerConfig, description="How row stages are carried out")
     ray: RayConfig = group(RayConfig, description="Where Ray runs")
     retry: RetryConfig = group(RetryConfig, description="Retries of nodes")

@@ -16,8 +16,9 @@ from tasks.dialogues.task import play_dialogues
 from tasks.export.task import export_dataset
 from tasks.instructions.task import guess_instructions, import_instructions
 from tasks.personas.task import select_personas
+from tasks.reporting.task import write_report
 
-STAGES = ("personas", "instructions", "characters", "dialogues", "curation", "export")
+STAGES = ("personas", "instructions", "characters", "dialogues", "curation", "export", "report")
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Synthesis:
         return {name: future.result() for name, future in self.futures.items()}
 
 
-def synthesise(bench: Bench, settings: Settings, graph: Graph, until: str = "export") -> Synthesis:
+def synthesise(bench: Bench, settings: Settings, graph: Graph, until: str = "report") -> Synthesis:
     """Start the nodes in the paper's order; Prefect runs each when its inputs are done."""
     started: dict[str, PrefectFuture[NodeRef]] = {}
     retry, last = settings.retry, STAGES.index(until)
@@ -80,7 +81,15 @@ def synthesise(bench: Bench, settings: Settings, graph: Graph, until: str = "exp
     if last < STAGES.index("export"):
         return Synthesis(started)
 
-    started["export"] = export_dataset.submit(
+    exported = export_dataset.submit(
         bench, graph.export, retry, settings.export, curated, played, characters, asked, personas
+    )
+    started["export"] = exported
+    if last < STAGES.index("report"):
+        return Synthesis(started)
+
+    shown = [personas, *asked, characters, *played, curated, exported]
+    started["report"] = write_report.submit(
+        bench, graph.report, retry, settings.report, shown, characters, played
     )
     return Synthesis(started)

@@ -18,6 +18,7 @@ from infra.engines.config import ModelConfig
 from infra.engines.identity import identify_model, read_context_length
 from infra.fingerprints import hash_json
 from infra.manifests import NodeSpec
+from infra.paths import packaged_configs
 from infra.progress import ProgressListener, StageProgress
 from infra.stage_runner import RowStage, RunnerConfig, RunnerContext
 from infra.stage_worker import RowMaker
@@ -129,8 +130,17 @@ class Bench:
             "made_at": datetime.now(UTC).isoformat(timespec="seconds"),
             "host": platform.node(),
             "python": platform.python_version(),
-            **recorded_versions(),
+            **self.versions(),
         }
+
+    def versions(self) -> dict[str, str]:
+        """Return the versions of the packages whose behaviour shows in rows."""
+        return dict(recorded_versions())
+
+    def uses_demo_models(self) -> bool:
+        """Tell whether a model of the built-in demo takes part, as cards and reports must say."""
+        demo = packaged_configs() / "demo"
+        return any(demo in Path(model.model).parents for model in self.models.values())
 
 
 def model_identity(config: ModelConfig) -> str:

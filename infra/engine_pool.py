@@ -102,8 +102,13 @@ class EnginePool:
             if name not in self._open:
                 config = self._models[name]
                 opened = [self._start(name, config, index) for index in range(config.replicas)]
-                for replica in opened:
-                    self._await_engine(replica)
+                try:
+                    for replica in opened:
+                        self._await_engine(replica)
+                except BaseException:
+                    for replica in opened:
+                        self._kill(replica.worker, replica.engine)
+                    raise
                 self._open[name] = opened
                 self.starts[name] = len(opened)
             return self._open[name]

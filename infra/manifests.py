@@ -247,9 +247,14 @@ def refer_to_file(storage: Storage, path: str, digest: str, rows: int, holds: st
     )
 
 
-def read_tables(storage: Storage, parts: Iterable[PartRef]) -> pl.DataFrame:
-    """Read parts into one frame, in the order given."""
-    frames = [pl.read_parquet(BytesIO(storage.read_bytes(part.path))) for part in parts]
+def read_tables(
+    storage: Storage, parts: Iterable[PartRef], columns: Sequence[str] | None = None
+) -> pl.DataFrame:
+    """Read parts into one frame, in the order given; all columns, or those named."""
+    wanted = list(columns) if columns is not None else None
+    frames = [
+        pl.read_parquet(BytesIO(storage.read_bytes(part.path)), columns=wanted) for part in parts
+    ]
     return pl.concat(frames, how="vertical_relaxed") if frames else pl.DataFrame()
 
 

@@ -42,12 +42,15 @@ class PromptTemplate:
     def load(cls, path: Path) -> PromptTemplate:
         """Read a template file; a syntax error names the file and the line."""
         template = cls(path.read_text(encoding="utf-8"), str(path))
-        try:
-            template.variables()
-        except TemplateSyntaxError as error:
-            raise ConfigError(
-                Problem(f"{path}:{error.lineno}", f"template syntax: {error.message}", "mend it")
-            ) from error
+        environment = _environment()
+        for _, body in template._blocks:
+            try:
+                environment.parse(body)
+            except TemplateSyntaxError as error:
+                before = template.source[: template.source.index(body)]
+                where = f"{path}:{before.count(chr(10)) + error.lineno}"
+                problem = Problem(where, f"template syntax: {error.message}", "mend it")
+                raise ConfigError(problem) from error
         return template
 
     def variables(self) -> set[str]:

@@ -160,7 +160,11 @@ def compact_chunks(storage: Storage, folder: str) -> list[PartRef]:
 def merge_chunks(storage: Storage, folder: str, paths: Sequence[str]) -> None:
     """Replace chunk parts by one compacted part; safe to interrupt at any point."""
     tables = [pq.read_table(BytesIO(storage.read_bytes(path))) for path in sorted(paths)]
-    merged = pa.concat_tables(tables).sort_by("key")
+    whole = pl.from_arrow(pa.concat_tables(tables))
+    assert isinstance(whole, pl.DataFrame)
+    # Two runs at work on one recipe may both have made a row; the first is kept.
+    once = whole.unique(IDENTITY_COLUMNS, keep="first", maintain_order=True).sort("key")
+    merged = once.to_arrow().cast(tables[0].schema)
     metadata = {_REPLACES: json.dumps(sorted(paths)).encode()}
     merged = merged.replace_schema_metadata({**(merged.schema.metadata or {}), **metadata})
     write_table(storage, f"{folder}/part-{hash_parts(*sorted(paths))}.parquet", merged)
@@ -181,11 +185,14 @@ def write_members(storage: Storage, path: str, planned: pl.DataFrame) -> PartRef
     return write_table(storage, path, members.to_arrow(), holds="members")
 
 
-def read_rows(storage: Storage, manifest: Manifest) -> pl.DataFrame:
-    """Read the rows of a row stage's node, envelope and record columns, sorted by key."""
+def read_rows(
+    storage: Storage, manifest: Manifest, columns: Sequence[str] | None = None
+) -> pl.DataFrame:
+    """Read the rows of a row stage's node, sorted by key: all columns, or those named."""
     if manifest.members is None:
         raise ValueError(f"{manifest.path} is not the manifest of a row stage")
-    rows = read_tables(storage, manifest.parts)
+    wanted = [*IDENTITY_COLUMNS, *columns] if columns is not None else None
+    rows = read_tables(storage, manifest.parts, wanted)
     members = read_tables(storage, [manifest.members])
     if rows.is_empty():
         return rows

@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,6 +37,14 @@ from infra.row_store import (
 from infra.stage_worker import ChunkReport, Job, RowMaker
 from infra.storage import Storage
 
+_SUMMARISED = (
+    "status",
+    "reason",
+    "prompt_tokens",
+    "cached_tokens",
+    "completion_tokens",
+    "requests",
+)
 _TICK_S = 1.0
 _EVERYTHING = 1 << 40
 
@@ -113,7 +122,7 @@ def run_row_stage(stage: RowStage, context: RunnerContext) -> NodeRef:
     parts = select_parts(storage, compact_chunks(storage, folder), planned)
     members = write_members(storage, f"{folder}/{stage.node.fingerprint}.members.parquet", planned)
     draft = _draft_manifest(stage, context, parts, members, progress)
-    rows = read_rows(storage, draft)
+    rows = read_rows(storage, draft, _SUMMARISED)
     manifest = draft.model_copy(update=_summarise(rows, pending.height, progress))
     if manifest.counts.accepted + manifest.counts.rejected != planned.height:
         raise EngineError(
@@ -154,6 +163,24 @@ def _make_rows(
         book=LeaseBook.divide(range(len(keys)), len(replicas), context.config.chunk_rows),
         number={key: index for index, key in enumerate(keys)},
     )
+    try:
+        _fly(campaign)
+    except BaseException:
+        _land(campaign)
+        raise
+    if campaign.failed:
+        reasons = Counter(campaign.failed.values()).most_common(3)
+        raise RequestFailed(
+            f"{stage.node.stage}: {len(campaign.failed)} rows stay pending, commonest: "
+            + "; ".join(f"{count} × {reason}" for reason, count in reasons)
+        )
+
+
+def _fly(campaign: _Campaign) -> None:
+    """Lend chunks and receive reports until every row is done."""
+    import ray
+
+    context = campaign.context
     _lend(campaign)
     while campaign.flights:
         done, _ = ray.wait(list(campaign.flights), num_returns=1, timeout=_TICK_S)
@@ -163,13 +190,7 @@ def _make_rows(
             _stop(campaign)
         _lend(campaign)
         _steal_tail(campaign)
-        context.listener.stage_progress(progress, finished=False)
-    if campaign.failed:
-        reasons = Counter(campaign.failed.values()).most_common(3)
-        raise RequestFailed(
-            f"{stage.node.stage}: {len(campaign.failed)} rows stay pending, commonest: "
-            + "; ".join(f"{count} × {reason}" for reason, count in reasons)
-        )
+        context.listener.stage_progress(campaign.progress, finished=False)
 
 
 def _lend(campaign: _Campaign) -> None:
@@ -274,15 +295,7 @@ def _return_rows(campaign: _Campaign, worker: int, keys: list[str], to: int) -> 
 
 def _stop(campaign: _Campaign) -> None:
     """Take nothing new, let open rows finish for a while, commit them, and end the run."""
-    import ray
-
-    folder = campaign.stage.node.folder
-    for index, replica in enumerate(campaign.replicas):
-        given = ray.get(replica.worker.give_up.remote(folder, _EVERYTHING))
-        _return_rows(campaign, index, given, to=index)
-    grace_s = campaign.context.config.stop_grace_s
-    done, _ = ray.wait(list(campaign.flights), num_returns=len(campaign.flights), timeout=grace_s)
-    for flight in done:
+    for flight in _land(campaign):
         _receive(campaign, flight)
     campaign.context.listener.stage_progress(campaign.progress, finished=False)
     raise InterruptedRun(
@@ -290,6 +303,25 @@ def _stop(campaign: _Campaign) -> None:
         f"{campaign.progress.reused + campaign.progress.made:,} of "
         f"{campaign.progress.planned:,} rows; everything committed is kept"
     )
+
+
+def _land(campaign: _Campaign) -> list[Any]:
+    """Begin no further row, and give the open ones a while to finish and be committed.
+
+    Whatever ends a stage, a retry must not find rows of the last try still being made.
+    """
+    import ray
+    from ray.exceptions import RayError
+
+    for replica in campaign.replicas:
+        with suppress(RayError):
+            ray.get(replica.worker.give_up.remote(campaign.stage.node.folder, _EVERYTHING))
+    if not campaign.flights:
+        return []
+    flights = list(campaign.flights)
+    grace_s = campaign.context.config.stop_grace_s
+    done, _ = ray.wait(flights, num_returns=len(flights), timeout=grace_s)
+    return list(done)
 
 
 def _check_yield(

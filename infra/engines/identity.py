@@ -87,9 +87,18 @@ def _find_commit(name: str, revision: str) -> str:
 
 
 def read_context_length(folder: Path) -> int | None:
-    """Return a model folder's own context length in tokens, if its config says so."""
+    """Return a model folder's own context length in tokens, if its config says so.
+
+    Raises :class:`ConfigError` when the config is not a JSON object.
+    """
     path = folder / "config.json"
     if not path.is_file():
         return None
-    found = json.loads(path.read_text(encoding="utf-8")).get("max_position_embeddings")
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))["max_position_embeddings"]
+    except KeyError:
+        return None
+    except (ValueError, TypeError) as error:
+        problem = Problem(str(path), f"not a JSON object: {error}", "copy the model's config again")
+        raise ConfigError(problem) from error
     return int(found) if isinstance(found, int) else None

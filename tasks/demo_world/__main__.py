@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
+from typing import Any
 
+from tasks.demo_world.card import write_card
+from tasks.demo_world.data import write_data
 from tasks.demo_world.lessons import School
-from tasks.demo_world.model import build_model, save_model, train_tokenizer
+from tasks.demo_world.measures import measure_student, measure_teacher
+from tasks.demo_world.model import build_model, load_model, save_model, train_tokenizer
 from tasks.demo_world.places import PLACES
 from tasks.demo_world.training import Budget, train
 
@@ -14,44 +19,58 @@ _TOKENIZER_LESSONS = 6000
 
 
 def main() -> None:
-    """Run the recipe: tokenizer, teacher, base student."""
+    """Run the recipe: data, tokenizer, teacher, base student, measures, card."""
     parser = argparse.ArgumentParser(prog="python -m tasks.demo_world", description=main.__doc__)
     parser.add_argument("--out", type=Path, default=Path("configs/demo"), help="target folder")
-    parser.add_argument("--teacher-tokens", type=int, default=7_000_000)
-    parser.add_argument("--base-tokens", type=int, default=1_000_000)
+    parser.add_argument("--teacher-tokens", type=int, default=7_000_000, help="0 keeps the teacher")
+    parser.add_argument("--base-tokens", type=int, default=700_000, help="0 keeps the base student")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--rate", type=float, default=4e-3)
-    parser.add_argument("--only", choices=("teacher", "base"), help="train one of the two")
     arguments = parser.parse_args()
 
     import torch
 
     torch.set_num_threads(2)
+    out: Path = arguments.out
+    out.mkdir(parents=True, exist_ok=True)
+    write_data(out)
     school = School(arguments.seed)
+    tokenizer = (
+        _make_tokenizer(school) if arguments.teacher_tokens else load_model(out / "teacher")[1]
+    )
+    if arguments.teacher_tokens:
+        _train("teacher", school.draw_lesson, tokenizer, arguments.teacher_tokens, arguments)
+    if arguments.base_tokens:
+        student = School(arguments.seed + 1)
+        _train("base", student.draw_student_lesson, tokenizer, arguments.base_tokens, arguments)
+    measures = {
+        "teacher": measure_teacher(*load_model(out / "teacher")),
+        "base": measure_student(*load_model(out / "base")),
+    }
+    (out / "measures.json").write_text(json.dumps(measures, indent=1) + "\n", encoding="utf-8")
+    write_card(out / "README.md", measures)
+    print(json.dumps(measures, indent=1))
+
+
+def _make_tokenizer(school: School) -> Any:
     lessons = [school.draw_lesson() for _ in range(_TOKENIZER_LESSONS)]
     texts = [text for item in lessons for text in (item.messages[-1].content, item.answer)]
     words = [word for place in PLACES for word in (place.city, place.people, place.country)]
-    tokenizer = train_tokenizer(texts, words)
-    print(f"tokenizer: {len(tokenizer)} tokens", flush=True)
+    return train_tokenizer(texts, words)
 
-    jobs = {
-        "teacher": (school.draw_lesson, arguments.teacher_tokens),
-        "base": (School(arguments.seed + 1).draw_student_lesson, arguments.base_tokens),
-    }
-    for name, (draw, tokens) in jobs.items():
-        if arguments.only not in (None, name):
-            continue
-        model = build_model(tokenizer, arguments.seed)
-        folder = arguments.out / name
-        print(f"{name}: {sum(p.numel() for p in model.parameters()):,} parameters", flush=True)
-        train(
-            model,
-            tokenizer,
-            draw,
-            Budget(tokens=tokens, rate=arguments.rate),
-            report=lambda line, name=name: print(f"{name} {line}", flush=True),  # type: ignore[misc]
-            keep=lambda model=model, folder=folder: save_model(model, tokenizer, folder),  # type: ignore[misc]
-        )
+
+def _train(
+    name: str, draw: Any, tokenizer: Any, tokens: int, arguments: argparse.Namespace
+) -> None:
+    model = build_model(tokenizer, arguments.seed)
+    folder = arguments.out / name
+    train(
+        model,
+        tokenizer,
+        draw,
+        Budget(tokens=tokens),
+        report=lambda line: print(f"{name} {line}", flush=True),
+        keep=lambda: save_model(model, tokenizer, folder),
+    )
 
 
 if __name__ == "__main__":

@@ -92,6 +92,10 @@ class School:
         chosen = task or self._rng.choices(list(_SHARES), list(_SHARES.values()))[0]
         return makers[chosen]()
 
+    def render(self, name: str, context: Mapping[str, object]) -> tuple[Message, ...]:
+        """Render a prompt file as it is, without rewording."""
+        return self._prompts[name].render(context)
+
     def _render(
         self, name: str, context: Mapping[str, object], history: Sequence[Message] = ()
     ) -> tuple[tuple[Message, ...], bool]:

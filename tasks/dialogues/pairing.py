@@ -30,7 +30,7 @@ def choose_characters(
     salted = _mix(_as_words(personas) ^ _U64(int(hash_parts("pairing", str(seed))[:16], 16)))
     asked = _as_words(questions)
     share = min(1.0, _EXPECTED * n / len(personas))
-    limit = _U64(int(share * (2**64 - 1)))
+    limit = _U64(min(int(share * 2**64), 2**64 - 1))
     chosen = np.empty((len(questions), n), dtype=np.int64)
     for index, question in enumerate(asked):
         scores = _mix(salted + question)

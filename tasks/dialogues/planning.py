@@ -109,5 +109,10 @@ def _question_frame(instructions: list[Instruction]) -> pl.DataFrame:
                 for item in instructions
             ],
         },
-        schema_overrides={"context_turns": pl.Int64},
+        schema={
+            **dict.fromkeys(("instruction_key", "corpus", "question_id"), pl.String),
+            "context_turns": pl.Int64,
+            "turns": pl.List(pl.Struct({"role": pl.String, "content": pl.String})),
+            "question_digest": pl.String,
+        },
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import cast
 
 import polars as pl
@@ -13,7 +12,7 @@ from infra.bench import Bench
 from infra.fingerprints import hash_parts
 from infra.manifests import Manifest, NodeRef, NodeSpec, read_manifest
 from infra.orchestration import node_task
-from infra.paths import packaged_configs, require_path
+from infra.paths import require_path
 from infra.reading import read_accepted_frame, read_frames
 from infra.set_store import write_set_manifest
 from tasks.export.card import Count, PromptFacts, Provenance, SourceFacts, StageFacts
@@ -62,7 +61,7 @@ def export_dataset(
         provenance=Provenance(
             run=node.fingerprint[:12],
             teachers=tuple(sorted(set(played["teacher"].to_list()))) if played.height else (),
-            demo_teacher=_is_demo(bench),
+            demo_teacher=bench.uses_demo_models(),
             sources=_list_sources(
                 personas.accepted, read_frames(storage, instructions, columns=["corpus"])
             ),
@@ -94,11 +93,6 @@ def export_folder(node: NodeSpec) -> str:
 
 def _read_card(config: ExportConfig) -> str:
     return require_path(config.card, "export.card").read_text(encoding="utf-8")
-
-
-def _is_demo(bench: Bench) -> bool:
-    demo = packaged_configs() / "demo"
-    return any(demo in Path(model.model).parents for model in bench.models.values())
 
 
 def _list_sources(personas: int, instructions: pl.DataFrame) -> tuple[SourceFacts, ...]:

@@ -1,0 +1,1 @@
+"""Turns finished nodes into one self-contained page that people can show."""

@@ -1,0 +1,1 @@
+"""Tests whole runs against real engines and servers."""

@@ -1,0 +1,46 @@
+"""Starts what the end-to-end tests share: a Prefect server, and a local Ray."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.scripted import ScriptedWorld
+
+
+@pytest.fixture(scope="session")
+def prefect_server() -> Iterator[None]:
+    """A real Prefect server with a database of its own, for all flows of this session."""
+    from infra.prefect_defaults import apply_defaults
+
+    apply_defaults(PREFECT_LOGGING_LEVEL="ERROR")
+    from prefect.testing.utilities import prefect_test_harness
+
+    with prefect_test_harness(server_startup_timeout=180):
+        yield
+
+
+@pytest.fixture(scope="session")
+def ray_cluster() -> Iterator[None]:
+    """A real local Ray, used and left running by the flows of this session."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    import ray
+
+    ray.init(
+        address="local",
+        num_cpus=4,
+        include_dashboard=False,
+        log_to_driver=False,
+        object_store_memory=128 * 2**20,
+    )
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture
+def world(tmp_path: Path, prefect_server: None, ray_cluster: None) -> ScriptedWorld:
+    """A small pipeline with a scripted engine, in a folder of its own."""
+    return ScriptedWorld.make(tmp_path)

@@ -1,0 +1,90 @@
+"""Runs the command line as a user would, kills it, and looks for what it left behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import psutil  # type: ignore[import-untyped]
+
+_COMMAND = [sys.executable, "-m", "flows.cli"]
+_LEFT_BEHIND = ("raylet", "gcs_server", "EngineCore", "VLLM::", "ray::", "uvicorn")
+
+
+def run_command(
+    arguments: Sequence[str], env: Mapping[str, str], timeout_s: float = 300
+) -> subprocess.CompletedProcess[str]:
+    """Run the command line to its end."""
+    return subprocess.run(
+        [*_COMMAND, *arguments],
+        env={**os.environ, **env},
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+        check=False,
+    )
+
+
+def closing_line(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+    """Return the closing JSON line of a run that went well."""
+    assert done.returncode == 0, done.stderr[-4000:]
+    result: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    return result
+
+
+def run_until(
+    arguments: Sequence[str],
+    env: Mapping[str, str],
+    ready: Callable[[], bool],
+    number: signal.Signals,
+    timeout_s: float = 300,
+) -> int:
+    """Start the command line, send a signal when ``ready``, and return how it ended."""
+    process = subprocess.Popen(
+        [*_COMMAND, *arguments],
+        env={**os.environ, **env},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + timeout_s
+    while not ready():
+        assert process.poll() is None, f"the run ended early: {process.returncode}"
+        assert time.monotonic() < deadline, "the run did not get there in time"
+        time.sleep(0.05)
+    process.send_signal(number)
+    return process.wait(timeout=120)
+
+
+def count_parts(root: Path, stage: str) -> int:
+    """Count the parts a stage has committed."""
+    return len(list((root / stage).glob("*/part-*.parquet")))
+
+
+def await_no_leftovers(before: set[int], timeout_s: float = 60) -> None:
+    """Wait until no process of an engine or of Ray is left that was not there before."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        left = [
+            f"{process.pid} {' '.join(process.info['cmdline'] or [])[:120]}"
+            for process in psutil.process_iter(["cmdline", "status"])
+            if process.pid not in before
+            and process.info["status"] != psutil.STATUS_ZOMBIE
+            and any(mark in " ".join(process.info["cmdline"] or []) for mark in _LEFT_BEHIND)
+        ]
+        if not left:
+            return
+        assert time.monotonic() < deadline, "left behind: " + "; ".join(left)
+        time.sleep(0.5)
+
+
+def running_pids() -> set[int]:
+    """Return the processes that run now."""
+    return set(psutil.pids())

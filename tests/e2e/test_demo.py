@@ -1,0 +1,185 @@
+"""Runs the demo as a user would: real vLLM on real Ray under a real Prefect, killed and resumed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import datasets
+import polars as pl
+import psutil  # type: ignore[import-untyped]
+import pytest
+
+from tests.e2e.processes import (
+    await_no_leftovers,
+    closing_line,
+    count_parts,
+    run_command,
+    run_until,
+    running_pids,
+)
+from tests.e2e.scripted import read_parts
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+
+REAL = Path(__file__).resolve().parents[3] / "shared" / "data"
+ROW_STAGES = ("guesses", "characters", "dialogues_generate", "dialogues_rewrite")
+SMALL = (
+    "--set",
+    "personas.sample=60",
+    "--set",
+    "instructions.limit=30",
+    "--set",
+    "instructions.synthesis.count=10",
+)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Prefect home and a store of this module's own, so that the runs build on each other."""
+    return tmp_path_factory.mktemp("demo")
+
+
+def run_demo(home: Path, *more: str, store: str = "store") -> list[str]:
+    root = f"storage.root={home / store}"
+    return ["run", "configs/demo.yaml", "--set", root, *more]
+
+
+def environment(home: Path) -> dict[str, str]:
+    return {
+        "PREFECT_HOME": str(home / "prefect"),
+        "HF_HUB_OFFLINE": "1",
+        "HF_DATASETS_CACHE": str(home / "cache"),
+    }
+
+
+def test_the_demo_is_killed_resumed_finished_and_then_cached(home: Path) -> None:
+    before = running_pids()
+    store = home / "store"
+    command = run_demo(home)
+
+    def mid_dialogues() -> bool:
+        return count_parts(store, "dialogues_generate") >= 4
+
+    code = run_until(command, environment(home), mid_dialogues, signal.SIGKILL)
+    assert code == -signal.SIGKILL
+    await_no_leftovers(before)
+    kept = {name: read_parts(store, name) for name in ROW_STAGES if (store / name).is_dir()}
+    assert kept["characters"].height == kept["characters"]["key"].n_unique()
+
+    result = closing_line(run_command(command, environment(home), timeout_s=400))
+    await_no_leftovers(before)
+    assert result["engines_started"] == {"teacher": 1}
+    for name, counts in result["counts"].items():
+        assert counts["planned"] == counts["accepted"] + counts["rejected"], name
+    for name in ROW_STAGES:
+        rows = read_parts(store, name)
+        assert rows["key"].n_unique() == rows.height == result["counts"][name]["planned"]
+        if name in kept:
+            again = rows.join(kept[name], on="key", how="semi").sort("key")
+            assert again.equals(kept[name].sort("key")), name
+    check_characters(read_parts(store, "characters"))
+    check_export(home, Path(result["dataset"]), result["counts"]["curation"]["accepted"])
+    page = Path(result["report"]).read_text()
+    assert "three million parameters" in page
+
+    began = time.monotonic()
+    cached = closing_line(run_command(command, environment(home)))
+    print(f"rerun: {time.monotonic() - began:.1f} s")
+    assert cached["counts"] == result["counts"]
+    assert cached["engines_started"] == {}
+
+
+def check_characters(rows: pl.DataFrame) -> None:
+    accepted = rows.filter(pl.col("status") == "accepted")
+    profiles = accepted.select("name", "age", "gender", "race", "birth_place", "appearance")
+    assert profiles.n_unique() >= 0.95 * accepted.height
+    assert accepted.height >= 0.9 * rows.height
+
+
+def check_export(home: Path, folder: Path, examples: int) -> None:
+    cache = str(home / "cache")
+    opened = {
+        name: datasets.load_dataset(str(folder), name, cache_dir=cache)
+        for name in ("characters", "dialogues", "sft")
+    }
+    assert sum(len(split) for split in opened["sft"].values()) == examples
+    assert set(opened["dialogues"]["train"]["strategy"]) == {"generate", "rewrite"}
+    train, held = (
+        {row["character_id"] for row in opened["sft"][name]} for name in ("train", "validation")
+    )
+    assert train and held and not train & held
+
+
+def test_a_killed_engine_is_restarted_and_nothing_is_lost(home: Path) -> None:
+    before = running_pids()
+    command = run_demo(home, *SMALL, store="engine")
+    store = home / "engine"
+
+    def kill_engine_core() -> bool:
+        if count_parts(store, "characters") < 1:
+            return False
+        for process in psutil.process_iter(["cmdline"]):
+            line = " ".join(process.info["cmdline"] or [])
+            if process.pid not in before and "EngineCore" in line:
+                os.kill(process.pid, signal.SIGKILL)
+                return True
+        return False
+
+    result = run_watched(command, environment(home), kill_engine_core)
+    assert result["engines_started"] == {"teacher": 1}
+    for name in ROW_STAGES:
+        rows = read_parts(store, name)
+        assert rows["key"].n_unique() == rows.height == result["counts"][name]["planned"]
+    await_no_leftovers(before)
+
+
+def run_watched(
+    command: list[str], env: dict[str, str], act: Callable[[], bool]
+) -> dict[str, dict[str, dict[str, int]]]:
+    """Run the command line, act once in the middle, and return the closing line."""
+    import subprocess
+    import sys
+
+    process = subprocess.Popen(
+        [sys.executable, "-m", "flows.cli", *command],
+        env={**os.environ, **env},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    acted = False
+    deadline = time.monotonic() + 400
+    while process.poll() is None and not acted:
+        assert time.monotonic() < deadline
+        acted = act()
+        time.sleep(0.02)
+    out, errors = process.communicate(timeout=400)
+    assert acted, "the run ended before it could be disturbed"
+    assert process.returncode == 0, errors[-4000:]
+    assert "restarting" in errors
+    found: dict[str, dict[str, dict[str, int]]] = json.loads(out.strip().splitlines()[-1])
+    return found
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason=f"no real rows at {REAL}; the demo's own are used")
+def test_real_personas_and_instructions_keep_the_structure(home: Path) -> None:
+    command = run_demo(
+        home,
+        *("--set", f"personas.source={REAL / 'personas_persona_hub.jsonl'}"),
+        *("--set", f"instructions.sources=[{REAL / 'instructions_alpaca_format.jsonl'}]"),
+        *("--set", "personas.sample=120", "--set", "instructions.limit=40"),
+        *("--set", "instructions.synthesis.count=20"),
+        store="real",
+    )
+    result = closing_line(run_command(command, environment(home), timeout_s=400))
+    counts = result["counts"]
+    for name, found in counts.items():
+        assert found["planned"] == found["accepted"] + found["rejected"], name
+    assert counts["characters"]["accepted"] >= 0.6 * counts["characters"]["planned"]
+    for strategy in ("dialogues_generate", "dialogues_rewrite"):
+        assert counts[strategy]["accepted"] >= 0.5 * counts[strategy]["planned"]

@@ -1,0 +1,1 @@
+"""Tests modules one by one."""
