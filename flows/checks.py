@@ -13,10 +13,16 @@ from infra.engines.opening import endpoint_settings, read_script
 from infra.errors import ConfigError, Problem
 from infra.paths import find_path, require_path
 from infra.prompts import PromptTemplate
+from infra.rendering import count_plain_tokens
 from infra.secrets import read_secret
 from infra.storage import Storage, is_remote
+from tasks.characters.config import CharacterConfig
+from tasks.dialogues.config import StrategyConfig
+from tasks.instructions.config import InstructionSynthesisConfig
 from tasks.instructions.sources import check_instruction_sources
 from tasks.personas.sources import check_persona_source
+
+_Asking = CharacterConfig | StrategyConfig | InstructionSynthesisConfig
 
 _PROMPT_VALUES = {
     "characters.prompt": {"persona", "structured"},
@@ -75,7 +81,7 @@ def check_settings(settings: Settings) -> None:
         *_check_prompts(settings),
         *_check_counts(settings),
     ]
-    for role in sorted(_roles(settings).values()):
+    for role in sorted({stage.model for stage in _list_asking(settings).values()}):
         if role in settings.models:
             problems.extend(_check_model(f"models.{role}", settings.models[role]))
     problems.extend(_check_contexts(settings))
@@ -83,51 +89,32 @@ def check_settings(settings: Settings) -> None:
         raise ConfigError(*dict.fromkeys(problems))
 
 
-def _roles(settings: Settings) -> dict[str, str]:
-    """Return which model each stage of this run names, by key."""
-    roles = {"characters.model": settings.characters.model}
-    if settings.dialogues.generate:
-        roles["dialogues.generate.model"] = settings.dialogues.generate.model
-    if settings.dialogues.rewrite:
-        roles["dialogues.rewrite.model"] = settings.dialogues.rewrite.model
-    if settings.instructions.synthesis.count:
-        roles["instructions.synthesis.model"] = settings.instructions.synthesis.model
-    return roles
-
-
-def _budgets(settings: Settings) -> dict[str, tuple[str, int]]:
-    budgets = {"characters": (settings.characters.model, settings.characters.max_new_tokens)}
-    for name, strategy in (
-        ("dialogues.generate", settings.dialogues.generate),
-        ("dialogues.rewrite", settings.dialogues.rewrite),
-    ):
-        if strategy:
-            budgets[name] = (strategy.model, strategy.max_new_tokens)
-    if (synthesis := settings.instructions.synthesis).count:
-        budgets["instructions.synthesis"] = (synthesis.model, synthesis.max_new_tokens)
-    return budgets
+def _list_asking(settings: Settings) -> dict[str, _Asking]:
+    """Return the stages of this run that ask a model, by their key in the configuration."""
+    stages: dict[str, _Asking | None] = {
+        "characters": settings.characters,
+        "dialogues.generate": settings.dialogues.generate,
+        "dialogues.rewrite": settings.dialogues.rewrite,
+        "instructions.synthesis": (
+            settings.instructions.synthesis if settings.instructions.synthesis.count else None
+        ),
+    }
+    return {key: stage for key, stage in stages.items() if stage is not None}
 
 
 def _check_roles(settings: Settings) -> Iterator[Problem]:
-    for key, role in _roles(settings).items():
-        if role not in settings.models:
+    for key, stage in _list_asking(settings).items():
+        if stage.model not in settings.models:
             known = ", ".join(sorted(settings.models)) or "none"
-            yield Problem(key, f"names a model {role!r} that is not configured", f"known: {known}")
+            what = f"names a model {stage.model!r} that is not configured"
+            yield Problem(f"{key}.model", what, f"known: {known}")
     if not settings.dialogues.generate and not settings.dialogues.rewrite:
         yield Problem("dialogues", "both strategies are off", "set dialogues.generate={}")
 
 
 def _check_prompts(settings: Settings) -> Iterator[Problem]:
-    prompts = {
-        "characters.prompt": settings.characters.prompt,
-        "curation.prompt": settings.curation.prompt,
-    }
-    if settings.dialogues.generate:
-        prompts["dialogues.generate.prompt"] = settings.dialogues.generate.prompt
-    if settings.dialogues.rewrite:
-        prompts["dialogues.rewrite.prompt"] = settings.dialogues.rewrite.prompt
-    if settings.instructions.synthesis.count:
-        prompts["instructions.synthesis.prompt"] = settings.instructions.synthesis.prompt
+    prompts = {f"{key}.prompt": stage.prompt for key, stage in _list_asking(settings).items()}
+    prompts["curation.prompt"] = settings.curation.prompt
     for key, name in prompts.items():
         try:
             template = PromptTemplate.load(require_path(name, key))
@@ -201,21 +188,31 @@ def _check_folder(where: str, model: ModelConfig) -> Iterator[Problem]:
 
 
 def _check_contexts(settings: Settings) -> Iterator[Problem]:
-    for stage, (role, budget) in _budgets(settings).items():
-        model = settings.models.get(role)
+    """Compare each context with the answer's budget plus what every prompt of the stage holds."""
+    for key, stage in _list_asking(settings).items():
+        model = settings.models.get(stage.model)
         if model is None or model.engine != "vllm" or is_remote(model.model):
             continue
         try:
             context = context_length(model)
-        except ConfigError:
-            continue  # told with the model
-        if context is not None and budget >= context:
+            floor = _count_fixed_tokens(Path(model.model), stage.prompt)
+        except (ConfigError, OSError):
+            continue  # told with the model, or with the prompt
+        if context is not None and floor + stage.max_new_tokens >= context:
             yield Problem(
-                f"{stage}.max_new_tokens",
-                f"{budget} tokens for the answer leave no room for the prompt in a context of "
-                f"{context}",
-                f"lower it well below {context}, or raise models.{role}.max_model_len",
+                f"{key}.max_new_tokens",
+                f"{stage.max_new_tokens} tokens for the answer and {floor} for the prompt's own "
+                f"words leave no room for a persona in a context of {context}",
+                f"lower it well below {context - floor}, or raise "
+                f"models.{stage.model}.max_model_len",
             )
+
+
+def _count_fixed_tokens(folder: Path, prompt: str) -> int:
+    """Count the tokens of a prompt whose values are all empty."""
+    template = PromptTemplate.load(require_path(prompt, "prompt"))
+    messages = template.render(dict.fromkeys(template.variables(), ""))
+    return count_plain_tokens(folder, "\n".join(item.content for item in messages)) or 0
 
 
 def _collect(check: Callable[[], object]) -> Iterator[Problem]:

@@ -17,7 +17,7 @@ from infra.errors import ConfigError, Problem
 from infra.knobs import Knobs, execution, group
 from infra.orchestration import RetryConfig
 from infra.paths import require_path
-from infra.stage_runner import RunnerConfig
+from infra.row_stage import RunnerConfig
 from tasks.characters.config import CharacterConfig
 from tasks.curation.config import CurationConfig
 from tasks.dialogues.config import DialogueConfig
@@ -106,11 +106,16 @@ def _apply_overrides(data: dict[str, Any], overrides: Sequence[str]) -> set[str]
         target = data
         for parent in parents:
             child = target.get(parent)
-            if not isinstance(child, dict):
+            if child is None:
                 child = target[parent] = {}
+            if not isinstance(child, dict):
+                todo = f"set {parent} as a whole, for example --set '{parent}=[…]'"
+                problems.append(Problem(f"--set {key}", f"{parent} has no keys below it", todo))
+                break
             target = child
-        target[last] = parsed
-        keys.add(key.strip())
+        else:
+            target[last] = parsed
+            keys.add(key.strip())
     if problems:
         raise ConfigError(*problems)
     return keys

@@ -20,7 +20,7 @@ from infra.fingerprints import hash_json
 from infra.manifests import NodeSpec
 from infra.paths import packaged_configs
 from infra.progress import ProgressListener, StageProgress
-from infra.stage_runner import RowStage, RunnerConfig, RunnerContext
+from infra.row_stage import RowStage, RunnerConfig, RunnerContext
 from infra.stage_worker import RowMaker
 from infra.storage import Storage
 

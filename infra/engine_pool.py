@@ -87,7 +87,7 @@ class EnginePool:
         *,
         max_restarts: int = 3,
     ) -> None:
-        self._cluster = cluster
+        self.cluster = cluster
         self._models = models
         self._listener = listener
         self._max_restarts = max_restarts
@@ -135,7 +135,7 @@ class EnginePool:
             fresh = Replica(replica.model, replica.index, replica.window, worker, engine)
             self._await_engine(fresh)
             if not worker_lost:
-                self._cluster.ensure().get(worker.reopen.remote(open_engine))
+                self.cluster.ensure().get(worker.reopen.remote(open_engine))
             replica.worker, replica.engine = worker, engine
             replica.generation += 1
 
@@ -154,12 +154,12 @@ class EnginePool:
     def _open_engine(self, config: ModelConfig) -> tuple[Any | None, Callable[[], Engine]]:
         if config.engine != "vllm":
             return None, open_remote_engine(config)
-        ray = self._cluster.ensure()
+        ray = self.cluster.ensure()
         engine = ray.remote(VllmServer).options(**_vllm_resources(config)).remote(config)
         return engine, partial(ActorEngine, engine)
 
     def _open_worker(self, config: ModelConfig, open_engine: Callable[[], Engine]) -> Any:
-        ray = self._cluster.ensure()
+        ray = self.cluster.ensure()
         options = {"num_cpus": _WORKER_CPUS, "max_concurrency": 1000}
         worker = ray.remote(StageWorker).options(**options).remote(open_engine, _window(config))
         if config.engine == "vllm":
@@ -172,13 +172,13 @@ class EnginePool:
         import ray
         from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
 
-        timeout_s = self._cluster.config.placement_timeout_s
+        timeout_s = self.cluster.config.placement_timeout_s
         try:
             facts = ray.get(replica.engine.start.remote(), timeout=timeout_s)
         except GetTimeoutError as error:
             raise ClusterError(
                 f"engine {replica.model}[{replica.index}] was not up after {timeout_s:.0f} s. "
-                f"Free on the cluster: {self._cluster.describe_free()}. Ask for fewer replicas or "
+                f"Free on the cluster: {self.cluster.describe_free()}. Ask for fewer replicas or "
                 "GPUs, free some, or raise ray.placement_timeout_s."
             ) from error
         except RayTaskError as error:

@@ -65,6 +65,14 @@ class LeaseBook:
         """Put rows back at the front of a worker's stretch, in their order."""
         self.queues[worker].extendleft(sorted(rows, reverse=True))
 
+    def move(self, worker: int, rows: Iterable[int], to: int) -> None:
+        """Take rows out of a worker's leases and put them at the front of another's stretch."""
+        moved = set(rows)
+        for lease in self.open:
+            if lease.worker == worker:
+                lease.rows = [row for row in lease.rows if row not in moved]
+        self.take_back(to, moved)
+
     def busiest(self) -> int | None:
         """Return the worker that holds the most rows, if any holds some."""
         held = {lease.worker for lease in self.open}

@@ -26,6 +26,10 @@ class StageProgress:
     samples: list[str] = field(default_factory=list)
     began: float = field(default_factory=time.monotonic)
 
+    def restart_clock(self) -> None:
+        """Begin to count the time, once the engines are up."""
+        self.began = time.monotonic()
+
     @property
     def made(self) -> int:
         """Return how many rows this run finished."""

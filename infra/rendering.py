@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from infra.engines.protocol import Message
@@ -69,6 +71,19 @@ class PromptEncoder:
             pieces.append(text[start : found.start() + 1])
             start = found.start() + 1
         return SENTINEL.join([*pieces, text[start:]])
+
+
+def count_plain_tokens(folder: Path, text: str) -> int | None:
+    """Count the tokens of a text quickly, without transformers; ``None`` without tokenizer.json."""
+    path = folder / "tokenizer.json"
+    if not path.is_file():
+        return None
+    from tokenizers import Tokenizer
+
+    # A tokenizer that cannot be read is told by whoever loads the model in earnest.
+    with suppress(Exception):
+        return len(Tokenizer.from_file(str(path)).encode(text, add_special_tokens=False).ids)
+    return None
 
 
 @lru_cache(maxsize=4)

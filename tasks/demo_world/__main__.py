@@ -22,8 +22,8 @@ def main() -> None:
     """Run the recipe: data, tokenizer, teacher, base student, measures, card."""
     parser = argparse.ArgumentParser(prog="python -m tasks.demo_world", description=main.__doc__)
     parser.add_argument("--out", type=Path, default=Path("configs/demo"), help="target folder")
-    parser.add_argument("--teacher-tokens", type=int, default=7_000_000, help="0 keeps the teacher")
-    parser.add_argument("--base-tokens", type=int, default=700_000, help="0 keeps the base student")
+    parser.add_argument("--teacher-tokens", type=int, default=5_000_000, help="0 keeps the teacher")
+    parser.add_argument("--base-tokens", type=int, default=600_000, help="0 keeps the base student")
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
 

@@ -72,7 +72,7 @@ def measure_generate(model: str, rows: int) -> dict[str, float]:
     from infra.engines.vllm_server import engine_arguments
     from infra.rendering import load_encoder
 
-    config = ModelConfig(model=model, **_CONFIG)  # type: ignore[arg-type]
+    config = ModelConfig(model=model, **_CONFIG)
     engine = LLM(**engine_arguments(config, on_cpu=True))
     encoder, prompt = load_encoder(model), _load_prompt()
     inputs = _make_inputs(rows)
@@ -94,7 +94,8 @@ def measure_runner(model: str, rows: int) -> dict[str, float]:
     from infra.engines.config import ModelConfig
     from infra.manifests import NodeSpec, open_store
     from infra.progress import StageProgress
-    from infra.stage_runner import RunnerConfig, run_row_stage
+    from infra.row_stage import RunnerConfig
+    from infra.stage_runner import run_row_stage
     from infra.storage import Storage
     from tests.benchmarks.echo import EchoMaker, EchoSampling
 
@@ -105,7 +106,7 @@ def measure_runner(model: str, rows: int) -> dict[str, float]:
         def engine_event(self, model: str, text: str) -> None:
             """Ignore it."""
 
-    config = ModelConfig(model=model, **_CONFIG)  # type: ignore[arg-type]
+    config = ModelConfig(model=model, **_CONFIG)
     with (
         tempfile.TemporaryDirectory() as root,
         Bench(Storage(root), {"m": config}, RayConfig(), RunnerConfig(), Quiet()) as bench,

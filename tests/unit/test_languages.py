@@ -1,3 +1,5 @@
+"""Proves that other languages are caught and odd English is not."""
+
 import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path

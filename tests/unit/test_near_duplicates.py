@@ -1,3 +1,5 @@
+"""Proves that near twins are found among many, and only real ones."""
+
 import random
 
 import pytest

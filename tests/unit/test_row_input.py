@@ -1,3 +1,5 @@
+"""Proves that every file format gives the same rows, and bad lines are data."""
+
 import gzip
 import json
 from collections.abc import Callable

@@ -1,3 +1,5 @@
+"""Proves that cleaning takes only what cannot be read."""
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st

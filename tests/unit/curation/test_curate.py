@@ -1,3 +1,5 @@
+"""Proves that every dialogue comes out once, under the first reason that applies."""
+
 from collections import Counter
 from dataclasses import replace
 from random import Random

@@ -1,3 +1,5 @@
+"""Proves that no evaluation question slips into training, and that others stay."""
+
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -1,3 +1,5 @@
+"""Proves which of several equal or similar answers stays."""
+
 from tasks.curation.duplicates import Twin, find_twins
 
 LONG = "The secret of good bread is time, cold water, and an oven that is hotter than you dare."

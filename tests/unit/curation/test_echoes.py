@@ -1,3 +1,5 @@
+"""Proves that answers which repeat question, profile, prompt or source are found."""
+
 from hypothesis import given
 from hypothesis import strategies as st
 

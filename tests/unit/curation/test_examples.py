@@ -1,3 +1,5 @@
+"""Proves what an example's messages are, with and without profile."""
+
 from tasks.curation.examples import ExampleBuilder, drops_profile
 from tasks.records import Example
 

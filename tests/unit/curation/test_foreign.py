@@ -1,3 +1,5 @@
+"""Proves that only answers in another language than asked for are foreign."""
+
 import pytest
 
 from tasks.curation import foreign

@@ -1,3 +1,5 @@
+"""Proves that question sets and word lists are read, and all that is wrong is told."""
+
 import json
 from pathlib import Path
 

@@ -1,3 +1,5 @@
+"""Proves that speaking under another character's name is found, and talk about others is not."""
+
 import pytest
 
 from tasks.curation.names import find_other_name, make_roster

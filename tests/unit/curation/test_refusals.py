@@ -1,3 +1,5 @@
+"""Proves that refusals and admissions are told from talk in character."""
+
 import pytest
 
 from tasks.curation.refusals import find_ai_admission, find_refusal, fold_quotes

@@ -1,3 +1,5 @@
+"""Proves that whole characters are held out, and that growth displaces few of them."""
+
 from hypothesis import given
 from hypothesis import strategies as st
 

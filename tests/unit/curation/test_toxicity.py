@@ -1,3 +1,5 @@
+"""Proves that listed words count whole, and parts of words do not."""
+
 from tasks.curation.toxicity import find_toxic_word, make_word_list
 
 WORDS = make_word_list(["Scunthorpe", "", "very bad thing"])

@@ -1,3 +1,5 @@
+"""Proves how texts are folded and split into words before they are compared."""
+
 from tasks.curation.wording import make_shingles, measure_jaccard, split_words
 
 

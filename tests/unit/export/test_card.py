@@ -1,3 +1,5 @@
+"""Proves that the card tells every count, hash and licence, and that data is never markup."""
+
 from dataclasses import replace
 
 import pytest

@@ -1,3 +1,5 @@
+"""Proves that the release's files are written, load, and depend on no order."""
+
 import json
 from pathlib import Path
 from typing import Any

@@ -1,3 +1,5 @@
+"""Proves that a row is one line, whatever is in it."""
+
 import json
 from pathlib import Path
 

@@ -1,3 +1,5 @@
+"""Proves that text in a card can never become markup."""
+
 import pytest
 
 from tasks.export.markdown import escape_markdown

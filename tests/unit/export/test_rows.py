@@ -1,3 +1,5 @@
+"""Proves that each played turn becomes a row with its history."""
+
 from tasks.export.rows import make_character_rows, make_dialogue_rows, make_sft_rows
 from tasks.records import Character, Dialogue, Example
 

@@ -1,3 +1,5 @@
+"""Proves that rows of each format become turns, or a typed reason."""
+
 import pytest
 
 from infra.errors import Reject

@@ -1,3 +1,5 @@
+"""Proves which questions are asked, and that the order of rows decides nothing."""
+
 import json
 import time
 from collections import Counter

@@ -1,3 +1,5 @@
+"""Proves how sources are named, mixed, read and checked."""
+
 import json
 from pathlib import Path
 from typing import Any

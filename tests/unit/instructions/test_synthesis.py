@@ -1,3 +1,5 @@
+"""Proves how guessed prompts are read, and for whom they are guessed."""
+
 import pytest
 
 from infra.errors import Reject

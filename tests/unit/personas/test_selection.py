@@ -1,3 +1,5 @@
+"""Proves which personas are used, and that the order of rows decides nothing."""
+
 from collections import Counter
 from pathlib import Path
 

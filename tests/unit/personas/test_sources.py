@@ -1,3 +1,5 @@
+"""Proves that every row of a persona source is read or says why not."""
+
 import json
 from pathlib import Path
 

@@ -1,0 +1,62 @@
+"""Describes a row stage ready to run, and what it runs with."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+from infra.asking import AskOptions
+from infra.engine_pool import EnginePool
+from infra.knobs import Knobs, execution
+from infra.manifests import NodeSpec
+from infra.progress import ProgressListener
+from infra.stage_worker import RowMaker
+from infra.storage import Storage
+
+
+class RunnerConfig(Knobs):
+    """Tunes how row stages are carried out; no cache notices."""
+
+    chunk_rows: int = execution(
+        64, ge=1, description="Rows a lease holds; one part is written a lease"
+    )
+    yield_check_rows: int = execution(
+        100, ge=1, description="Rows after which a stage that falls below its min_yield may stop"
+    )
+    max_engine_restarts: int = execution(3, ge=0, description="Restarts of one engine in a run")
+    stop_grace_s: float = execution(
+        20.0, ge=0, description="How long open rows may finish after Ctrl-C, in seconds"
+    )
+
+
+@dataclass(frozen=True)
+class RowStage:
+    """Is a row stage ready to run.
+
+    ``planned`` has the columns key, parents_digest and group, and the columns of the maker's
+    input record.
+    """
+
+    node: NodeSpec
+    model: str
+    maker: RowMaker[Any]
+    planned: pl.DataFrame
+    options: AskOptions
+    min_yield: float
+    takes_token_ids: tuple[str, str | None] | None
+
+
+@dataclass(frozen=True)
+class RunnerContext:
+    """Is what the runner works with: where rows go, who makes them, who watches, who stops it."""
+
+    storage: Storage
+    pool: EnginePool
+    listener: ProgressListener
+    config: RunnerConfig
+    stop: threading.Event
+    provenance: Callable[[], dict[str, str]]

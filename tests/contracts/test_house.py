@@ -1,0 +1,169 @@
+"""Holds the tree to the house rules that no linter knows."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+LAYERS = ("flows", "tasks", "infra", "configs", "tests")
+MOST_LINES = 500
+VAGUE = {"utils", "util", "helpers", "helper", "common", "misc"}
+
+# Joined here, so that this file does not name what it forbids.
+REGISTRIES = tuple(
+    ".".join(parts)
+    for parts in (
+        ("pypi", "org"),
+        ("pythonhosted", "org"),
+        ("download", "pytorch", "org"),
+        ("anaconda", "org"),
+        ("npmjs", "org"),
+        ("npmjs", "com"),
+        ("crates", "io"),
+        ("proxy", "golang", "org"),
+    )
+)
+INDEX_PATH = re.compile(r"https?://\S*/simple\b")
+URL_HOST = re.compile(r"https?://(?:[^/\s@]*@)?([A-Za-z0-9._-]+)")
+KNOWN_HOSTS = {
+    "127.0.0.1", "0.0.0.0", "10.0.0.1", "localhost", "arxiv.org", "www.apache.org", "github.com",
+    "huggingface.co", "json-schema.org", "www.w3.org", "creativecommons.org",
+}  # fmt: skip
+"""Hosts that may stand in a URL: papers, licences, code, the machine itself."""
+
+WORKER_MODULES = (
+    "infra.stage_worker",
+    "infra.asking",
+    "infra.rendering",
+    *sorted(
+        f"infra.engines.{path.stem}"
+        for path in (ROOT / "infra" / "engines").glob("*.py")
+        if path.stem != "__init__"
+    ),
+    "tasks.characters.writing",
+    "tasks.dialogues.generation",
+    "tasks.dialogues.rewriting",
+    "tasks.instructions.guessing",
+)
+
+
+@cache
+def list_files() -> tuple[Path, ...]:
+    """Return what is or would be tracked; everything but hidden folders where git is not."""
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    try:
+        listed = subprocess.run(command, cwd=ROOT, capture_output=True, check=True).stdout
+        paths = [ROOT / name for name in listed.decode().split("\0") if name]
+    except (OSError, subprocess.CalledProcessError):
+        paths = [
+            path
+            for path in ROOT.rglob("*")
+            if not any(part.startswith(".") for part in path.relative_to(ROOT).parts)
+        ]
+    return tuple(sorted(path for path in paths if path.is_file()))
+
+
+def list_modules() -> list[Path]:
+    modules = [
+        path
+        for path in list_files()
+        if path.suffix == ".py" and path.relative_to(ROOT).parts[0] in LAYERS
+    ]
+    assert len(modules) > 100
+    return modules
+
+
+def read_texts() -> dict[str, str]:
+    texts: dict[str, str] = {}
+    for path in list_files():
+        data = path.read_bytes()
+        if b"\0" not in data[:8192]:
+            texts[str(path.relative_to(ROOT))] = data.decode("utf-8", "replace")
+    return texts
+
+
+def test_no_module_is_longer_than_a_sitting() -> None:
+    lines = {
+        str(path.relative_to(ROOT)): len(path.read_text(encoding="utf-8").splitlines())
+        for path in list_modules()
+    }
+    assert {name: count for name, count in lines.items() if count > MOST_LINES} == {}
+
+
+def test_every_module_says_its_purpose_in_one_sentence() -> None:
+    silent = []
+    for path in list_modules():
+        source = path.read_text(encoding="utf-8")
+        if not source.strip():
+            continue  # an empty package marker
+        told = (ast.get_docstring(ast.parse(source)) or "").split("\n")[0]
+        if not told.endswith(".") or not told[0].isupper() or len(told.split()) < 2:
+            silent.append(f"{path.relative_to(ROOT)}: {told!r}")
+    assert silent == []
+
+
+def test_no_module_or_folder_has_a_name_that_says_nothing() -> None:
+    parts = {
+        str(path.relative_to(ROOT)): {*path.relative_to(ROOT).parent.parts, path.stem.lower()}
+        for path in list_modules()
+    }
+    assert [name for name, names in parts.items() if names & VAGUE] == []
+
+
+def test_no_package_registry_is_named_anywhere() -> None:
+    named = [
+        f"{name}: {registry}"
+        for name, text in read_texts().items()
+        for registry in REGISTRIES
+        if registry in text.lower()
+    ]
+    indexes = [name for name, text in read_texts().items() if INDEX_PATH.search(text)]
+    assert named + indexes == []
+
+
+def test_every_host_in_a_url_is_known() -> None:
+    """A registry's mirror has any name, so what is not known to be harmless is asked about."""
+    unknown = {
+        (name, host)
+        for name, text in read_texts().items()
+        for host in URL_HOST.findall(text)
+        if "." in host.strip(".")
+        and host.strip(".").lower() not in KNOWN_HOSTS
+        and not host.endswith((".test", ".example", ".invalid"))
+    }
+    assert unknown == set(), "if this is no package registry, add it to KNOWN_HOSTS"
+
+
+@cache
+def import_alone(module: str) -> frozenset[str]:
+    """Return the top-level names that importing a module in a fresh process brings in."""
+    code = (
+        f"import json, sys, {module}\n"
+        "print(json.dumps(sorted({name.partition('.')[0] for name in sys.modules})))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, f"{module}: {done.stderr}"
+    return frozenset(json.loads(done.stdout.splitlines()[-1]))
+
+
+def test_ray_workers_never_import_prefect() -> None:
+    together = import_alone(", ".join(WORKER_MODULES))
+    if "prefect" in together:
+        guilty = [module for module in WORKER_MODULES if "prefect" in import_alone(module)]
+        pytest.fail(f"these pull in prefect: {', '.join(guilty)}")
+    assert "pyarrow" in together  # the list of modules was really imported
+
+
+@pytest.mark.parametrize("heavy", ["prefect", "ray", "vllm", "torch", "transformers", "polars"])
+def test_help_answers_at_once_because_the_command_line_imports_nothing_heavy(heavy: str) -> None:
+    assert heavy not in import_alone("flows.cli")

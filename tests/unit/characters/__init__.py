@@ -1,0 +1,1 @@
+"""Tests the writing of profiles."""

@@ -1,0 +1,1 @@
+"""Tests pairing and the two strategies."""

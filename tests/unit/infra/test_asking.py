@@ -1,0 +1,168 @@
+"""Proves how often, how and with which seeds a row asks, and what it counts."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from infra.asking import REMINDER, AskOptions, RowSession
+from infra.engines.protocol import Completion, Message
+from infra.errors import EngineError, PromptTooLong, Reject, RequestFailed
+from infra.fingerprints import request_seed
+from infra.rendering import PromptEncoder
+
+from .asked import ListedEngine
+from .tokenizers import build_tokenizer
+
+SAMPLED = AskOptions(temperature=0.7, top_p=0.9, max_new_tokens=50, max_attempts=4, seed=3)
+GREEDY = replace(SAMPLED, temperature=0.0)
+MESSAGES = (Message("system", "s"), Message("user", "q"))
+
+
+def read_yes(completion: Completion) -> str | Reject:
+    return "yes" if completion.text == "yes" else Reject("not_yes", completion.text)
+
+
+def open_session(
+    engine: ListedEngine,
+    options: AskOptions = SAMPLED,
+    encoder: PromptEncoder | None = None,
+    key: str = "row",
+) -> RowSession:
+    return RowSession(key, engine, encoder, options)
+
+
+def ask(session: RowSession, *, max_new_tokens: int | None = None) -> str | Reject:
+    return asyncio.run(session.ask(MESSAGES, read_yes, max_new_tokens=max_new_tokens))
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory: pytest.TempPathFactory) -> PromptEncoder:
+    folder: Path = tmp_path_factory.mktemp("model") / "tiny"
+    return PromptEncoder(str(build_tokenizer(folder)))
+
+
+def test_a_usable_answer_is_taken_at_once() -> None:
+    engine = ListedEngine("yes")
+    session = open_session(engine)
+    assert ask(session) == "yes"
+    assert (session.attempts, session.requests) == (1, 1)
+    (request,) = engine.requests
+    assert request.messages == MESSAGES
+    assert request.token_ids is None
+    assert request.sampling.seed == request_seed(3, "row", 0, 0)
+
+
+def test_a_sampled_request_is_asked_again_with_the_next_seed_and_nothing_else_changed() -> None:
+    engine = ListedEngine("no", "no", "yes")
+    assert ask(open_session(engine)) == "yes"
+    seeds = [request.sampling.seed for request in engine.requests]
+    assert seeds == [request_seed(3, "row", 0, attempt) for attempt in range(3)]
+    assert {request.messages for request in engine.requests} == {MESSAGES}
+    assert {request.sampling.temperature for request in engine.requests} == {0.7}
+
+
+def test_a_greedy_request_is_asked_with_a_reminder_then_warmer() -> None:
+    engine = ListedEngine("no")
+    ask(open_session(engine, GREEDY))
+    temperatures = [request.sampling.temperature for request in engine.requests]
+    assert temperatures == pytest.approx([0.0, 0.0, 0.3, 0.6])
+    contents = [request.messages[-1].content for request in engine.requests]
+    assert contents == ["q", *["q" + REMINDER] * 3]
+    assert {request.messages[0] for request in engine.requests} == {MESSAGES[0]}
+
+
+def test_after_the_last_attempt_the_last_verdict_stands() -> None:
+    engine = ListedEngine("a", "b", "c", "d", "yes")
+    session = open_session(engine)
+    assert ask(session) == Reject("not_yes", "d")
+    assert session.last_text == "d"
+    assert len(engine.requests) == 4
+
+
+def test_every_call_of_a_row_has_seeds_and_names_of_its_own() -> None:
+    engine = ListedEngine("no", "yes")
+
+    async def main() -> RowSession:
+        session = open_session(engine)
+        await session.ask(MESSAGES, read_yes)
+        await session.ask(MESSAGES, read_yes)
+        return session
+
+    session = asyncio.run(main())
+    assert len({request.sampling.seed for request in engine.requests}) == 4
+    assert [request.request_id for request in engine.requests] == [
+        "row-0-0", "row-0-1", "row-1-0", "row-1-1",
+    ]  # fmt: skip
+    assert (session.calls, session.attempts, session.requests) == (2, 2, 4)
+
+
+def test_counters_add_up_over_attempts() -> None:
+    session = open_session(ListedEngine("no", "no", "yes"))
+    ask(session)
+    assert session.attempts == session.requests == 3
+    assert (session.prompt_tokens, session.cached_tokens, session.completion_tokens) == (
+        300, 120, 21,
+    )  # fmt: skip
+
+
+def test_token_ids_are_those_of_the_messages_reminder_included(encoder: PromptEncoder) -> None:
+    engine = ListedEngine("no", "yes")
+    ask(open_session(engine, GREEDY, encoder))
+    assert [request.token_ids for request in engine.requests] == [
+        encoder.encode(request.messages) for request in engine.requests
+    ]
+    assert engine.requests[0].token_ids != engine.requests[1].token_ids
+
+
+@pytest.mark.parametrize(("spare", "asked"), [(0, True), (-1, False)])
+def test_a_prompt_that_leaves_no_room_is_rejected_without_a_request(
+    encoder: PromptEncoder, spare: int, asked: bool
+) -> None:
+    engine = ListedEngine("yes")
+    limit = len(encoder.encode(MESSAGES)) + 50 + spare
+    verdict = ask(open_session(engine, replace(SAMPLED, context_tokens=limit), encoder))
+    assert bool(engine.requests) == asked
+    if not asked:
+        assert isinstance(verdict, Reject)
+        assert verdict.reason == "prompt_too_long"
+        assert f"context of {limit}" in verdict.detail
+
+
+def test_a_call_may_ask_for_a_shorter_answer(encoder: PromptEncoder) -> None:
+    engine = ListedEngine("yes")
+    limit = len(encoder.encode(MESSAGES)) + 10
+    session = open_session(engine, replace(SAMPLED, context_tokens=limit), encoder)
+    assert ask(session, max_new_tokens=10) == "yes"
+    assert engine.requests[0].sampling.max_new_tokens == 10
+
+
+def test_a_server_that_finds_the_prompt_too_long_rejects_the_row_for_good() -> None:
+    engine = ListedEngine(PromptTooLong("9000 tokens > 8192"))
+    assert ask(open_session(engine)) == Reject("prompt_too_long", "9000 tokens > 8192")
+    assert len(engine.requests) == 1
+
+
+@pytest.mark.parametrize("error", [RequestFailed("timeout"), EngineError("gone")])
+def test_failures_are_no_verdicts_and_leave_the_row_pending(error: Exception) -> None:
+    engine = ListedEngine("no", error)
+    with pytest.raises(type(error), match=str(error)):
+        ask(open_session(engine))
+    assert len(engine.requests) == 2
+
+
+def test_what_a_row_draws_depends_on_no_other_row() -> None:
+    def seeds(keys: Sequence[str]) -> dict[str, list[int | None]]:
+        drawn = {}
+        for key in keys:
+            engine = ListedEngine("no")
+            ask(open_session(engine, key=key))
+            drawn[key] = [request.sampling.seed for request in engine.requests]
+        return drawn
+
+    assert seeds(["a", "b"]) == seeds(["b", "a"])
+    assert not set(seeds(["a"])["a"]) & set(seeds(["b"])["b"])

@@ -1,0 +1,108 @@
+"""Proves what a model is: its content, its commit or its name, never its address."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from huggingface_hub import HfApi, constants
+
+from infra.engines.config import ModelConfig
+from infra.engines.identity import EXPORT_MANIFEST, identify_model, read_context_length
+from infra.errors import ConfigError
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+@pytest.fixture(autouse=True)
+def _own_caches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise OSError("no route to host")
+
+    monkeypatch.setattr(HfApi, "model_info", refuse)
+
+
+def make_model(folder: Path, weights: bytes = b"weights") -> Path:
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text('{"max_position_embeddings": 2048}')
+    (folder / "tokenizer.json").write_text("{}")
+    (folder / "model.safetensors").write_bytes(weights)
+    return folder
+
+
+def identify(model: Path | str, **knobs: Any) -> str:
+    return identify_model(ModelConfig(model=str(model), **knobs))
+
+
+def test_the_same_files_elsewhere_are_the_same_model(tmp_path: Path) -> None:
+    assert identify(make_model(tmp_path / "a")) == identify(make_model(tmp_path / "deep" / "b"))
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json", "chat_template.jinja"])
+def test_changed_or_added_content_is_another_model(tmp_path: Path, name: str) -> None:
+    before = identify(make_model(tmp_path / "a"))
+    changed = make_model(tmp_path / "b")
+    (changed / name).write_bytes(b"changed")
+    assert identify(changed) != before
+
+
+def test_weights_rewritten_in_place_are_noticed(tmp_path: Path) -> None:
+    model = make_model(tmp_path / "a")
+    before = identify(model)
+    (model / "model.safetensors").write_bytes(b"weighty")
+    assert identify(model) != before
+
+
+def test_what_no_engine_reads_does_not_count(tmp_path: Path) -> None:
+    model = make_model(tmp_path / "a")
+    before = identify(model)
+    (model / "README.md").write_text("A card.")
+    assert identify(model) == before
+
+
+def test_our_own_export_is_known_by_its_manifest(tmp_path: Path) -> None:
+    left, right = make_model(tmp_path / "a"), make_model(tmp_path / "b", b"other bytes")
+    for folder in (left, right):
+        (folder / EXPORT_MANIFEST).write_text('{"digest": "same"}')
+    assert identify(left) == identify(right)
+    (right / EXPORT_MANIFEST).write_text('{"digest": "other"}')
+    assert identify(left) != identify(right)
+
+
+def test_an_endpoint_is_its_models_name_not_its_address() -> None:
+    here = identify("llama", engine="endpoint", base_url="http://127.0.0.1:8000/v1")
+    there = identify("llama", engine="endpoint", base_url="http://10.0.0.1:8000/v1")
+    newer = identify("llama", engine="endpoint", base_url="http://10.0.0.1:8000/v1", revision="2")
+    assert here == there == "endpoint:llama@"
+    assert newer == "endpoint:llama@2"
+
+
+def test_a_pinned_commit_needs_no_network() -> None:
+    assert identify("org/model", revision=COMMIT) == f"hub:org/model@{COMMIT}"
+
+
+def test_a_cached_hub_model_is_its_commit(tmp_path: Path) -> None:
+    refs = tmp_path / "hub" / "models--org--model" / "refs"
+    refs.mkdir(parents=True)
+    (refs / "main").write_text(COMMIT)
+    assert identify("org/model") == f"hub:org/model@{COMMIT}"
+
+
+def test_without_network_an_unknown_hub_model_says_what_to_do() -> None:
+    with pytest.raises(ConfigError, match="hub did not answer") as caught:
+        identify("org/model")
+    (problem,) = caught.value.problems
+    assert problem.where == "model org/model"
+    assert "pin revision to a commit" in problem.todo
+
+
+def test_the_context_is_what_the_folder_says_if_it_says(tmp_path: Path) -> None:
+    model = make_model(tmp_path / "a")
+    assert read_context_length(model) == 2048
+    (model / "config.json").write_text("{}")
+    assert read_context_length(model) is None
+    assert read_context_length(tmp_path / "none") is None
