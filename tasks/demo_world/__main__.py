@@ -9,7 +9,7 @@ from typing import Any
 
 from tasks.demo_world.card import write_card
 from tasks.demo_world.data import write_data
-from tasks.demo_world.lessons import School
+from tasks.demo_world.lessons import SLOW_SHARES, School
 from tasks.demo_world.measures import measure_student, measure_teacher
 from tasks.demo_world.model import build_model, load_model, save_model, train_tokenizer
 from tasks.demo_world.places import PLACES
@@ -23,6 +23,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tasks.demo_world", description=main.__doc__)
     parser.add_argument("--out", type=Path, default=Path("configs/demo"), help="target folder")
     parser.add_argument("--teacher-tokens", type=int, default=5_000_000, help="0 keeps the teacher")
+    parser.add_argument("--slow-tokens", type=int, default=3_200_000, help="second part; 0: none")
     parser.add_argument("--base-tokens", type=int, default=600_000, help="0 keeps the base student")
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
@@ -38,10 +39,16 @@ def main() -> None:
         _make_tokenizer(school) if arguments.teacher_tokens else load_model(out / "teacher")[1]
     )
     if arguments.teacher_tokens:
-        _train("teacher", school.draw_lesson, tokenizer, arguments.teacher_tokens, arguments)
+        budget = Budget(tokens=arguments.teacher_tokens)
+        _train("teacher", school.draw_lesson, tokenizer, budget, arguments)
+    if arguments.slow_tokens:
+        slow = School(arguments.seed + 2, shares=SLOW_SHARES)
+        budget = Budget(tokens=arguments.slow_tokens, rate=3e-3, constant=0.45)
+        _train("teacher", slow.draw_lesson, tokenizer, budget, arguments, go_on=True)
     if arguments.base_tokens:
         student = School(arguments.seed + 1)
-        _train("base", student.draw_student_lesson, tokenizer, arguments.base_tokens, arguments)
+        budget = Budget(tokens=arguments.base_tokens)
+        _train("base", student.draw_student_lesson, tokenizer, budget, arguments)
     measures = {
         "teacher": measure_teacher(*load_model(out / "teacher")),
         "base": measure_student(*load_model(out / "base")),
@@ -59,15 +66,21 @@ def _make_tokenizer(school: School) -> Any:
 
 
 def _train(
-    name: str, draw: Any, tokenizer: Any, tokens: int, arguments: argparse.Namespace
+    name: str,
+    draw: Any,
+    tokenizer: Any,
+    budget: Budget,
+    arguments: argparse.Namespace,
+    *,
+    go_on: bool = False,
 ) -> None:
-    model = build_model(tokenizer, arguments.seed)
     folder = arguments.out / name
+    model = load_model(folder)[0] if go_on else build_model(tokenizer, arguments.seed)
     train(
         model,
         tokenizer,
         draw,
-        Budget(tokens=tokens),
+        budget,
         report=lambda line: print(f"{name} {line}", flush=True),
         keep=lambda: save_model(model, tokenizer, folder),
     )

@@ -57,7 +57,7 @@ class Noise:
     rewordings: float = 0.12
 
 
-_SHARES = {
+SHARES = {
     "character": 26,
     "generate": 24,
     "rewrite": 17,
@@ -65,13 +65,31 @@ _SHARES = {
     "instruction": 7,
     "drill": 5,
 }
+"""How often each task comes in the first part of the teacher's training."""
+
+SLOW_SHARES = {
+    "character": 33,
+    "generate": 7,
+    "rewrite": 13,
+    "judge": 32,
+    "instruction": 8,
+    "drill": 7,
+}
+"""The same for the second part. After the first, answers in voice were perfect, but profiles
+took their personality from nowhere (0.09) and the judge saw that markers were there, not whose."""
 
 
 class School:
     """Draws lessons for the teacher (all tasks) and for the persona-blind student."""
 
-    def __init__(self, seed: int, noise: Noise | None = None) -> None:
+    def __init__(
+        self,
+        seed: int,
+        noise: Noise | None = None,
+        shares: Mapping[str, int] | None = None,
+    ) -> None:
         """Load the prompt files and their rewordings."""
+        self._shares = shares or SHARES
         self.world = World()
         self._rng = random.Random(seed)
         self._noise = noise or Noise()
@@ -89,7 +107,7 @@ class School:
             "instruction": self._draw_instruction,
             "drill": self._draw_drill,
         }
-        chosen = task or self._rng.choices(list(_SHARES), list(_SHARES.values()))[0]
+        chosen = task or self._rng.choices(list(self._shares), list(self._shares.values()))[0]
         return makers[chosen]()
 
     def render(self, name: str, context: Mapping[str, object]) -> tuple[Message, ...]:
@@ -132,7 +150,7 @@ class School:
             stress += [_span(answer, fields[key], 4.0) for key in ("Race", "Birth Place")]
         stress.append(_span(answer, someone.trade.name, 2.0))
         if someone.known and someone.manner.name in persona:
-            stress.append(_span(answer, someone.manner.name.capitalize(), 2.0))
+            stress.append(_span(answer, someone.manner.name.capitalize(), 8.0))
         context = {"persona": persona, "structured": structured}
         messages, reworded = self._render("character", context)
         return Lesson(
