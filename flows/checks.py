@@ -19,7 +19,7 @@ from infra.storage import Storage, is_remote
 from tasks.characters.config import CharacterConfig
 from tasks.dialogues.config import StrategyConfig
 from tasks.instructions.config import InstructionSynthesisConfig
-from tasks.instructions.sources import check_instruction_sources
+from tasks.instructions.sources import check_instruction_sources, list_licences
 from tasks.personas.sources import check_persona_source
 
 _Asking = CharacterConfig | StrategyConfig | InstructionSynthesisConfig
@@ -34,7 +34,7 @@ _PROMPT_VALUES = {
 
 
 def resolve_settings(settings: Settings) -> Settings:
-    """Make every input path absolute, and tell the export what the sources' licences are."""
+    """Make every input path absolute, so that workers anywhere find it."""
     models = {
         role: model.model_copy(update={"model": _absolute(model.model)})
         if model.engine == "vllm"
@@ -61,6 +61,13 @@ def resolve_settings(settings: Settings) -> Settings:
             "curation": curation,
         }
     )
+
+
+def pass_on_licences(settings: Settings) -> Settings:
+    """Tell the export what the instruction sources' licences are; its own word wins."""
+    known = {**list_licences(settings.instructions), **settings.export.licences}
+    export = settings.export.model_copy(update={"licences": known})
+    return settings.model_copy(update={"export": export})
 
 
 def _absolute(name: str) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from prefect import flow
 from pydantic import BaseModel, ConfigDict
 
-from flows.checks import check_settings, resolve_settings
+from flows.checks import check_settings, pass_on_licences, resolve_settings
 from flows.display import current_watcher
 from flows.graph import Graph, draw_graph
 from flows.settings import Settings, dump_settings, load_settings
@@ -55,7 +55,7 @@ def prepare(config: str | Path, overrides: Sequence[str] = ()) -> Settings:
     """Load, resolve and check a configuration; every problem at once, before anything starts."""
     settings = resolve_settings(load_settings(config, overrides))
     check_settings(settings)
-    return settings
+    return pass_on_licences(settings)
 
 
 @flow(name="opencharacter", flow_run_name="{config}")

@@ -85,6 +85,8 @@ class Cluster:
             "logging_level": logging.WARNING,
             "log_to_driver": False,
         }
+        # Said before logging_level takes effect: how signals and tokens are handled.
+        logging.getLogger("ray").setLevel(logging.ERROR)
         address = self.config.address
         try:
             if address is not None:

@@ -222,12 +222,18 @@ def _window(config: ModelConfig) -> int:
 def _vllm_resources(config: ModelConfig) -> dict[str, Any]:
     """Ask Ray for an engine's place: its GPUs if the build has any, else a share of the CPUs."""
     options: dict[str, Any] = {"max_concurrency": 100_000}
+    quiet = {"VLLM_NO_USAGE_STATS": "1"}
     if _has_gpus():
-        return options | {"num_gpus": config.tensor_parallel, "num_cpus": 1}
+        environment = {"env_vars": quiet}
+        return options | {
+            "num_gpus": config.tensor_parallel,
+            "num_cpus": 1,
+            "runtime_env": environment,
+        }
     threads = str(os.cpu_count() or 1)
     # Ray would set OMP_NUM_THREADS to the actor's CPUs, and a fraction gives one thread.
-    environment = {"OMP_NUM_THREADS": threads, "VLLM_NO_USAGE_STATS": "1"}
-    return options | {"num_cpus": 0.5, "runtime_env": {"env_vars": environment}}
+    environment = {"env_vars": {"OMP_NUM_THREADS": threads, **quiet}}
+    return options | {"num_cpus": 0.5, "runtime_env": environment}
 
 
 def _has_gpus() -> bool:

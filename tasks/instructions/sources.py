@@ -8,7 +8,15 @@ from dataclasses import dataclass
 from infra.errors import Problem, Reject
 from infra.fingerprints import hash_parts
 from infra.languages import known_languages
-from infra.row_input import SUFFIXES, BadRow, RawRow, check_columns, digest_rows, read_rows
+from infra.row_input import (
+    SUFFIXES,
+    BadRow,
+    RawRow,
+    check_columns,
+    digest_rows,
+    read_columns,
+    read_rows,
+)
 from tasks.instructions.config import InstructionConfig, InstructionSource
 from tasks.instructions.formats import CORPORA, find_format, read_conversation
 from tasks.records import Turn
@@ -91,6 +99,19 @@ def digest_instruction_sources(config: InstructionConfig) -> list[str]:
         for source in config.sources
         for stat, digest in digest_rows(source.path)
     ]
+
+
+def list_licences(config: InstructionConfig) -> dict[str, str]:
+    """Return the licence of each corpus whose source names one."""
+    licences: dict[str, str] = {}
+    for source in config.sources:
+        if source.licence is None:
+            continue
+        found = find_format(read_columns(source.path)) if source.format == "auto" else source.format
+        corpus = source.corpus or (CORPORA[found] if found else None)
+        if corpus is not None:
+            licences[corpus] = source.licence
+    return licences
 
 
 def _check_source(source: InstructionSource, key: str) -> Iterator[Problem]:
