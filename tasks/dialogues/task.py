@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from infra.bench import Bench, model_identity
+from infra.bench import Bench
 from infra.errors import ConfigError, Problem
 from infra.manifests import NodeRef, NodeSpec
 from infra.orchestration import node_task
@@ -28,22 +28,14 @@ def describe_dialogues(
 ) -> NodeSpec:
     """Name a strategy's node from its knobs, prompt, model, pairing and what it reads."""
     chosen = choose_strategy(config, strategy)
-    model = bench.models[chosen.model]
-    return NodeSpec.build(
+    return bench.name_row_stage(
         f"dialogues_{strategy}",
         VERSIONS[strategy],
-        identity={
-            **chosen.knob_values("identity"),
-            "prompt": _load_prompt(strategy, chosen).source,
-            "model": model_identity(model),
-        },
-        selection={
-            **chosen.knob_values("selection"),
-            "characters_per_question": config.characters_per_question,
-            "pairing_seed": config.pairing_seed,
-            **model.knob_values("selection"),
-        },
-        upstream=upstream,
+        chosen,
+        _load_prompt(strategy, chosen),
+        upstream,
+        characters_per_question=config.characters_per_question,
+        pairing_seed=config.pairing_seed,
     )
 
 

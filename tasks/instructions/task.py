@@ -6,13 +6,11 @@ import time
 
 import polars as pl
 
-from infra.bench import Bench, model_identity
-from infra.fingerprints import row_key
+from infra.bench import Bench
 from infra.manifests import NodeRef, NodeSpec
 from infra.orchestration import node_task
 from infra.paths import require_path
 from infra.prompts import PromptTemplate
-from infra.row_store import parents_digest
 from infra.set_store import read_set, write_set
 from infra.stage_runner import run_row_stage
 from tasks.instructions.config import InstructionConfig, InstructionSynthesisConfig
@@ -20,6 +18,7 @@ from tasks.instructions.guessing import InstructionGuesser
 from tasks.instructions.selection import select_instructions
 from tasks.instructions.sources import digest_instruction_sources
 from tasks.instructions.synthesis import choose_personas
+from tasks.persona_rows import plan_persona_rows
 from tasks.records import Instruction, Rejection
 
 IMPORT_VERSION = 1
@@ -59,18 +58,7 @@ def describe_guesses(
     config: InstructionSynthesisConfig, bench: Bench, personas: NodeSpec
 ) -> NodeSpec:
     """Name the guessing node from its knobs, its prompt's content, its model and the personas."""
-    model = bench.models[config.model]
-    return NodeSpec.build(
-        "guesses",
-        GUESS_VERSION,
-        identity={
-            **config.knob_values("identity"),
-            "prompt": _load_prompt(config).source,
-            "model": model_identity(model),
-        },
-        selection={**config.knob_values("selection"), **model.knob_values("selection")},
-        upstream=[personas],
-    )
+    return bench.name_row_stage("guesses", GUESS_VERSION, config, _load_prompt(config), [personas])
 
 
 @node_task("guesses")
@@ -95,16 +83,7 @@ def plan_guesses(
     """Return the planned rows: one guess for each persona that is asked."""
     chosen = set(choose_personas(personas["key"].to_list(), config.count, config.seed))
     asked = personas.filter(pl.col("key").is_in(chosen))
-    keys, texts = asked["key"].to_list(), asked["persona"].to_list()
-    return pl.DataFrame(
-        {
-            "key": [row_key(recipe, [key]) for key in keys],
-            "parents_digest": [parents_digest(text) for text in texts],
-            "group": keys,
-            "persona_key": keys,
-            "persona": texts,
-        }
-    )
+    return plan_persona_rows(recipe, asked)
 
 
 def _load_prompt(config: InstructionSynthesisConfig) -> PromptTemplate:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -21,7 +22,7 @@ def test_paper_counts_are_planned(tmp_path: Path) -> None:
         {"conversations": [text for k in range(n) for text in (f"Why {i} {k}?", f"So {i} {k}.")]}
         for i, n in enumerate([1] * LIMA_SINGLE + turns)
     ]
-    files = {
+    files: dict[str, list[dict[str, Any]]] = {
         "lima.jsonl": lima,
         "alpaca.jsonl": [
             {"instruction": f"Name {n}.", "input": "", "output": f"It is {n}."}
@@ -48,10 +49,10 @@ def test_paper_counts_are_planned(tmp_path: Path) -> None:
     plan = draw_plan(prepare(tmp_path / "paper.yaml"))
     assert plan.questions == 102_084
     assert plan.pairs == 306_252
-    rows = {node.node: node.rows for node in plan.nodes}
-    assert rows["dialogues_generate"] == 306_252
-    assert rows["dialogues_rewrite"] == 3 * (LIMA_USER_TURNS + ALPACA)
-    assert rows["characters"] == PERSONAS
+    planned = {node.node: node.rows for node in plan.nodes}
+    assert planned["dialogues_generate"] == 306_252
+    assert planned["dialogues_rewrite"] == 3 * (LIMA_USER_TURNS + ALPACA)
+    assert planned["characters"] == PERSONAS
 
 
 def _spread(total: int, parts: int) -> list[int]:

@@ -14,8 +14,8 @@ from infra.fingerprints import row_key
 from infra.paths import packaged_configs
 from infra.prompts import PromptTemplate
 from tasks.characters.profile import profile_schema
-from tasks.characters.task import plan_characters
 from tasks.characters.writing import CharacterInput, CharacterWriter
+from tasks.persona_rows import plan_persona_rows
 from tasks.records import Character
 
 PROMPT = PromptTemplate.load(packaged_configs() / "prompts" / "character.j2")
@@ -114,9 +114,9 @@ def test_a_profile_in_another_language_is_refused_unless_any_will_do() -> None:
 
 def test_the_plan_has_one_row_a_persona_keyed_by_lineage_and_digested_by_text() -> None:
     personas = pl.DataFrame({"key": ["p1", "p2"], "persona": ["A baker.", "A sailor."]})
-    planned = plan_characters("recipe", personas)
+    planned = plan_persona_rows("recipe", personas)
     assert planned["key"].to_list() == [row_key("recipe", ["p1"]), row_key("recipe", ["p2"])]
-    changed = plan_characters("recipe", personas.with_columns(persona=pl.lit("A cook.")))
+    changed = plan_persona_rows("recipe", personas.with_columns(persona=pl.lit("A cook.")))
     assert changed["key"].to_list() == planned["key"].to_list()
     assert not set(changed["parents_digest"]) & set(planned["parents_digest"])
     assert {"key", "persona_key", "persona"} <= set(planned.columns)
