@@ -9,9 +9,10 @@ from typing import Any
 
 from tasks.demo_world.card import write_card
 from tasks.demo_world.data import write_data
-from tasks.demo_world.lessons import SLOW_SHARES, School
+from tasks.demo_world.lessons import School
 from tasks.demo_world.measures import measure_student, measure_teacher
 from tasks.demo_world.model import build_model, load_model, save_model, train_tokenizer
+from tasks.demo_world.phases import PHASES
 from tasks.demo_world.places import PLACES
 from tasks.demo_world.training import Budget, train
 
@@ -22,8 +23,8 @@ def main() -> None:
     """Run the recipe: data, tokenizer, teacher, base student, measures, card."""
     parser = argparse.ArgumentParser(prog="python -m tasks.demo_world", description=main.__doc__)
     parser.add_argument("--out", type=Path, default=Path("configs/demo"), help="target folder")
-    parser.add_argument("--teacher-tokens", type=int, default=5_000_000, help="0 keeps the teacher")
-    parser.add_argument("--slow-tokens", type=int, default=3_200_000, help="second part; 0: none")
+    parser.add_argument("--from-phase", type=int, default=1, help="go on with this phase")
+    parser.add_argument("--to-phase", type=int, default=len(PHASES), help="last phase")
     parser.add_argument("--base-tokens", type=int, default=600_000, help="0 keeps the base student")
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
@@ -34,21 +35,21 @@ def main() -> None:
     out: Path = arguments.out
     out.mkdir(parents=True, exist_ok=True)
     write_data(out)
-    school = School(arguments.seed)
+    first: int = arguments.from_phase
     tokenizer = (
-        _make_tokenizer(school) if arguments.teacher_tokens else load_model(out / "teacher")[1]
+        _make_tokenizer(School(arguments.seed)) if first == 1 else load_model(out / "teacher")[1]
     )
-    if arguments.teacher_tokens:
-        budget = Budget(tokens=arguments.teacher_tokens)
-        _train("teacher", school.draw_lesson, tokenizer, budget, arguments)
-    if arguments.slow_tokens:
-        slow = School(arguments.seed + 2, shares=SLOW_SHARES)
-        budget = Budget(tokens=arguments.slow_tokens, rate=3e-3, constant=0.45)
-        _train("teacher", slow.draw_lesson, tokenizer, budget, arguments, go_on=True)
+    for number, phase in list(enumerate(PHASES, start=1))[first - 1 : arguments.to_phase]:
+        print(f"teacher, phase {number} of {len(PHASES)}", flush=True)
+        school = School(arguments.seed + 10 * number, shares=phase.shares)
+        budget = Budget(phase.tokens, rate=phase.rate, constant=phase.constant, final=phase.final)
+        _train("teacher", school.draw_lesson, tokenizer, budget, arguments, go_on=number > 1)
     if arguments.base_tokens:
         student = School(arguments.seed + 1)
         budget = Budget(tokens=arguments.base_tokens)
         _train("base", student.draw_student_lesson, tokenizer, budget, arguments)
+    if arguments.to_phase < len(PHASES):
+        return
     measures = {
         "teacher": measure_teacher(*load_model(out / "teacher")),
         "base": measure_student(*load_model(out / "base")),

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from infra.engines.protocol import Message
 from tasks.demo_world.noise import make_answer, make_request
+from tasks.demo_world.phases import FIRST
 from tasks.demo_world.prompts import load_prompt, load_rewordings
 from tasks.demo_world.rubrics import RUBRICS
 from tasks.demo_world.texts import (
@@ -57,28 +58,6 @@ class Noise:
     rewordings: float = 0.12
 
 
-SHARES = {
-    "character": 26,
-    "generate": 24,
-    "rewrite": 17,
-    "judge": 21,
-    "instruction": 7,
-    "drill": 5,
-}
-"""How often each task comes in the first part of the teacher's training."""
-
-SLOW_SHARES = {
-    "character": 33,
-    "generate": 7,
-    "rewrite": 13,
-    "judge": 32,
-    "instruction": 8,
-    "drill": 7,
-}
-"""The same for the second part. After the first, answers in voice were perfect, but profiles
-took their personality from nowhere (0.09) and the judge saw that markers were there, not whose."""
-
-
 class School:
     """Draws lessons for the teacher (all tasks) and for the persona-blind student."""
 
@@ -89,7 +68,7 @@ class School:
         shares: Mapping[str, int] | None = None,
     ) -> None:
         """Load the prompt files and their rewordings."""
-        self._shares = shares or SHARES
+        self._shares = shares or FIRST.shares
         self.world = World()
         self._rng = random.Random(seed)
         self._noise = noise or Noise()
