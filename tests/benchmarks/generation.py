@@ -70,19 +70,30 @@ def measure_generate(model: str, rows: int) -> dict[str, float]:
 
     from infra.engines.config import ModelConfig
     from infra.engines.vllm_server import engine_arguments
+    from infra.fingerprints import request_seed
     from infra.rendering import load_encoder
+    from tests.benchmarks.echo import EchoSampling
 
     config = ModelConfig(model=model, **_CONFIG)
     engine = LLM(**engine_arguments(config, on_cpu=True))
     encoder, prompt = load_encoder(model), _load_prompt()
     inputs = _make_inputs(rows)
-    stage_options = _sampling(SamplingParams)
+    # The runner seeds every row on CPUs, so the same requests carry the same seeds here.
+    draws = [
+        SamplingParams(
+            temperature=EchoSampling.temperature,
+            top_p=EchoSampling.top_p,
+            max_tokens=_NEW_TOKENS,
+            seed=request_seed(EchoSampling.seed, key, 0, 0),
+        )
+        for key in inputs["key"].to_list()
+    ]
     ids = [
         {"prompt_token_ids": list(encoder.encode(prompt.render({"persona": text})))}
         for text in inputs["persona"].to_list()
     ]
     began = time.monotonic()
-    answers = engine.generate(ids, stage_options, use_tqdm=False)
+    answers = engine.generate(ids, draws, use_tqdm=False)
     seconds = time.monotonic() - began
     return {"rows_per_s": len(answers) / seconds, "seconds": seconds}
 
@@ -154,10 +165,6 @@ def _load_prompt() -> Any:
     from infra.prompts import PromptTemplate
 
     return PromptTemplate.load(require_path("prompts/instruction.j2", "bench"))
-
-
-def _sampling(kind: Any) -> Any:
-    return kind(temperature=0.7, top_p=0.95, max_tokens=_NEW_TOKENS)
 
 
 def _describe_hardware() -> str:

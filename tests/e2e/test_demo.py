@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,14 +32,6 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 REAL = Path(__file__).resolve().parents[3] / "shared" / "data"
 ROW_STAGES = ("guesses", "characters", "dialogues_generate", "dialogues_rewrite")
-SMALL = (
-    "--set",
-    "personas.sample=60",
-    "--set",
-    "instructions.limit=30",
-    "--set",
-    "instructions.synthesis.count=10",
-)
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +53,7 @@ def environment(home: Path) -> dict[str, str]:
     }
 
 
-def test_the_demo_is_killed_resumed_finished_and_then_cached(home: Path) -> None:
+def test_the_demo_is_killed_resumed_loses_its_engine_finishes_and_is_cached(home: Path) -> None:
     before = running_pids()
     store = home / "store"
     command = run_demo(home)
@@ -72,7 +67,10 @@ def test_the_demo_is_killed_resumed_finished_and_then_cached(home: Path) -> None
     kept = {name: read_parts(store, name) for name in ROW_STAGES if (store / name).is_dir()}
     assert kept["characters"].height == kept["characters"]["key"].n_unique()
 
-    result = closing_line(run_command(command, environment(home), timeout_s=400))
+    parts = count_parts(store, "dialogues_generate")
+    result = run_and_kill_engine(
+        command, environment(home), lambda: count_parts(store, "dialogues_generate") > parts
+    )
     await_no_leftovers(before)
     assert result["engines_started"] == {"teacher": 1}
     for name, counts in result["counts"].items():
@@ -116,34 +114,10 @@ def check_export(home: Path, folder: Path, examples: int) -> None:
     assert train and held and not train & held
 
 
-def test_a_killed_engine_is_restarted_and_nothing_is_lost(home: Path) -> None:
-    before = running_pids()
-    command = run_demo(home, *SMALL, store="engine")
-    store = home / "engine"
-
-    def kill_engine_core() -> bool:
-        if count_parts(store, "characters") < 1:
-            return False
-        for process in psutil.process_iter(["cmdline"]):
-            line = " ".join(process.info["cmdline"] or [])
-            if process.pid not in before and "EngineCore" in line:
-                os.kill(process.pid, signal.SIGKILL)
-                return True
-        return False
-
-    result = run_watched(command, environment(home), kill_engine_core)
-    assert result["engines_started"] == {"teacher": 1}
-    for name in ROW_STAGES:
-        rows = read_parts(store, name)
-        assert rows["key"].n_unique() == rows.height == result["counts"][name]["planned"]
-    await_no_leftovers(before)
-
-
-def run_watched(command: list[str], env: dict[str, str], act: Callable[[], bool]) -> dict[str, Any]:
-    """Run the command line, act once in the middle, and return the closing line."""
-    import subprocess
-    import sys
-
+def run_and_kill_engine(
+    command: list[str], env: dict[str, str], ready: Callable[[], bool]
+) -> dict[str, Any]:
+    """Run the command line, kill vLLM's engine core once ``ready``; return the closing line."""
     process = subprocess.Popen(
         [sys.executable, "-m", "flows.cli", *command],
         env={**os.environ, **env},
@@ -151,18 +125,28 @@ def run_watched(command: list[str], env: dict[str, str], act: Callable[[], bool]
         stderr=subprocess.PIPE,
         text=True,
     )
-    acted = False
     deadline = time.monotonic() + 400
-    while process.poll() is None and not acted:
+    killed = False
+    while process.poll() is None and not killed:
         assert time.monotonic() < deadline
-        acted = act()
+        killed = ready() and kill_engine_core(process.pid)
         time.sleep(0.02)
     out, errors = process.communicate(timeout=400)
-    assert acted, "the run ended before it could be disturbed"
+    assert killed, "the run ended before its engine could be killed"
     assert process.returncode == 0, errors[-4000:]
     assert "restarting" in errors
     found: dict[str, Any] = json.loads(out.strip().splitlines()[-1])
     return found
+
+
+def kill_engine_core(owner: int) -> bool:
+    """Kill the engine core below a run; tell whether there was one."""
+    for process in psutil.Process(owner).children(recursive=True):
+        with suppress(psutil.Error):
+            if "EngineCore" in " ".join(process.cmdline()):
+                process.kill()
+                return True
+    return False
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason=f"no real rows at {REAL}; the demo's own are used")
@@ -171,8 +155,8 @@ def test_real_personas_and_instructions_keep_the_structure(home: Path) -> None:
         home,
         *("--set", f"personas.source={REAL / 'personas_persona_hub.jsonl'}"),
         *("--set", f"instructions.sources=[{REAL / 'instructions_alpaca_format.jsonl'}]"),
-        *("--set", "personas.sample=120", "--set", "instructions.limit=40"),
-        *("--set", "instructions.synthesis.count=20"),
+        *("--set", "personas.sample=80", "--set", "instructions.limit=30"),
+        *("--set", "instructions.synthesis.count=10"),
         store="real",
     )
     result = closing_line(run_command(command, environment(home), timeout_s=400))
