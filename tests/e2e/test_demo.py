@@ -31,6 +31,10 @@ from tests.e2e.scripted import read_parts
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 REAL = Path(__file__).resolve().parents[3] / "shared" / "data"
+SMALLER = (
+    *("--set", "personas.sample=150", "--set", "instructions.limit=50"),
+    *("--set", "instructions.synthesis.count=20"),
+)
 ROW_STAGES = ("guesses", "characters", "dialogues_generate", "dialogues_rewrite")
 
 
@@ -56,7 +60,7 @@ def environment(home: Path) -> dict[str, str]:
 def test_the_demo_is_killed_resumed_loses_its_engine_finishes_and_is_cached(home: Path) -> None:
     before = running_pids()
     store = home / "store"
-    command = run_demo(home)
+    command = run_demo(home, *SMALLER)
 
     def mid_dialogues() -> bool:
         return count_parts(store, "dialogues_generate") >= 4

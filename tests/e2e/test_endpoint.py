@@ -199,7 +199,8 @@ def test_many_requests_at_once_are_answered_and_shared_prefixes_cached(
     server: Server, key: Secret
 ) -> None:
     engine = open_engine(server, key)
-    persona = "A beekeeper from Cork who keeps a diary of the weather. " * 4
+    # Longer than one block of the CPU engine (128 tokens), by any tokenizer.
+    persona = "A beekeeper from Cork who keeps a diary of the weather. " * 12
 
     async def main() -> list[Completion]:
         first = await engine.generate(ask(f"{persona} 0?"))
