@@ -146,7 +146,9 @@ def _run_side(side: str, arguments: argparse.Namespace) -> dict[str, Any]:
     )
     if done.returncode:
         raise SystemExit(f"{side} failed:\n{done.stderr[-4000:]}")
-    result: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    # vLLM's own log may come after the figures on the same stream.
+    line = next(line for line in done.stdout.splitlines() if line.startswith('{"rows_per_s"'))
+    result: dict[str, Any] = json.loads(line)
     return result
 
 
