@@ -5,6 +5,7 @@ Nothing heavy is imported before a command needs it, so that ``--help`` answers 
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import Iterator, Sequence
@@ -150,8 +151,12 @@ def _stop_on_signals(terminal: Terminal) -> Iterator[None]:
 
     def stop(number: int, _: FrameType | None) -> None:
         bench = terminal.bench
-        if bench is None or bench.stop.is_set():
+        if bench is None:
             raise KeyboardInterrupt
+        if bench.stop.is_set():
+            # Threads still wait for engines; the reaper ends those, and nothing committed is lost.
+            terminal.note("ending at once")
+            os._exit(InterruptedRun.exit_code)
         terminal.note(f"{signal.Signals(number).name}: committing what is finished, then stopping")
         bench.stop.set()
 
