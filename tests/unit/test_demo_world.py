@@ -156,9 +156,7 @@ def test_rewritings_keep_the_users_turns_and_the_advice(lessons: list[Lesson]) -
         for before, after in zip(source[1::2], target[1::2], strict=True):
             pieces = [p for p in lesson.questions[0].topic.advice if p in before["content"].lower()]
             assert all(piece in after["content"].lower() for piece in pieces)
-            score = true_score(
-                after["content"], lesson.characters[0], lesson.questions[0].topic
-            )
+            score = true_score(after["content"], lesson.characters[0], lesson.questions[0].topic)
             assert score == (5 if pieces else 4)
 
 
