@@ -6,8 +6,10 @@ bands, and texts that share a band are compared. Every candidate is then *verifi
 shingle sets themselves, so there are no false positives; a pair at the threshold is missed with
 probability below 1 %, a closer pair far less often.
 
-Why characters: on 2,400 real personas at 0.85, character 5-grams find what reads as the same
-person twice, while word sets miss edits in short sentences (one changed word of ten is 0.82).
+Why characters: they are the stricter of the two at the same threshold. Of 1,000 real personas
+with one word replaced, 304 stay at 0.85 by character 5-grams and 618 by word sets, and in one
+sentence another word is often another person. Real personas do not settle it: of 2,400 Persona
+Hub rows no two reach even 0.55, by 3- or 5-grams or by words, so none goes at 0.85.
 
 Nothing here depends on anything but the texts, their order and the seed: shingles are hashed by
 arithmetic on code points, never by Python's salted ``hash``.
@@ -29,7 +31,7 @@ _BLOCK_CHARS = 4_000_000
 """Characters sketched at once: bounds the memory (about 100 bytes a character)."""
 
 _SMALL_GROUP = 8
-"""Groups up to this size are compared pair by pair, which is cheaper than a sketch."""
+"""Groups up to this size are compared pair by pair, which misses nothing."""
 
 _BUCKET = 32
 """Kept texts remembered a bucket: a band shared by thousands tells nothing, and without a bound

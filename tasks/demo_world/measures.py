@@ -13,8 +13,16 @@ from typing import Any
 
 from tasks.demo_world.lessons import Lesson, Noise, School
 from tasks.demo_world.texts import FIELDS
+from tasks.demo_world.topics import Topic
 from tasks.demo_world.verdicts import draw_other, write_readout
-from tasks.demo_world.world import Character, World, read_answer, true_score
+from tasks.demo_world.world import (
+    Character,
+    Question,
+    World,
+    held_out_questions,
+    read_answer,
+    true_score,
+)
 
 _BATCH = 48
 _MAX_NEW_TOKENS = 220
@@ -29,6 +37,14 @@ class HeldOutWorld(World):
     def draw_character(self, rng: random.Random, *, held_out: bool = True) -> Character:
         """Draw an inhabitant of a held-out pair, whatever is asked for."""
         return super().draw_character(rng, held_out=True)
+
+    def draw_question(
+        self, rng: random.Random, *, topic: Topic | None = None, held_out: bool = True
+    ) -> Question:
+        """Draw a question of a held-out pair; of any pair, if the topic has none held out."""
+        unseen = {name for name, _ in held_out_questions()}
+        held_out = topic is None or topic.name in unseen
+        return super().draw_question(rng, topic=topic, held_out=held_out)
 
 
 def measure_teacher(
@@ -143,7 +159,7 @@ def _judge_rewriting(lesson: Lesson, text: str) -> Mapping[str, float]:
     contents = [str(turn.get("content", "")) if isinstance(turn, dict) else "" for turn in turns]
     users = [item["content"] == text for item, text in zip(source, contents, strict=True)][::2]
     kept = [
-        any(piece in new for piece in question.topic.advice if piece in old["content"])
+        all(piece in new for piece in question.topic.advice if piece in old["content"])
         for old, new in zip(source[1::2], contents[1::2], strict=True)
     ]
     scores = [true_score(new, someone, question.topic) for new in contents[1::2]]
