@@ -15,9 +15,10 @@ from functools import partial
 from typing import Any, Protocol
 
 from infra.cluster import Cluster
+from infra.engines.actor_engine import ActorEngine
 from infra.engines.config import ModelConfig
 from infra.engines.opening import open_remote_engine
-from infra.engines.protocol import Completion, Engine, Request
+from infra.engines.protocol import Engine
 from infra.engines.vllm_server import VllmServer
 from infra.errors import ClusterError, EngineError
 from infra.stage_worker import StageWorker
@@ -49,31 +50,6 @@ class Replica:
     facts: str = ""
     generation: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
-
-
-class ActorEngine:
-    """Speaks to a vLLM actor from a worker actor, as an :class:`Engine`."""
-
-    def __init__(self, actor: Any) -> None:
-        self._actor = actor
-
-    async def generate(self, request: Request) -> Completion:
-        """Answer one request; a dead actor is an :class:`EngineError`."""
-        from ray.exceptions import RayActorError, RayTaskError
-
-        try:
-            completion: Completion = await self._actor.generate.remote(request)
-        except RayActorError as error:
-            raise EngineError(f"the engine's process died: {error}") from error
-        except RayTaskError as error:
-            cause = error.as_instanceof_cause()
-            if isinstance(cause, EngineError):
-                raise EngineError(str(cause)) from error
-            raise
-        return completion
-
-    async def close(self) -> None:
-        """Leave the actor alone: the pool owns it."""
 
 
 class EnginePool:
@@ -186,10 +162,12 @@ class EnginePool:
         except RayActorError as error:
             raise EngineError(f"engine {replica.model} died while it started: {error}") from error
         replica.facts = str(facts)
+        if facts.spare_cores:
+            replica.worker.keep_to.remote(facts.spare_cores)
         self._listener.engine_event(
             replica.model,
             f"up in {facts.start_s:.0f} s: vLLM {facts.version} on {facts.device}, "
-            f"{facts.threads or 'all'} threads, context {facts.context_tokens}, "
+            f"{facts.threads or 'no'} compute threads, context {facts.context_tokens}, "
             f"KV cache {facts.kv_cache_tokens:,} tokens",
         )
 

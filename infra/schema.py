@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import types
 import typing
 from collections.abc import Iterable
@@ -42,10 +43,15 @@ def to_plain(row: Any) -> dict[str, Any]:
 
 def from_plain(record: type[R], row: dict[str, Any]) -> R:
     """Build a record from plain data; columns the record does not have are left out."""
+    return record(
+        **{name: _revive(hint, row[name]) for name, hint in _hints(typing.cast(Any, record))}
+    )
+
+
+@functools.cache
+def _hints(record: Any) -> tuple[tuple[str, Any], ...]:
     hints = typing.get_type_hints(record)
-    fields = {field.name for field in dataclasses.fields(typing.cast(Any, record))}
-    values = {name: _revive(hints[name], row[name]) for name in fields}
-    return record(**values)
+    return tuple((field.name, hints[field.name]) for field in dataclasses.fields(record))
 
 
 def _columns(record: type[Any]) -> list[tuple[str, pa.DataType, bool]]:

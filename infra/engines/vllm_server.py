@@ -6,17 +6,22 @@ leave as final text. Rendering, parsing and Parquet live in the stage worker, an
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
 import os
 import signal
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from infra.engines.config import ModelConfig
+from infra.engines.core_binding import count_engine_threads, leave_engine_cores
 from infra.engines.protocol import Completion, Request
-from infra.errors import EngineError
+from infra.errors import EngineError, RequestFailed
 
+_LINGER_S = 0.15
+_POLL_S = 5.0
 DIE_WITH_PARENT = "OPENCHARACTER_ENGINE_PARENT"
 _PR_SET_PDEATHSIG = 1
 
@@ -31,16 +36,22 @@ class EngineFacts:
     context_tokens: int
     kv_cache_tokens: int
     start_s: float
+    spare_cores: tuple[int, ...] = ()
+    """Cores that a CPU engine does not compute on; its worker keeps to them."""
 
 
 class VllmServer:
-    """Holds one engine; made an actor by the pool. ``start`` is called once, then ``generate``."""
+    """Holds one engine; made an actor by the pool: ``start`` once, then ``submit``, ``collect``."""
 
     def __init__(self, config: ModelConfig) -> None:
         self._config = config
         self._engine: Any = None
         self._seeded = False
         self._limit = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._finished: list[tuple[str, Completion | EngineError]] = []
+        self._some, self._many = asyncio.Event(), asyncio.Event()
+        self._enough = max(1, config.max_num_seqs // 8)
 
     async def start(self) -> EngineFacts:
         """Load the model and return the engine's facts; :class:`EngineError` if it cannot."""
@@ -66,14 +77,52 @@ class VllmServer:
         settings = self._engine.vllm_config
         self._limit = int(settings.model_config.max_model_len)
         cache = settings.cache_config
+        spare = leave_engine_cores() if on_cpu else ()
         return EngineFacts(
             version=str(vllm.__version__),
             device="cpu" if on_cpu else str(current_platform.get_device_name()),
-            threads=len(os.sched_getaffinity(0)) if on_cpu else 0,
+            threads=count_engine_threads(spare) if on_cpu else 0,
             context_tokens=self._limit,
             kv_cache_tokens=int((cache.num_gpu_blocks or 0) * cache.block_size),
             start_s=time.monotonic() - began,
+            spare_cores=spare,
         )
+
+    async def submit(self, requests: Sequence[Request]) -> None:
+        """Begin answering requests; :meth:`collect` brings the answers."""
+        for request in requests:
+            task = asyncio.create_task(self._answer(request))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def collect(self) -> list[tuple[str, Completion | EngineError]]:
+        """Return what was finished since the last call, by request id.
+
+        Waits until an eighth of a full batch is finished, or 0.15 s have passed since
+        the first, so that one call carries many answers and no caller waits long.
+        """
+        try:
+            await asyncio.wait_for(self._some.wait(), _POLL_S)
+            if len(self._finished) < self._enough:
+                self._many.clear()
+                await asyncio.wait_for(self._many.wait(), _LINGER_S)
+        except TimeoutError:
+            pass
+        finished, self._finished = self._finished, []
+        self._some.clear()
+        return finished
+
+    async def _answer(self, request: Request) -> None:
+        try:
+            outcome: Completion | EngineError = await self.generate(request)
+        except EngineError as error:
+            outcome = error
+        except Exception as error:  # what vLLM refuses once it refuses always
+            outcome = RequestFailed(f"{type(error).__name__}: {error}", fatal=True)
+        self._finished.append((request.request_id, outcome))
+        self._some.set()
+        if len(self._finished) >= self._enough:
+            self._many.set()
 
     async def generate(self, request: Request) -> Completion:
         """Answer one request; :class:`EngineError` once the engine is dead."""
