@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from flows.settings import Settings
@@ -21,6 +22,8 @@ from tasks.dialogues.config import StrategyConfig
 from tasks.instructions.config import InstructionSynthesisConfig
 from tasks.instructions.sources import check_instruction_sources, list_licences
 from tasks.personas.sources import check_persona_source
+from tasks.training.batching import plan_batches
+from tasks.training.deepspeed_config import load_deepspeed_config
 
 _Asking = CharacterConfig | StrategyConfig | InstructionSynthesisConfig
 
@@ -88,7 +91,11 @@ def check_settings(settings: Settings) -> None:
         *_check_prompts(settings),
         *_check_counts(settings),
     ]
-    for role in sorted({stage.model for stage in _list_asking(settings).values()}):
+    problems.extend(_check_training(settings))
+    roles = {stage.model for stage in _list_asking(settings).values()}
+    if settings.training is not None:
+        roles.add(settings.training.model)
+    for role in sorted(roles):
         if role in settings.models:
             problems.extend(_check_model(f"models.{role}", settings.models[role]))
     problems.extend(_check_contexts(settings))
@@ -145,6 +152,34 @@ def _check_counts(settings: Settings) -> Iterator[Problem]:
             f"{asked} characters a question, but personas.sample is {sample}",
             "raise personas.sample or lower characters_per_question",
         )
+
+
+def _check_training(settings: Settings) -> Iterator[Problem]:
+    """Check what of training can be known without loading a model or a tokenizer."""
+    config = settings.training
+    if config is None:
+        return
+    yield from _collect(lambda: plan_batches(config, config.workers))
+    yield from _collect(lambda: load_deepspeed_config(config.deepspeed))
+    yield from _collect(lambda: require_path(config.card, "training.card"))
+    model = settings.models.get(config.model)
+    if model is None:
+        known = ", ".join(sorted(settings.models)) or "none"
+        what = f"names a model {config.model!r} that is not configured"
+        yield Problem("training.model", what, f"known: {known}; or set training=null")
+        return
+    if model.engine != "vllm":
+        what = f"an {model.engine} cannot be fine-tuned here"
+        yield Problem("training.model", what, "name a model folder or a Hugging Face name")
+        return
+    with suppress(ConfigError):  # told with the model
+        own = read_context_length(Path(model.model))
+        if own and config.max_length > own:
+            yield Problem(
+                "training.max_length",
+                f"{config.max_length} tokens, but the model was made for {own}",
+                f"at most {own}",
+            )
 
 
 def _check_model(where: str, model: ModelConfig) -> Iterator[Problem]:

@@ -1,4 +1,4 @@
-"""Is the command line: `opencharacter run | plan | show | doctor`.
+"""Is the command line: `opencharacter run | plan | show | chat | serve | doctor`.
 
 Nothing heavy is imported before a command needs it, so that ``--help`` answers at once.
 """
@@ -28,7 +28,15 @@ app = App(
 )
 
 Stage = Literal[
-    "personas", "instructions", "characters", "dialogues", "curation", "export", "report"
+    "personas",
+    "instructions",
+    "characters",
+    "dialogues",
+    "curation",
+    "export",
+    "encoding",
+    "training",
+    "report",
 ]
 Shown = Literal["personas", "instructions", "characters", "dialogues", "examples", "rejects"]
 Overrides = Annotated[
@@ -114,6 +122,106 @@ def show(
     from flows.showing import show_rows
 
     show_rows(prepare(config, set_ or ()), what, n, reason)
+
+
+@app.command
+def chat(
+    config: str,
+    /,
+    *,
+    persona: str,
+    profile: str | None = None,
+    model: str | None = None,
+    temperature: float = 0.7,
+    top_p: float = 0.95,
+    max_new_tokens: int = 512,
+    seed: int | None = None,
+    system: Literal["show"] | None = None,
+    set_: Overrides = None,
+) -> None:
+    """Talk with a model in character; lines of a pipe are turns.
+
+    Parameters
+    ----------
+    config:
+        YAML file, in the working folder or packaged.
+    persona:
+        Who answers, in a sentence.
+    profile:
+        A file of the eight fields, one "Field: value" a line; "make" has the teacher write it.
+    model:
+        A role of the configuration or a model folder; the tuned model if left out.
+    temperature:
+        Sampling temperature; 0 always takes the likeliest token.
+    top_p:
+        Nucleus sampling mass.
+    max_new_tokens:
+        Longest answer in tokens.
+    seed:
+        Seed of the sampling.
+    system:
+        "show" prints the system prompt first.
+    """
+    _quiet_prefect()
+    from flows.chatting import ChatOptions
+    from flows.chatting import chat as hold_chat
+    from flows.pipeline import prepare
+    from infra.reaper import reap_children
+
+    options = ChatOptions(
+        persona=persona,
+        profile=profile,
+        model=model,
+        temperature=temperature,
+        top_p=top_p,
+        max_new_tokens=max_new_tokens,
+        seed=seed,
+        show_system=system == "show",
+    )
+    settings = prepare(config, set_ or ())
+    with reap_children():
+        hold_chat(settings, options)
+
+
+@app.command
+def serve(
+    config: str,
+    /,
+    *,
+    model: str | None = None,
+    name: str | None = None,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    api_key: str | None = None,
+    set_: Overrides = None,
+) -> None:
+    """Serve a model behind an OpenAI-compatible address until Ctrl-C.
+
+    Parameters
+    ----------
+    config:
+        YAML file, in the working folder or packaged.
+    model:
+        A role of the configuration or a model folder; the tuned model if left out.
+    name:
+        What clients call the model.
+    host:
+        Address to listen at; 0.0.0.0 lets other machines in.
+    port:
+        Port to listen at.
+    api_key:
+        Where the key that clients must show is, as env:NAME; none if left out.
+    """
+    _quiet_prefect()
+    from flows.pipeline import prepare
+    from flows.serving import ServeOptions
+    from flows.serving import serve as serve_model
+    from infra.reaper import reap_children
+
+    options = ServeOptions(model=model, name=name, host=host, port=port, api_key=api_key)
+    settings = prepare(config, set_ or ())
+    with reap_children():
+        serve_model(settings, options)
 
 
 @app.command

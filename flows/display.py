@@ -14,7 +14,7 @@ from rich.live import Live
 from rich.table import Table
 
 from infra.bench import Bench, Listener
-from infra.progress import StageProgress
+from infra.progress import Progress
 
 _LINE_EVERY_S = 5.0
 _WATCHER: ContextVar[Listener] = ContextVar("watcher")
@@ -38,7 +38,7 @@ def watch(listener: Listener) -> Iterator[None]:
 class Quiet(Listener):
     """Shows nothing: for calls from Python, where Prefect's own log tells the story."""
 
-    def stage_progress(self, progress: StageProgress, *, finished: bool) -> None:
+    def stage_progress(self, progress: Progress, *, finished: bool) -> None:
         """Ignore progress."""
 
     def engine_event(self, model: str, text: str) -> None:
@@ -51,7 +51,7 @@ class Terminal(Listener):
     def __init__(self) -> None:
         self._console = Console(stderr=True, highlight=False)
         self._live: Live | None = None
-        self._stages: dict[str, StageProgress] = {}
+        self._stages: dict[str, Progress] = {}
         self._shown: dict[str, float] = {}
         self._lock = threading.Lock()
         self.bench: Bench | None = None
@@ -72,7 +72,7 @@ class Terminal(Listener):
         self.bench = bench
         self.note(f"run {name} → {bench.storage.root}")
 
-    def stage_progress(self, progress: StageProgress, *, finished: bool) -> None:
+    def stage_progress(self, progress: Progress, *, finished: bool) -> None:
         """Move the stage's line of the table, or print a line now and then."""
         with self._lock:
             self._stages[progress.stage] = progress
@@ -98,14 +98,5 @@ class Terminal(Listener):
         for name in ("stage", "rows", "rows/s", "tokens/s", "cached", "rejected", "ETA"):
             table.add_column(name, justify="left" if name == "stage" else "right")
         for progress in self._stages.values():
-            eta = progress.eta_s
-            table.add_row(
-                progress.stage,
-                f"{progress.reused + progress.made:,}/{progress.planned:,}",
-                f"{progress.rows_per_s:.1f}",
-                f"{progress.tokens_per_s:,.0f}",
-                f"{progress.cached_share:.0%}",
-                str(progress.rejected),
-                f"{eta:.0f} s" if eta else "",
-            )
+            table.add_row(progress.stage, *progress.cells())
         return table

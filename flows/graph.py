@@ -14,6 +14,7 @@ from tasks.export.task import describe_export
 from tasks.instructions.task import describe_guesses, describe_instructions
 from tasks.personas.task import describe_personas
 from tasks.reporting.task import describe_report
+from tasks.training.task import describe_encoding, describe_training
 
 
 @dataclass(frozen=True)
@@ -27,21 +28,25 @@ class Graph:
     dialogues: dict[str, NodeSpec]
     curation: NodeSpec
     export: NodeSpec
+    encoding: NodeSpec | None
+    training: NodeSpec | None
     report: NodeSpec
 
     def nodes(self) -> list[NodeSpec]:
         """Return the nodes that this run has, upstream first."""
-        guesses = [self.guesses] if self.guesses else []
-        return [
+        nodes = (
             self.personas,
             self.instructions,
-            *guesses,
+            self.guesses,
             self.characters,
             *self.dialogues.values(),
             self.curation,
             self.export,
+            self.encoding,
+            self.training,
             self.report,
-        ]
+        )
+        return [node for node in nodes if node is not None]
 
 
 def draw_graph(settings: Settings, bench: Bench) -> Graph:
@@ -72,6 +77,21 @@ def draw_graph(settings: Settings, bench: Bench) -> Graph:
     asked = [instructions, *([guesses] if guesses else [])]
     curation = describe_curation(settings.curation, [*dialogues.values(), characters, *asked])
     export = describe_export(settings.export, [curation, *dialogues.values(), characters, *asked])
+    encoding = training = None
+    if settings.training is not None:
+        encoding = describe_encoding(settings.training, bench, curation)
+        training = describe_training(settings.training, bench, encoding)
     shown = [personas, *asked, characters, *dialogues.values(), curation, export]
-    report = describe_report(settings.report, shown)
-    return Graph(personas, instructions, guesses, characters, dialogues, curation, export, report)
+    shown += [node for node in (encoding, training) if node is not None]
+    return Graph(
+        personas=personas,
+        instructions=instructions,
+        guesses=guesses,
+        characters=characters,
+        dialogues=dialogues,
+        curation=curation,
+        export=export,
+        encoding=encoding,
+        training=training,
+        report=describe_report(settings.report, shown),
+    )

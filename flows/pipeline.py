@@ -13,12 +13,16 @@ from flows.checks import check_settings, pass_on_licences, resolve_settings
 from flows.display import current_watcher
 from flows.graph import Graph, draw_graph
 from flows.settings import Settings, dump_settings, load_settings
+from flows.stages import Started
 from flows.synthesis import synthesise
+from flows.training import train
 from infra.bench import Bench, Listener, Listeners
-from infra.manifests import NodeRef, open_store, read_manifest
+from infra.manifests import Manifest, NodeRef, find_sound_manifest, open_store, read_manifest
 from infra.orchestration import PrefectListener
 from infra.storage import Storage
 from tasks.export.task import export_folder
+from tasks.reporting.task import write_report
+from tasks.training.task import check_training
 
 
 class StageCounts(BaseModel):
@@ -39,6 +43,7 @@ class RunResult(BaseModel):
     run: str
     report: str
     dataset: str
+    model: str
     scores: dict[str, float]
     counts: dict[str, StageCounts]
     engines_started: dict[str, int]
@@ -71,8 +76,50 @@ def run_pipeline(settings: Settings, listener: Listener, until: str = "report") 
     with open_bench(settings, Listeners(listener, PrefectListener())) as bench:
         listener.run_started(settings.run.name, bench)
         graph = draw_graph(settings, bench)
-        references = synthesise(bench, settings, graph, until).collect()
+        check_base_model(settings, bench, graph, until)
+        started = synthesise(bench, settings, graph, until)
+        started = train(bench, settings, graph, started, until)
+        references = report(bench, settings, graph, started, until).collect()
         return write_run(bench, settings, graph, references)
+
+
+def check_base_model(settings: Settings, bench: Bench, graph: Graph, until: str) -> None:
+    """Look at the model to fine-tune before anything starts, if this run comes to that."""
+    node = graph.encoding
+    if settings.training is None or node is None or not Started().reached(until, "encoding"):
+        return
+    if find_sound_manifest(bench.storage, node.manifest_path) is None:
+        check_training(settings.training, bench)
+
+
+def report(bench: Bench, settings: Settings, graph: Graph, started: Started, until: str) -> Started:
+    """Start the node that shows what all the others did."""
+    if started.reached(until, "report"):
+        played = [started[f"dialogues_{strategy}"] for strategy in graph.dialogues]
+        shown = list(started.values())
+        started["report"] = write_report.submit(
+            bench,
+            graph.report,
+            settings.retry,
+            settings.report,
+            shown,
+            started["characters"],
+            played,
+        )
+    return started
+
+
+def score_run(manifests: dict[str, Manifest]) -> dict[str, float]:
+    """Return the figures that the closing line shows."""
+    if "training" not in manifests:
+        return {}
+    facts = manifests["training"].facts
+    wanted = {"eval_loss_base": "eval_loss_before", "eval_loss_tuned": "eval_loss_after"}
+    return {
+        name: round(float(facts[fact]), 6)
+        for name, fact in wanted.items()
+        if facts.get(fact) is not None
+    }
 
 
 def write_run(
@@ -88,7 +135,10 @@ def write_run(
         run=settings.run.name,
         report=bench.storage.url(f"{folder}/report.html") if "report" in references else "",
         dataset=bench.storage.url(export_folder(graph.export)) if "export" in references else "",
-        scores={},
+        model=bench.storage.url(str(manifests["training"].facts["export"]))
+        if "training" in manifests
+        else "",
+        scores=score_run(manifests),
         counts={
             name: StageCounts(
                 planned=manifest.counts.planned,

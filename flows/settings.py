@@ -25,6 +25,7 @@ from tasks.export.config import ExportConfig
 from tasks.instructions.config import InstructionConfig
 from tasks.personas.config import PersonaConfig
 from tasks.reporting.config import ReportConfig
+from tasks.training.config import TrainingConfig
 
 
 class RunConfig(Knobs):
@@ -55,6 +56,9 @@ class Settings(Knobs):
     dialogues: DialogueConfig = group(DialogueConfig, description="Pairing and strategies")
     curation: CurationConfig = group(CurationConfig, description="Filters, split, SFT rows")
     export: ExportConfig = group(ExportConfig, description="Data set files and card")
+    training: TrainingConfig | None = group(
+        None, description="Fine-tuning; {} for the paper's settings, null for none"
+    )
     report: ReportConfig = group(ReportConfig, description="The page at the end")
     runner: RunnerConfig = group(RunnerConfig, description="How row stages are carried out")
     ray: RayConfig = group(RayConfig, description="Where Ray runs")

@@ -2,47 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from prefect.futures import PrefectFuture
-
 from flows.graph import Graph
 from flows.settings import Settings
+from flows.stages import STAGES, Started
 from infra.bench import Bench
-from infra.manifests import NodeRef
 from tasks.characters.task import write_characters
 from tasks.curation.task import curate_dialogues
 from tasks.dialogues.task import play_dialogues
 from tasks.export.task import export_dataset
 from tasks.instructions.task import guess_instructions, import_instructions
 from tasks.personas.task import select_personas
-from tasks.reporting.task import write_report
-
-STAGES = ("personas", "instructions", "characters", "dialogues", "curation", "export", "report")
 
 
-@dataclass(frozen=True)
-class Synthesis:
-    """Holds the futures of the nodes that were started, in order."""
-
-    futures: dict[str, PrefectFuture[NodeRef]]
-
-    def collect(self) -> dict[str, NodeRef]:
-        """Wait for every node; raise the error of the first that failed, upstream first."""
-        for future in self.futures.values():
-            future.wait()
-        return {name: future.result() for name, future in self.futures.items()}
-
-
-def synthesise(bench: Bench, settings: Settings, graph: Graph, until: str = "report") -> Synthesis:
+def synthesise(bench: Bench, settings: Settings, graph: Graph, until: str) -> Started:
     """Start the nodes in the paper's order; Prefect runs each when its inputs are done."""
-    started: dict[str, PrefectFuture[NodeRef]] = {}
+    started = Started()
     retry, last = settings.retry, STAGES.index(until)
 
     personas = select_personas.submit(bench, graph.personas, retry, settings.personas)
     started["personas"] = personas
     if last < STAGES.index("instructions"):
-        return Synthesis(started)
+        return started
 
     imported = import_instructions.submit(bench, graph.instructions, retry, settings.instructions)
     started["instructions"] = imported
@@ -54,14 +34,14 @@ def synthesise(bench: Bench, settings: Settings, graph: Graph, until: str = "rep
         started["guesses"] = guessed
         questions["generate"] = [imported, guessed]
     if last < STAGES.index("characters"):
-        return Synthesis(started)
+        return started
 
     characters = write_characters.submit(
         bench, graph.characters, retry, settings.characters, personas
     )
     started["characters"] = characters
     if last < STAGES.index("dialogues"):
-        return Synthesis(started)
+        return started
 
     played = []
     for strategy, node in graph.dialogues.items():
@@ -71,7 +51,7 @@ def synthesise(bench: Bench, settings: Settings, graph: Graph, until: str = "rep
         started[f"dialogues_{strategy}"] = dialogues
         played.append(dialogues)
     if last < STAGES.index("curation"):
-        return Synthesis(started)
+        return started
 
     asked = questions["generate"]
     curated = curate_dialogues.submit(
@@ -79,17 +59,10 @@ def synthesise(bench: Bench, settings: Settings, graph: Graph, until: str = "rep
     )
     started["curation"] = curated
     if last < STAGES.index("export"):
-        return Synthesis(started)
+        return started
 
     exported = export_dataset.submit(
         bench, graph.export, retry, settings.export, curated, played, characters, asked, personas
     )
     started["export"] = exported
-    if last < STAGES.index("report"):
-        return Synthesis(started)
-
-    shown = [personas, *asked, characters, *played, curated, exported]
-    started["report"] = write_report.submit(
-        bench, graph.report, retry, settings.report, shown, characters, played
-    )
-    return Synthesis(started)
+    return started

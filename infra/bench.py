@@ -20,7 +20,7 @@ from infra.fingerprints import hash_json
 from infra.knobs import Kind
 from infra.manifests import NodeSpec
 from infra.paths import packaged_configs
-from infra.progress import ProgressListener, StageProgress
+from infra.progress import Progress, ProgressListener
 from infra.prompts import PromptTemplate
 from infra.row_stage import RowStage, RunnerConfig, RunnerContext
 from infra.stage_worker import RowMaker
@@ -67,7 +67,7 @@ class Listeners(Listener):
     def __init__(self, *listeners: Listener) -> None:
         self._listeners = listeners
 
-    def stage_progress(self, progress: StageProgress, *, finished: bool) -> None:
+    def stage_progress(self, progress: Progress, *, finished: bool) -> None:
         """Tell every watcher where a stage stands."""
         for listener in self._listeners:
             listener.stage_progress(progress, finished=finished)

@@ -64,7 +64,7 @@ class EnginePool:
         max_restarts: int = 3,
     ) -> None:
         self.cluster = cluster
-        self._models = models
+        self._models = dict(models)
         self._listener = listener
         self._max_restarts = max_restarts
         self._open: dict[str, list[Replica]] = {}
@@ -86,8 +86,20 @@ class EnginePool:
                         self._kill(replica.worker, replica.engine)
                     raise
                 self._open[name] = opened
-                self.starts[name] = len(opened)
+                self.starts[name] = self.starts.get(name, 0) + len(opened)
             return self._open[name]
+
+    def add_model(self, name: str, config: ModelConfig) -> None:
+        """Let stages use a model that was not known when the run began: the tuned one."""
+        self._models[name] = config
+        self._locks.setdefault(name, threading.Lock())
+
+    def engine(self, name: str) -> Engine:
+        """Return the first engine of a model for a few requests from this process."""
+        replica = self.replicas(name)[0]
+        if replica.engine is None:
+            return open_remote_engine(self._models[name])()
+        return ActorEngine(replica.engine)
 
     def restart(self, replica: Replica, generation: int, why: str, *, worker_lost: bool) -> None:
         """Replace what died, unless another stage already did.
@@ -117,10 +129,13 @@ class EnginePool:
 
     def close(self) -> None:
         """Stop every engine in order and wait until its processes are gone."""
-        for replicas in self._open.values():
-            for replica in replicas:
-                self._stop(replica)
-        self._open.clear()
+        for name in list(self._open):
+            self.close_model(name)
+
+    def close_model(self, name: str) -> None:
+        """Stop the engines of one model in order; a later use starts them again."""
+        for replica in self._open.pop(name, []):
+            self._stop(replica)
 
     def _start(self, name: str, config: ModelConfig, index: int) -> Replica:
         engine, open_engine = self._open_engine(config)

@@ -44,7 +44,7 @@ from infra.manifests import (
     read_manifest,
     refer_to,
 )
-from infra.progress import StageProgress
+from infra.progress import Progress
 from infra.storage import is_remote
 
 P = ParamSpec("P")
@@ -134,7 +134,7 @@ class PrefectListener(Listener):
         self._artifacts: dict[str, UUID] = {}
         self._shown: dict[str, float] = {}
 
-    def stage_progress(self, progress: StageProgress, *, finished: bool) -> None:
+    def stage_progress(self, progress: Progress, *, finished: bool) -> None:
         """Move the stage's progress artifact, at most every few seconds."""
         if TaskRunContext.get() is None:
             return
@@ -142,8 +142,7 @@ class PrefectListener(Listener):
         if not finished and now - self._shown.get(stage, 0.0) < _ARTIFACT_EVERY_S:
             return
         self._shown[stage] = now
-        done = progress.reused + progress.made
-        percent = 100.0 * done / progress.planned if progress.planned else 100.0
+        percent = 100.0 * progress.share
         if stage in self._artifacts:
             cast(Any, update_progress_artifact)(
                 self._artifacts[stage], percent, description=progress.describe()

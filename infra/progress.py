@@ -61,6 +61,23 @@ class StageProgress:
         """Return the share of prompt tokens that came from the prefix cache."""
         return self.cached_tokens / self.prompt_tokens if self.prompt_tokens else 0.0
 
+    @property
+    def share(self) -> float:
+        """Return how much is done, between 0 and 1."""
+        return (self.reused + self.made) / self.planned if self.planned else 1.0
+
+    def cells(self) -> tuple[str, ...]:
+        """Return the cells of a live table: done, rate, tokens/s, cached, rejected, ETA."""
+        eta = self.eta_s
+        return (
+            f"{self.reused + self.made:,}/{self.planned:,}",
+            f"{self.rows_per_s:.1f}",
+            f"{self.tokens_per_s:,.0f}",
+            f"{self.cached_share:.0%}",
+            str(self.rejected),
+            f"{eta:.0f} s" if eta else "",
+        )
+
     def describe(self) -> str:
         """Return one line for logs."""
         eta = self.eta_s
@@ -79,9 +96,51 @@ class StageProgress:
         return ", ".join(parts)
 
 
+@dataclass(frozen=True, slots=True)
+class JobProgress:
+    """Is the state of one long job that counts steps; ``note`` is what a person wants to know."""
+
+    stage: str
+    done: int
+    total: int
+    tokens_per_s: float
+    eta_s: float | None
+    note: str
+
+    @property
+    def share(self) -> float:
+        """Return how much is done, between 0 and 1."""
+        return self.done / self.total if self.total else 1.0
+
+    def cells(self) -> tuple[str, ...]:
+        """Return the cells of a live table: done, rate, tokens/s, cached, rejected, ETA."""
+        eta = f"{self.eta_s:.0f} s" if self.eta_s else ""
+        return (f"{self.done:,}/{self.total:,}", "", f"{self.tokens_per_s:,.0f}", "", "", eta)
+
+    def describe(self) -> str:
+        """Return one line for logs."""
+        parts = [f"{self.stage}: {self.done:,}/{self.total:,} steps", self.note]
+        if self.tokens_per_s:
+            parts.append(f"{self.tokens_per_s:,.0f} tokens/s")
+        if self.eta_s and self.done < self.total:
+            parts.append(f"ETA {self.eta_s:.0f} s")
+        return ", ".join(part for part in parts if part)
+
+
+class Progress(Protocol):
+    """Is the state of whatever takes long, as it is shown."""
+
+    @property
+    def stage(self) -> str: ...  # noqa: D102
+    @property
+    def share(self) -> float: ...  # noqa: D102
+    def cells(self) -> tuple[str, ...]: ...  # noqa: D102
+    def describe(self) -> str: ...  # noqa: D102
+
+
 class ProgressListener(Protocol):
     """Shows progress; called from stage threads about once a second."""
 
-    def stage_progress(self, progress: StageProgress, *, finished: bool) -> None:
+    def stage_progress(self, progress: Progress, *, finished: bool) -> None:
         """Show where a stage stands."""
         ...

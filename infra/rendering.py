@@ -10,9 +10,11 @@ equal those of tokenising the whole rendering, because tokenizers cut at special
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,21 @@ from infra.engines.protocol import Message
 
 SENTINEL = "\ufdd0"
 """A Unicode noncharacter, never valid in exchanged text; removed from data."""
+
+_KEPT_PIECES = 1024
+"""A character's prompt opens all its dialogues: its pieces are tokenised once."""
+
+
+@dataclass(frozen=True, slots=True)
+class MarkedIds:
+    """Is a whole conversation as token ids, with the half-open token spans of its answers.
+
+    There is one span an assistant turn, in order: what the template encloses in
+    ``{% generation %}`` marks.
+    """
+
+    ids: list[int]
+    answers: tuple[tuple[int, int], ...]
 
 
 class PromptEncoder:
@@ -29,36 +46,88 @@ class PromptEncoder:
     """
 
     def __init__(self, model: str, revision: str | None = None) -> None:
-        from transformers import AutoTokenizer
+        self._adopt(load_tokenizer(model, revision), None)
 
-        tokenizer = AutoTokenizer.from_pretrained(model, revision=revision)
-        self._tokenizer: Any = tokenizer
+    @classmethod
+    def from_tokenizer(cls, tokenizer: Any, template: str | None = None) -> PromptEncoder:
+        """Wrap a loaded tokenizer; ``template`` stands in for its own chat template."""
+        encoder = cls.__new__(cls)
+        encoder._adopt(tokenizer, template)
+        return encoder
+
+    def _adopt(self, tokenizer: Any, template: str | None) -> None:
+        self._tokenizer = tokenizer
+        self._template = template
         added = {str(token): int(index) for index, token in tokenizer.added_tokens_decoder.items()}
         self._ids = added
         spelled = "|".join(re.escape(token) for token in sorted(added, key=len, reverse=True))
         self._special = re.compile(spelled) if spelled else None
         self._cut = re.compile(f"({SENTINEL}|{spelled})" if spelled else f"({SENTINEL})")
+        self._plain = lru_cache(maxsize=_KEPT_PIECES)(self._tokenise_piece)
 
     def encode(
         self, messages: Sequence[Message], *, add_generation_prompt: bool = True
     ) -> tuple[int, ...]:
         """Return the token ids of a prompt, special tokens only where the template put them."""
         rendered = self._tokenizer.apply_chat_template(
-            [{"role": item.role, "content": self._disarm(item.content)} for item in messages],
+            self._disarm_all(messages),
+            chat_template=self._template,
             tokenize=False,
             add_generation_prompt=add_generation_prompt,
         )
         ids: list[int] = []
-        for piece in self._cut.split(rendered):
+        for piece in self._pieces(rendered):
             if piece in self._ids:
                 ids.append(self._ids[piece])
-            elif piece and piece != SENTINEL:
+            else:
                 ids.extend(self._plain(piece))
         return tuple(ids)
 
-    def _plain(self, piece: str) -> list[int]:
-        ids: list[int] = self._tokenizer(piece, add_special_tokens=False)["input_ids"]
+    def encode_marked(self, conversations: Sequence[Sequence[Message]]) -> list[MarkedIds]:
+        """Return the token ids of whole conversations and the spans of their answers.
+
+        The template must have ``{% generation %}`` marks. Text is cut at the marks too, so that
+        the ids before an answer are those of the prompt that asks for it. The conversations are
+        tokenised together, equal pieces once.
+        """
+        from transformers.utils.chat_template_utils import render_jinja_template
+
+        texts, marks = render_jinja_template(
+            [self._disarm_all(messages) for messages in conversations],
+            chat_template=self._tokenizer.get_chat_template(self._template),
+            return_assistant_tokens_mask=True,
+            **self._tokenizer.special_tokens_map,
+        )
+        cut = [
+            [list(self._pieces(part)) for part in _split_at(text, spans)]
+            for text, spans in zip(texts, marks, strict=True)
+        ]
+        pieces = {piece for parts in cut for part in parts for piece in part}
+        plain = sorted(piece for piece in pieces if piece not in self._ids)
+        ids_of = {piece: [self._ids[piece]] for piece in pieces if piece in self._ids}
+        if plain:
+            ids_of.update(zip(plain, self._tokenise_all(plain), strict=True))
+        return [_join(parts, ids_of) for parts in cut]
+
+    def _pieces(self, text: str) -> Iterator[str]:
+        """Cut a rendering at its special tokens, which are pieces too, and at the sentinels."""
+        return (piece for piece in self._cut.split(text) if piece and piece != SENTINEL)
+
+    def _tokenise_piece(self, piece: str) -> list[int]:
+        return self._tokenise_all([piece])[0]
+
+    def _tokenise_all(self, pieces: list[str]) -> list[list[int]]:
+        ids: list[list[int]] = self._tokenizer(
+            pieces,
+            add_special_tokens=False,
+            return_attention_mask=False,
+            return_token_type_ids=False,
+            verbose=False,
+        )["input_ids"]
         return ids
+
+    def _disarm_all(self, messages: Sequence[Message]) -> list[dict[str, str]]:
+        return [{"role": item.role, "content": self._disarm(item.content)} for item in messages]
 
     def _disarm(self, text: str) -> str:
         """Break every spelled special token after its first character."""
@@ -71,6 +140,29 @@ class PromptEncoder:
             pieces.append(text[start : found.start() + 1])
             start = found.start() + 1
         return SENTINEL.join([*pieces, text[start:]])
+
+
+def _split_at(text: str, spans: Sequence[tuple[int, int]]) -> list[str]:
+    """Cut a text at the ends of its spans: outside, inside, outside, inside, … outside."""
+    ends = [0, *(end for span in spans for end in span), len(text)]
+    return [text[start:end] for start, end in pairwise(ends)]
+
+
+def _join(parts: Sequence[Sequence[str]], ids_of: dict[str, list[int]]) -> MarkedIds:
+    ids: list[int] = []
+    ends: list[int] = []
+    for part in parts:
+        for piece in part:
+            ids.extend(ids_of[piece])
+        ends.append(len(ids))
+    return MarkedIds(ids, tuple(zip(ends[0:-1:2], ends[1::2], strict=True)))
+
+
+def load_tokenizer(model: str, revision: str | None = None) -> Any:
+    """Load a model's tokenizer as it is, chat template or none."""
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(model, revision=revision)
 
 
 def count_plain_tokens(folder: Path, text: str) -> int | None:

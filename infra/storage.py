@@ -77,6 +77,10 @@ class Storage:
         """Copy a finished local file below the root, block by block, whole or not at all."""
         _retrying(lambda: self._upload(path, local))
 
+    def download(self, path: str, local: Path) -> None:
+        """Copy a file below the root to a local path, block by block; the caller renames it."""
+        _retrying(lambda: cast(None, _system(self.root).get_file(self.url(path), str(local))))
+
     def stat(self, path: str) -> FileStat | None:
         """Describe a file, or return ``None`` if there is none."""
         try:

@@ -104,14 +104,14 @@ def measure_runner(model: str, rows: int) -> dict[str, float]:
     from infra.cluster import RayConfig
     from infra.engines.config import ModelConfig
     from infra.manifests import NodeSpec, open_store
-    from infra.progress import StageProgress
+    from infra.progress import Progress
     from infra.row_stage import RunnerConfig
     from infra.stage_runner import run_row_stage
     from infra.storage import Storage
     from tests.benchmarks.echo import EchoMaker, EchoSampling
 
     class Quiet(Listener):
-        def stage_progress(self, progress: StageProgress, *, finished: bool) -> None:
+        def stage_progress(self, progress: Progress, *, finished: bool) -> None:
             """Ignore it."""
 
         def engine_event(self, model: str, text: str) -> None:

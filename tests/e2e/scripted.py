@@ -17,7 +17,7 @@ from infra.bench import Listener
 from infra.engines.protocol import Request
 from infra.engines.scripted_answers import write_answer
 from infra.manifests import Manifest, read_manifest
-from infra.progress import StageProgress
+from infra.progress import Progress
 from infra.row_store import read_rows
 
 LEDGER = "OPENCHARACTER_TEST_LEDGER"
@@ -36,7 +36,7 @@ def respond_and_log(request: Request) -> str:
 class Silent(Listener):
     """Watches nothing."""
 
-    def stage_progress(self, progress: StageProgress, *, finished: bool) -> None:
+    def stage_progress(self, progress: Progress, *, finished: bool) -> None:
         """Ignore it."""
 
     def engine_event(self, model: str, text: str) -> None:

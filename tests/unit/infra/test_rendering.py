@@ -103,3 +103,21 @@ def test_only_a_prompt_to_be_answered_opens_an_assistant_turn(encoder: PromptEnc
 def test_one_model_is_loaded_once_a_process(tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = str(build_tokenizer(tmp_path_factory.mktemp("model") / "once"))
     assert load_encoder(folder) is load_encoder(folder)
+
+
+def test_marked_answers_lie_where_the_prompts_that_ask_for_them_end(encoder: PromptEncoder) -> None:
+    told = PromptEncoder.from_tokenizer(
+        tokenizer_of(encoder),
+        "{% for message in messages %}<|start_header_id|><|end_header_id|>\n\n"
+        "{% generation %}{{ message['content'] }}<|eot_id|>{% endgeneration %}{% endfor %}",
+    )
+    texts = [*INJECTIONS, "", "the pot"]
+    found = told.encode_marked([(Message("user", text), Message("user", "Hi")) for text in texts])
+    for text, marked in zip(texts, found, strict=True):
+        (start, end), (_, last) = marked.answers
+        assert last == len(marked.ids)
+        shown = tokenizer_of(encoder).decode(marked.ids[start:end])
+        assert shown == text.replace(SENTINEL, "") + "<|eot_id|>"
+        assert marked.ids == list(
+            told.encode((Message("user", text), Message("user", "Hi")), add_generation_prompt=False)
+        )

@@ -146,6 +146,16 @@ def test_an_upload_is_whole_or_not_there(
     assert list_all(storage.root) == ["a"]
 
 
+def test_a_download_is_the_file_and_a_missing_one_is_an_error(
+    storage: Storage, tmp_path: Path
+) -> None:
+    storage.write_bytes("files/a", b"x" * 3_000_000)
+    storage.download("files/a", tmp_path / "copy")
+    assert (tmp_path / "copy").read_bytes() == b"x" * 3_000_000
+    with pytest.raises(FileNotFoundError):
+        storage.download("files/b", tmp_path / "none")
+
+
 def test_a_writable_root_is_left_as_it_was_found(storage: Storage) -> None:
     storage.check_writable()
     assert list_all(storage.root) == []

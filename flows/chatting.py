@@ -1,0 +1,204 @@
+"""Lets a person talk with a model in character, on a terminal or through a pipe."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+from flows.character_prompt import (
+    make_encoder,
+    make_profile,
+    read_profile,
+    render_system_prompt,
+)
+from flows.conversation import Conversation
+from flows.settings import Settings
+from flows.tuned_model import choose_model
+from infra.engines.config import ModelConfig
+from infra.engines.protocol import SamplingParams
+from infra.engines.streaming import SpeakerThread, open_speaker
+from infra.errors import ConfigError, EngineError, Problem, RequestFailed
+
+MAKE = "make"
+_HELP = "/reset forgets what was said, /system shows the system prompt, /quit or Ctrl-D ends"
+_UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+_NAME = re.compile(r"^Name:\s*(.+)$", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class ChatOptions:
+    """Says whom to talk with and how.
+
+    ``profile`` is a file of eight fields, ``make``, or ``None``; ``model`` a role, a folder, or
+    ``None`` for the tuned model.
+    """
+
+    persona: str
+    profile: str | None = None
+    model: str | None = None
+    temperature: float = 0.7
+    top_p: float = 0.95
+    max_new_tokens: int = 512
+    seed: int | None = None
+    show_system: bool = False
+
+
+def chat(settings: Settings, options: ChatOptions) -> None:
+    """Hold a conversation until the person ends it; engines stop in order however it ends."""
+    if not options.persona.strip():
+        raise ConfigError(Problem("--persona", "is empty", "describe somebody in a sentence"))
+    chosen = choose_model(settings, options.model)
+    profile = "" if options.profile in (None, MAKE) else read_profile(Path(str(options.profile)))
+    teacher = _find_teacher(settings) if options.profile == MAKE else None
+    encode = make_encoder(chosen.config)
+    desk = Desk()
+    if teacher is not None and teacher != chosen.config:
+        with _speaking(desk, settings.characters.model, teacher) as speaker:
+            profile = make_profile(settings, options.persona, teacher, speaker)
+    with _speaking(desk, chosen.name, chosen.config) as speaker:
+        if teacher is not None and not profile:
+            profile = make_profile(settings, options.persona, teacher, speaker)
+        if teacher is not None:
+            desk.note(f"\n{profile}\n")
+        system = render_system_prompt(settings, options.persona.strip(), profile)
+        if options.show_system:
+            desk.note(f"\n{system}\n")
+        conversation = Conversation(
+            system=system,
+            sampling=SamplingParams(
+                options.temperature, options.top_p, options.max_new_tokens, options.seed
+            ),
+            stream=speaker.stream,
+            encode=encode,
+        )
+        hold(conversation, desk, _find_name(profile))
+
+
+class Desk:
+    """Is where turns come from and answers go: a terminal, or pipes.
+
+    Answers go to standard output; what is said about them goes to standard error.
+    """
+
+    def __init__(self) -> None:
+        self.interactive = sys.stdin.isatty() and sys.stdout.isatty()
+        self._out = Console(highlight=False, soft_wrap=True)
+        self._notes = Console(stderr=True, highlight=False, soft_wrap=True)
+        if self.interactive:
+            import readline  # noqa: F401 - gives input() its line editing
+
+    def note(self, text: str) -> None:
+        """Say something that is not part of the conversation."""
+        self._notes.print(Text(_make_safe(text), style="dim"))
+
+    def read_turns(self) -> Iterator[str]:
+        """Give out what the person says; ends at the end of the input or at Ctrl-C."""
+        if not self.interactive:
+            for line in sys.stdin:
+                yield line.strip()
+            return
+        while True:
+            try:
+                yield input("\nyou> ").strip()
+            except (EOFError, KeyboardInterrupt):
+                print(flush=True)
+                return
+
+    def open_answer(self, name: str) -> None:
+        """Say who speaks, where somebody watches."""
+        if self.interactive:
+            self._out.print(Text(f"{_make_safe(name)}> ", style="bold cyan"), end="")
+
+    def write(self, text: str) -> None:
+        """Write a piece of an answer; control characters, which could steer a terminal, go."""
+        print(_make_safe(text), end="", flush=True)
+
+    def close_answer(self) -> None:
+        """End the answer's last line."""
+        print(flush=True)
+
+
+def hold(conversation: Conversation, desk: Desk, name: str) -> None:
+    """Take turns until the person ends it; the first Ctrl-C of an answer stops only the answer."""
+    if desk.interactive:
+        desk.note(_HELP)
+    for text in desk.read_turns():
+        if not text:
+            continue
+        if text.startswith("/"):
+            if text in ("/quit", "/exit"):
+                return
+            _obey(text, conversation, desk)
+            continue
+        _answer(text, conversation, desk, name)
+
+
+def _obey(command: str, conversation: Conversation, desk: Desk) -> None:
+    if command == "/reset":
+        conversation.reset()
+        desk.note("forgotten; the character stays")
+    elif command == "/system":
+        desk.note(conversation.system)
+    else:
+        desk.note(_HELP if command == "/help" else f"no such command: {command}. {_HELP}")
+
+
+def _answer(text: str, conversation: Conversation, desk: Desk, name: str) -> None:
+    forgotten = conversation.forgotten
+    reason: str | None = None
+    desk.open_answer(name)
+    try:
+        with closing(conversation.ask(text)) as pieces:
+            for piece in pieces:
+                desk.write(piece.text)
+                reason = piece.finish_reason or reason
+    except KeyboardInterrupt:
+        if not desk.interactive:
+            raise
+        reason = "stopped"
+    except RequestFailed as error:
+        if error.fatal or not desk.interactive:
+            raise
+        desk.note(str(error))
+    finally:
+        desk.close_answer()
+    if reason == "length":
+        desk.note("(cut off: --max-new-tokens allows longer answers)")
+    if conversation.forgotten > forgotten:
+        desk.note(f"(the first {conversation.forgotten} exchanges no longer fit: forgotten)")
+
+
+@contextmanager
+def _speaking(desk: Desk, name: str, config: ModelConfig) -> Iterator[SpeakerThread]:
+    with SpeakerThread(open_speaker(config)) as speaker:
+        if config.engine == "vllm":
+            desk.note(f"{name}: loading {config.model}")
+        try:
+            desk.note(f"{name}: {speaker.start()}")
+        except EngineError as error:
+            raise EngineError(f"{name} does not speak: {error}") from error
+        yield speaker
+
+
+def _find_teacher(settings: Settings) -> ModelConfig:
+    role = settings.characters.model
+    if role not in settings.models:
+        known = ", ".join(sorted(settings.models))
+        raise ConfigError(Problem("characters.model", f"no model {role!r}", f"known: {known}"))
+    return settings.models[role]
+
+
+def _find_name(profile: str) -> str:
+    found = _NAME.search(profile)
+    return found.group(1).strip() if found else "character"
+
+
+def _make_safe(text: str) -> str:
+    return _UNSEEN.sub("", text)

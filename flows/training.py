@@ -1,0 +1,54 @@
+"""Chains the training half: SFT rows to token rows to a fine-tuned, exported model."""
+
+from __future__ import annotations
+
+from flows.graph import Graph
+from flows.settings import Settings
+from flows.stages import Started
+from infra.bench import Bench
+from tasks.training.finishing import Origins
+from tasks.training.model_card import Upstream
+from tasks.training.task import encode_rows, train_model
+
+
+def train(bench: Bench, settings: Settings, graph: Graph, started: Started, until: str) -> Started:
+    """Start encoding and training behind the nodes that are started already."""
+    config, retry = settings.training, settings.retry
+    if config is None or graph.encoding is None or graph.training is None:
+        return started
+    if not started.reached(until, "encoding"):
+        return started
+
+    examples = started["curation"]
+    encoded = encode_rows.submit(bench, graph.encoding, retry, config, examples)
+    started["encoding"] = encoded
+    if not started.reached(until, "training"):
+        return started
+
+    funnel = [future for name, future in started.items() if name not in ("export", "encoding")]
+    started["training"] = train_model.submit(
+        bench, graph.training, retry, config, encoded, examples, funnel, list_origins(settings)
+    )
+    return started
+
+
+def list_origins(settings: Settings) -> Origins:
+    """Say what the model comes from: teachers and sources, with the licences that are known."""
+    known = settings.export.licences
+    roles = {settings.characters.model}
+    roles |= {
+        strategy.model
+        for strategy in (settings.dialogues.generate, settings.dialogues.rewrite)
+        if strategy is not None
+    }
+    if settings.instructions.synthesis.count:
+        roles.add(settings.instructions.synthesis.model)
+    teachers = [
+        Upstream(settings.models[role].model.rstrip("/").rsplit("/", 1)[-1], "teacher")
+        for role in sorted(roles)
+    ]
+    sources = [
+        Upstream(name, "personas" if name == "personas" else "instructions", licence)
+        for name, licence in sorted(known.items())
+    ]
+    return Origins(settings.run.name, (*teachers, *sources))

@@ -1,0 +1,155 @@
+"""Turns examples into token ids and loss masks, through the function that also makes prompts.
+
+What is learnt: the answers the character played and the token that ends each. System prompts,
+user turns, headers and given answers (``context_turns``) are read, never learnt. The ids before
+every answer are those of the prompt that would ask for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from infra.engines.protocol import Message
+from infra.errors import ConfigError, Problem
+from infra.rendering import MarkedIds, PromptEncoder
+from tasks.records import Example, Rejection
+from tasks.training.templates import ChatFormat
+
+Reason = Literal["empty", "no_trained_tokens", "too_long"]
+
+Ids = npt.NDArray[np.int32]
+Mask = npt.NDArray[np.bool_]
+
+_PROBES = (
+    (Message("user", "Who are you?"), Message("assistant", "The baker.")),
+    (
+        Message("system", "Be the baker.\n\nName: Ann"),
+        Message("user", "1 + 1?"),
+        Message("assistant", "“Two,” she said.\n"),
+        Message("user", "(And then)\n"),
+        Message("assistant", "*3*"),
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EncodedExample:
+    """Is one example as the model sees it.
+
+    Attributes:
+        key: The example's key.
+        input_ids: Token ids, shape ``[tokens]``, int32.
+        trained: Which of them carry loss, shape ``[tokens]``: played answers with their
+            end-of-turn tokens. At least one does.
+    """
+
+    key: str
+    input_ids: Ids
+    trained: Mask
+
+
+@dataclass(frozen=True, slots=True)
+class Unfit:
+    """Is an example that cannot be trained on.
+
+    Reasons: ``empty`` (no messages, or a played answer without text, which would teach silence),
+    ``no_trained_tokens`` (every answer is given, or there is none), ``too_long``.
+    """
+
+    key: str
+    reason: Reason
+    detail: str
+    source: str
+    tokens: int
+
+    @property
+    def rejection(self) -> Rejection:
+        """Return the row that records why the example was left out."""
+        return Rejection(self.key, self.reason, self.detail, self.source)
+
+
+class ExampleEncoder:
+    """Encodes examples in one chat format; raises :class:`ConfigError` if it cannot hold.
+
+    It cannot where the tokenizer treats a text's pieces otherwise than the whole, as those do
+    that put a space before every text.
+    """
+
+    def __init__(self, tokenizer: Any, chat_format: ChatFormat, *, max_length: int) -> None:
+        self._encoder = PromptEncoder.from_tokenizer(tokenizer, chat_format.training_template)
+        self._max_length = max_length
+        _probe(tokenizer, chat_format, self._encoder)
+
+    def encode(self, examples: Sequence[Example]) -> list[EncodedExample | Unfit]:
+        """Return one verdict an example, in order; encode many at a time, as that is faster."""
+        spoken = [example for example in examples if example.messages]
+        marked = iter(
+            self._encoder.encode_marked(
+                [[Message(turn.role, turn.content) for turn in item.messages] for item in spoken]
+            )
+            if spoken
+            else ()
+        )
+        return [
+            self._judge(example, next(marked))
+            if example.messages
+            else Unfit(example.key, "empty", "no messages", example.dialogue_key, 0)
+            for example in examples
+        ]
+
+    def _judge(self, example: Example, marked: MarkedIds) -> EncodedExample | Unfit:
+        played = _find_played(example, marked.answers)
+        tokens = len(marked.ids)
+
+        def leave_out(reason: Reason, detail: str) -> Unfit:
+            return Unfit(example.key, reason, detail, example.dialogue_key, tokens)
+
+        if not played:
+            return leave_out(
+                "no_trained_tokens", f"{len(marked.answers)} answers, none of them played"
+            )
+        if any(end - start < 2 for start, end in played):
+            return leave_out("empty", "an answer without text")
+        if tokens > self._max_length:
+            return leave_out("too_long", f"{tokens} tokens, max_length is {self._max_length}")
+        trained = np.zeros(tokens, dtype=np.bool_)
+        for start, end in played:
+            trained[start:end] = True
+        return EncodedExample(example.key, np.array(marked.ids, dtype=np.int32), trained)
+
+
+def _find_played(example: Example, answers: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return the token spans of the answers that the character played itself."""
+    opening = 1 if example.messages[0].role == "system" else 0
+    given = opening + example.context_turns
+    spoken = [place for place, turn in enumerate(example.messages) if turn.role == "assistant"]
+    return [span for place, span in zip(spoken, answers, strict=True) if place >= given]
+
+
+def _probe(tokenizer: Any, chat_format: ChatFormat, encoder: PromptEncoder) -> None:
+    """Compare with tokenising a rendering whole, as servers do, prompt by prompt."""
+    for messages in _PROBES:
+        marked = encoder.encode_marked([messages])[0]
+        places = [place for place, item in enumerate(messages) if item.role == "assistant"]
+        for place, (start, _) in zip(places, marked.answers, strict=True):
+            rendered = tokenizer.apply_chat_template(
+                [{"role": item.role, "content": item.content} for item in messages[:place]],
+                chat_template=chat_format.serving_template,
+                tokenize=False,
+                add_generation_prompt=True,
+            )
+            whole = tokenizer(rendered, add_special_tokens=False)["input_ids"]
+            if list(whole) != marked.ids[:start]:
+                raise ConfigError(
+                    Problem(
+                        "training.model",
+                        f"its tokenizer does not cut {chat_format.name} prompts where the answer"
+                        " begins, so training would not see what serving sees",
+                        "take a model whose tokenizer works on bytes, without added spaces",
+                    )
+                )

@@ -1,0 +1,39 @@
+"""Names what can be wrong with an exported model, each with what to do next.
+
+The tree, below :class:`infra.errors.OpenCharacterError` (exit code 1)::
+
+    ExportError
+    ├── BrokenWeights       a tensor is missing, unknown, misshapen or not finite
+    ├── ChangedVocabulary   tokens or embeddings are not those of the base model
+    ├── UnfitTemplate       the serving template would not render what training rendered
+    ├── MovedLoss           the reloaded model does not give the last evaluation loss
+    └── EndlessAnswers      the served model does not end its answers by itself
+"""
+
+from __future__ import annotations
+
+from infra.errors import OpenCharacterError
+
+
+class ExportError(OpenCharacterError):
+    """Reports an exported model that must not be used."""
+
+
+class BrokenWeights(ExportError):
+    """Reports tensors that are missing, unknown, misshapen or not finite."""
+
+
+class ChangedVocabulary(ExportError):
+    """Reports tokens or embeddings that are not those of the base model."""
+
+
+class UnfitTemplate(ExportError):
+    """Reports a serving template that would not render what training rendered."""
+
+
+class MovedLoss(ExportError):
+    """Reports a reloaded model that does not give the last evaluation loss."""
+
+
+class EndlessAnswers(ExportError):
+    """Reports a served model that does not end its answers by itself."""

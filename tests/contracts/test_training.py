@@ -1,0 +1,351 @@
+"""Holds training to what a run may rely on: exactness, resuming, honest rates, clear ends."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from infra.errors import ConfigError, InterruptedRun, StorageError
+from infra.paths import packaged_configs
+from infra.storage import Storage
+from tasks.training.checkpoints import list_whole
+from tasks.training.config import LoraConfig
+from tasks.training.deepspeed_config import PLAIN
+from tasks.training.job import TrainJob, TrainOutcome
+from tasks.training.metrics import MetricRecord, read_metrics
+from tasks.training.samples import Probe, load_samples
+from tasks.training.trainer import TrainingDiverged
+from tests.contracts.rank_processes import RankProcesses
+from tests.contracts.training_runs import (
+    Driver,
+    die_before_marker,
+    fill_disk_at,
+    measure_reloaded_loss,
+    run_out_of_disk_at,
+    sample_ends,
+    train,
+    train_and_record_rates,
+    train_without_compiler,
+)
+from tests.contracts.training_worlds import (
+    STOP,
+    make_document,
+    make_job,
+    measure_distance,
+    read_base,
+    read_final,
+)
+
+SHIPPED = sorted(path.name for path in (packaged_configs() / "deepspeed").glob("*.json"))
+STAGES = ("deepspeed/zero1.json", "deepspeed/zero2.json", "deepspeed/zero3.json")
+STEPS = 10
+
+
+@pytest.fixture(scope="module")
+def ranks() -> Iterator[RankProcesses]:
+    with RankProcesses() as processes:
+        yield processes
+
+
+def finish(
+    ranks: RankProcesses, job: TrainJob, count: int = 2
+) -> tuple[TrainOutcome, list[MetricRecord]]:
+    """Train to the end and return what rank 0 says."""
+    said = ranks.run(train, job, ranks=count)[0]
+    if isinstance(said, BaseException):
+        raise said
+    outcome, records = said
+    assert outcome is not None
+    return outcome, records
+
+
+def losses(records: list[MetricRecord]) -> list[float]:
+    return [record.loss for record in records if record.loss is not None]
+
+
+def whole_steps(job: TrainJob) -> list[int]:
+    storage = Storage(job.storage_root)
+    return [found.marker.step for found in list_whole(storage, job.checkpoints)]
+
+
+def test_zero_stages_agree(ranks: RankProcesses, tmp_path: Path) -> None:
+    """Plain data parallelism and every ZeRO stage give the same losses and weights."""
+    plain = make_job(tmp_path, "plain", deepspeed=PLAIN)
+    outcome, records = finish(ranks, plain)
+    assert outcome.eval_loss_before and outcome.eval_loss_after
+    assert outcome.eval_loss_after < outcome.eval_loss_before - 0.05
+    for stage in STAGES:
+        job = make_job(tmp_path, stage.rpartition("/")[2], deepspeed=stage)
+        found, told = finish(ranks, job)
+        assert losses(told) == pytest.approx(losses(records), abs=5e-5)
+        assert found.eval_loss_after == pytest.approx(outcome.eval_loss_after, abs=5e-5)
+        assert measure_distance(read_final(job), read_final(plain)) < 1e-4
+    assert len(losses(records)) == STEPS
+
+
+def test_small_updates_survive(ranks: RankProcesses, tmp_path: Path) -> None:
+    """200 steps at 1e-5 in bf16 move the weights as in fp32: rounding does not eat them."""
+    knobs: dict[str, Any] = {
+        "learning_rate": 1e-5, "final_learning_rate": 1e-5, "global_batch": 1, "micro_batch": 1,
+        "epochs": 5, "eval_every_steps": 1000,
+    }  # fmt: skip
+
+    def move(name: str, **more: Any) -> float:
+        job = make_job(tmp_path, name, **{**knobs, **more})
+        return move_job(job)
+
+    def move_job(job: TrainJob) -> float:
+        outcome, _ = finish(ranks, job, 1)
+        assert outcome.steps == 200
+        return measure_distance(read_final(job), read_base(job))
+
+    wanted = move("fp32", deepspeed=PLAIN)
+    moved = {
+        name: move(name, deepspeed=f"deepspeed/{name}", precision="bf16") / wanted
+        for name in SHIPPED
+    }
+    assert min(moved.values()) >= 0.9, moved
+    assert max(moved.values()) <= 1.1, moved
+
+    lossy = make_job(tmp_path, "lossy", **knobs, precision="bf16", deepspeed="deepspeed/zero2.json")
+    masters = {"bf16_master_weights_and_grads": True, "bf16_optimizer_states": True}
+    config = {**(lossy.deepspeed or {}), "bf16": masters}
+    assert move_job(replace(lossy, deepspeed=config)) / wanted < 0.5  # the measure can tell
+
+
+def test_lr_ends_at_1e_6(ranks: RankProcesses, tmp_path: Path) -> None:
+    """The first step uses 1e-5 and the last one exactly 1e-6, as in the paper."""
+    job = make_job(tmp_path, "rates", learning_rate=1e-5, final_learning_rate=1e-6)
+    seen = ranks.run(train_and_record_rates, job)[1]
+    rates = seen[::2]
+    assert rates == seen[1::2]  # ZeRO steps its two parameter groups one after the other
+    assert len(rates) == STEPS
+    assert rates[0] == 1e-5
+    assert rates[-1] == 1e-6
+    assert np.diff(rates) == pytest.approx(np.full(STEPS - 1, -1e-6), rel=1e-6)
+    told = [r.learning_rate for r in read_metrics(Storage(job.storage_root), job.metrics) if r.loss]
+    assert told == rates
+
+
+def test_batch_factorisation_is_invisible(ranks: RankProcesses, tmp_path: Path) -> None:
+    """Ranks, micro batch and accumulation are how a global batch is worked off, nothing more."""
+    first = make_job(tmp_path, "two ranks, micro 2, twice")
+    outcome, records = finish(ranks, first)
+    for count, micro in ((2, 1), (2, 4), (1, 8), (1, 2)):
+        job = make_job(tmp_path, f"{count} ranks, micro {micro}", micro_batch=micro)
+        found, told = finish(ranks, job, count)
+        assert (found.ranks, found.accumulation) == (count, 8 // count // micro)
+        assert losses(told) == pytest.approx(losses(records), abs=2e-6)
+        assert found.eval_loss_after == pytest.approx(outcome.eval_loss_after, abs=2e-6)
+        assert measure_distance(read_final(job), read_final(first)) < 1e-4
+        assert found.trained_tokens == outcome.trained_tokens
+
+
+@pytest.mark.parametrize("deepspeed", [PLAIN, "deepspeed/cpu.json", "deepspeed/zero3.json"])
+def test_resume_equals_uninterrupted(ranks: RankProcesses, tmp_path: Path, deepspeed: str) -> None:
+    """Killed in epoch 1 and again in epoch 2, a run ends bit for bit where it would have ended."""
+    knobs: dict[str, Any] = {
+        "deepspeed": deepspeed, "precision": "bf16", "checkpoint_every_steps": 2,
+    }  # fmt: skip
+    calm = make_job(tmp_path, "calm", **knobs)
+    outcome, records = finish(ranks, calm)
+    assert outcome.resumed_at is None
+
+    killed = make_job(tmp_path, "killed", **knobs)
+    for step, left in ((3, [2]), (8, [4, 6])):
+        died = ranks.run(train, killed, Driver(kill_at=step))
+        assert isinstance(died[0], ChildProcessError)
+        assert whole_steps(killed) == left
+    found, told = finish(ranks, killed)
+    assert found.resumed_at == 6
+    assert [record.step for record in told] == list(range(STEPS + 1))
+    assert losses(told) == losses(records)
+    assert found.eval_loss_after == outcome.eval_loss_after
+    assert measure_distance(read_final(killed), read_final(calm)) == 0
+
+
+def test_half_a_checkpoint_is_never_taken_for_whole(ranks: RankProcesses, tmp_path: Path) -> None:
+    job = make_job(tmp_path, "half", checkpoint_every_steps=2)
+    died = ranks.run(die_before_marker, job, 4)
+    assert isinstance(died[0], ChildProcessError)
+    assert Path(job.storage_root, job.checkpoints, "step-00000004", "latest").is_file()
+    assert whole_steps(job) == [2]
+    outcome, _ = finish(ranks, job)
+    assert outcome.resumed_at == 2
+    assert whole_steps(job) == [6, 8]
+
+
+@pytest.mark.parametrize("deepspeed", [PLAIN, "deepspeed/zero1.json", "deepspeed/zero3.json"])
+def test_resume_on_other_world_size(ranks: RankProcesses, tmp_path: Path, deepspeed: str) -> None:
+    """Two ranks, then one, then two: the same steps, up to the order of additions."""
+    knobs: dict[str, Any] = {"deepspeed": deepspeed, "checkpoint_every_steps": 2}
+    calm = make_job(tmp_path, "calm", **knobs)
+    outcome, records = finish(ranks, calm)
+
+    moved = make_job(tmp_path, "moved", **knobs)
+    for count, step in ((2, 5), (1, 8)):
+        died = ranks.run(train, moved, Driver(kill_at=step), ranks=count)
+        assert isinstance(died[0], ChildProcessError)
+    found, told = finish(ranks, moved)
+    assert found.resumed_at == 6
+    assert losses(told) == pytest.approx(losses(records), abs=5e-6)
+    assert found.eval_loss_after == pytest.approx(outcome.eval_loss_after, abs=5e-6)
+    assert measure_distance(read_final(moved), read_final(calm)) < 1e-4
+
+
+def test_resume_under_another_zero_stage(ranks: RankProcesses, tmp_path: Path) -> None:
+    """ZeRO-1 and -2 read each other's checkpoints; what cannot be read is refused clearly."""
+    calm = make_job(tmp_path, "calm", deepspeed="deepspeed/zero1.json")
+    _, records = finish(ranks, calm)
+    knobs: dict[str, Any] = {"checkpoint_every_steps": 2}
+    for stage in ("zero1", "zero2"):
+        job = make_job(tmp_path, "moved", deepspeed=f"deepspeed/{stage}.json", **knobs)
+        told = ranks.run(train, job, Driver(kill_at=5 if stage == "zero1" else None))
+    assert losses(told[0][1]) == pytest.approx(losses(records), abs=5e-6)
+    for other in (PLAIN, "deepspeed/zero3.json"):
+        said = ranks.run(train, make_job(tmp_path, "moved", deepspeed=other, **knobs))[1]
+        assert isinstance(said, ConfigError) and "set training.deepspeed back" in str(said)
+
+
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("stage", ["zero1", "zero3"])
+def test_saved_model_reloads_to_same_loss(
+    ranks: RankProcesses, tmp_path: Path, stage: str, tied: bool
+) -> None:
+    job = make_job(tmp_path, "saved", tied=tied, deepspeed=f"deepspeed/{stage}.json")
+    outcome, _ = finish(ranks, job)
+    loss = ranks.run(measure_reloaded_loss, job, str(tmp_path / job.final), ranks=1)[0]
+    assert loss == pytest.approx(outcome.eval_loss_after, abs=1e-5)
+    assert outcome.eval_loss_after != pytest.approx(outcome.eval_loss_before, abs=0.02)
+
+
+@pytest.mark.parametrize("deepspeed", [PLAIN, "deepspeed/zero2.json"])
+def test_adapters_are_merged_into_what_is_saved(
+    ranks: RankProcesses, tmp_path: Path, deepspeed: str
+) -> None:
+    job = make_job(
+        tmp_path, "lora", deepspeed=deepspeed, learning_rate=1e-2, checkpoint_every_steps=4,
+        lora=LoraConfig(rank=4),
+    )  # fmt: skip
+    ranks.run(train, job, Driver(kill_at=6))
+    outcome, _ = finish(ranks, job)
+    assert outcome.resumed_at == 4
+    loss = ranks.run(measure_reloaded_loss, job, str(tmp_path / job.final), ranks=1)[0]
+    assert loss == pytest.approx(outcome.eval_loss_after, abs=1e-5)
+    base, final = read_base(job), read_final(job)
+    changed = np.abs(final["lm_head.weight"] - base["lm_head.weight"]).sum(axis=1)
+    assert np.flatnonzero(changed).tolist() == [STOP]
+
+
+def test_stop_is_learned(ranks: RankProcesses, tmp_path: Path) -> None:
+    """A base that has never seen the end-of-turn token ends its answers after training."""
+    job = make_job(
+        tmp_path, "stop", epochs=30, learning_rate=1e-2, precision="bf16",
+        deepspeed="deepspeed/cpu.json", micro_batch=4,
+    )  # fmt: skip
+    random = np.random.RandomState(9)
+    prompts = [make_document(random, 16).input_ids[:2].tolist() for _ in range(100)]
+    shares: list[float] = []
+    for folder in (job.base, str(tmp_path / job.final)):
+        if shares:
+            finish(ranks, job)
+        shares += ranks.run(sample_ends, folder, prompts, STOP, 30, ranks=1)
+    assert shares[0] < 0.7
+    assert shares[1] >= 0.95
+
+
+@pytest.mark.parametrize("config", ["cpu", "zero3_offload"])
+def test_no_compiler_needed(ranks: RankProcesses, tmp_path: Path, config: str) -> None:
+    built = tmp_path / "built"
+    job = make_job(tmp_path, "uncompiled", deepspeed=f"deepspeed/{config}.json", precision="bf16")
+    assert ranks.run(train_without_compiler, job, built) == [[], []]
+
+
+def test_divergence_ends_the_training_and_is_not_kept(ranks: RankProcesses, tmp_path: Path) -> None:
+    job = make_job(
+        tmp_path, "diverged", learning_rate=1e30, final_learning_rate=1e30, max_grad_norm=1e9,
+        checkpoint_every_steps=1,
+    )  # fmt: skip
+    said = ranks.run(train, job)
+    for error in said:
+        assert isinstance(error, TrainingDiverged)
+        assert "training diverged at step" in str(error) and "learning_rate" in str(error)
+    records = read_metrics(Storage(job.storage_root), job.metrics)
+    assert whole_steps(job)[-1] == max(record.step for record in records if record.loss)
+
+
+def test_a_full_disk_is_found_before_half_a_checkpoint_is_written(
+    ranks: RankProcesses, tmp_path: Path
+) -> None:
+    job = make_job(tmp_path, "full", checkpoint_every_steps=2)
+    for error in ranks.run(fill_disk_at, job, 6):
+        assert isinstance(error, StorageError) and "GiB free" in str(error)
+    assert whole_steps(job) == [2, 4]
+    outcome, _ = finish(ranks, job)
+    assert outcome.resumed_at == 4
+
+
+def test_a_disk_that_runs_full_leaves_no_whole_checkpoint(
+    ranks: RankProcesses, tmp_path: Path
+) -> None:
+    job = make_job(tmp_path, "filled", checkpoint_every_steps=2)
+    error = ranks.run(run_out_of_disk_at, job, 4)[1]
+    assert isinstance(error, StorageError) and "No space left on device" in str(error)
+    assert whole_steps(job) == [2]
+
+
+def test_a_checkpoint_of_another_base_is_refused(ranks: RankProcesses, tmp_path: Path) -> None:
+    job = make_job(tmp_path, "changed", checkpoint_every_steps=2)
+    ranks.run(train, job, Driver(kill_at=5))
+    for error in ranks.run(train, replace(job, base_identity="another")):
+        assert isinstance(error, ConfigError)
+        assert "belongs to another base model" in str(error) and "remove" in str(error)
+
+
+def test_a_wish_to_stop_writes_a_checkpoint_first(ranks: RankProcesses, tmp_path: Path) -> None:
+    job = make_job(tmp_path, "stopped")
+    for error in ranks.run(train, job, Driver(stop_at=3)):
+        assert isinstance(error, InterruptedRun)
+    stopped = whole_steps(job)
+    assert len(stopped) == 1 and 2 <= stopped[0] <= 4
+    outcome, _ = finish(ranks, job)
+    assert outcome.resumed_at == stopped[0]
+
+
+@pytest.mark.parametrize("stage", ["zero1", "zero3"])
+def test_sampling_changes_nothing_and_resumes_without_doubles(
+    ranks: RankProcesses, tmp_path: Path, stage: str
+) -> None:
+    knobs: dict[str, Any] = {"deepspeed": f"deepspeed/{stage}.json", "checkpoint_every_steps": 2}
+    silent = make_job(tmp_path, "silent", **knobs)
+    _, records = finish(ranks, silent)
+    probes = tuple(
+        Probe(key, f"character {key}", "", "", token_ids)
+        for key, token_ids in (("one", (0, 20, 21)), ("two", (0, 40)))
+    )
+    config = {**knobs, "samples": {"every_steps": 3, "max_new_tokens": 5}}
+    job = replace(make_job(tmp_path, "sampled", **config), probes=probes)
+    ranks.run(train, job, Driver(kill_at=7))
+    outcome, told = finish(ranks, job)
+    assert losses(told) == losses(records)
+    assert outcome.samples == job.samples
+    samples = load_samples(Path(job.storage_root, job.samples).read_text(encoding="utf-8"))
+    assert [(sample.step, sample.key) for sample in samples] == [
+        (step, key) for step in (3, 6, 9, 10) for key in ("one", "two")
+    ]
+    assert all(1 <= sample.tokens <= 5 or sample.ended for sample in samples)
+
+
+def test_configurations_say_no_more_than_where_states_lie() -> None:
+    """What belongs to the recipe is in the training knobs, so a config cannot contradict them."""
+    for name in SHIPPED:
+        text = (packaged_configs() / "deepspeed" / name).read_text(encoding="utf-8")
+        assert set(json.loads(text)) == {"zero_optimization"}
+    cpu = json.loads((packaged_configs() / "deepspeed" / "cpu.json").read_text(encoding="utf-8"))
+    assert "offload_optimizer" not in cpu["zero_optimization"]

@@ -1,0 +1,180 @@
+"""Trains through Ray Train: stopped, killed and failing ranks, a killed driver, storage on S3."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import psutil  # type: ignore[import-untyped]
+import pytest
+from moto.server import ThreadedMotoServer
+
+from infra.cluster import Cluster, RayConfig
+from infra.errors import InterruptedRun
+from infra.ray_train import open_for_arrow
+from infra.storage import Storage
+from tasks.training.checkpoints import list_whole
+from tasks.training.job import TrainJob, TrainOutcome, run_job
+from tasks.training.metrics import MetricRecord, TrainProgress, read_metrics
+from tasks.training.trainer import TrainingDiverged
+from tests.contracts.training_worlds import make_job, measure_distance, read_final
+from tests.e2e.processes import await_no_leftovers, running_pids
+
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.timeout(400),
+    # Ray Data, which Ray Train imports, warns of a setting of its own.
+    pytest.mark.filterwarnings(r"ignore:.*:DeprecationWarning:ray\."),
+]
+
+KNOBS: dict[str, Any] = {
+    "rows": 320, "epochs": 2, "checkpoint_every_steps": 10, "deepspeed": "deepspeed/cpu.json",
+    "precision": "bf16", "micro_batch": 1,
+}  # fmt: skip
+STEPS = 80
+SOON = 15
+"""A step after the first checkpoint, long before the end."""
+
+
+def train(
+    job: TrainJob,
+    on_step: Callable[[int], None] = lambda step: None,
+    stop: threading.Event | None = None,
+) -> TrainOutcome:
+    told: list[TrainProgress] = []
+
+    def listen(progress: TrainProgress) -> None:
+        told.append(progress)
+        on_step(progress.step)
+
+    # The session's Ray is joined, as a run joins one that already served engines.
+    outcome = run_job(job, Cluster(RayConfig()), stop=stop or threading.Event(), on_progress=listen)
+    assert told[-1].step == STEPS
+    return outcome
+
+
+def read(job: TrainJob) -> list[MetricRecord]:
+    return read_metrics(Storage(job.storage_root), job.metrics)
+
+
+def losses(job: TrainJob) -> list[float]:
+    return [record.loss for record in read(job) if record.loss is not None]
+
+
+def kill_a_rank() -> None:
+    """Kill the rank that was started last, with the signal that cannot be caught."""
+    ranks = [
+        process
+        for process in psutil.Process().children(recursive=True)
+        if "RayTrainWorker" in " ".join(process.cmdline() or [process.name()])
+    ]
+    assert len(ranks) == 2
+    os.kill(ranks[-1].pid, signal.SIGKILL)
+
+
+def test_a_training_that_is_stopped_and_loses_a_rank_ends_as_if_nothing_had_been(
+    ray_cluster: None, tmp_path: Path
+) -> None:
+    calm = make_job(tmp_path, "calm", **KNOBS)
+    assert train(calm).resumed_at is None
+
+    job = make_job(tmp_path, "shaken", **KNOBS)
+    stop = threading.Event()
+    with pytest.raises(InterruptedRun, match="its checkpoint is written"):
+        train(job, lambda step: stop.set() if step >= SOON else None, stop)
+    stopped = list_whole(Storage(job.storage_root), job.checkpoints)[-1].marker.step
+    assert SOON < stopped < STEPS
+
+    killed: list[int] = []
+
+    def kill_once(step: int) -> None:
+        if step > stopped and not killed:
+            killed.append(step)
+            kill_a_rank()
+
+    outcome = train(job, kill_once)
+    assert killed
+    assert outcome.resumed_at is not None and outcome.resumed_at >= stopped
+    assert [record.step for record in read(job)] == list(range(STEPS + 1))
+    assert losses(job) == losses(calm)
+    assert measure_distance(read_final(job), read_final(calm)) == 0
+    left = sorted(path.name for path in (tmp_path / job.checkpoints).iterdir())
+    assert left == ["final", "step-00000060", "step-00000070"]
+
+
+def test_an_error_of_ours_is_not_tried_again(ray_cluster: None, tmp_path: Path) -> None:
+    rates: dict[str, Any] = {
+        "learning_rate": 1e30,
+        "final_learning_rate": 1e30,
+        "max_grad_norm": 1e9,
+    }
+    job = make_job(tmp_path, "diverging", **KNOBS, **rates, max_failures=3)
+    with pytest.raises(TrainingDiverged, match="training diverged at step"):
+        train(job)
+    lines = (tmp_path / job.metrics).read_text(encoding="utf-8").splitlines()
+    assert sum("resumed_at" in line for line in lines) == 1  # one try
+
+
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
+    """A bucket of a real S3 server in this process."""
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    server.start()
+    host, port = server.get_host_and_port()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    boto3.client("s3", endpoint_url=f"http://{host}:{port}").create_bucket(Bucket="bucket")
+    import s3fs
+
+    s3fs.S3FileSystem.clear_instance_cache()
+    yield "s3://bucket"
+    s3fs.S3FileSystem.clear_instance_cache()
+    server.stop()
+
+
+def test_a_killed_run_goes_on_from_its_checkpoint_on_s3(bucket: str, tmp_path: Path) -> None:
+    root = f"{bucket}/{tmp_path.name}"
+    job = make_job(root, "killed", models=tmp_path, **KNOBS)
+    file = tmp_path / "job.pickle"
+    file.write_bytes(pickle.dumps(job))
+    command = [sys.executable, "-m", "tests.e2e.training_process", str(file)]
+    before = running_pids()
+
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    assert process.stdout is not None
+    for line in process.stdout:
+        if int(line) >= SOON:
+            break
+    process.kill()
+    process.wait(timeout=30)
+    process.stdout.close()
+    await_no_leftovers(before)
+
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=300, check=True)
+    outcome = json.loads(done.stdout.splitlines()[-1])
+    assert outcome["resumed_at"] in (10, 20, 30, 40, 50, 60, 70)
+    storage = Storage(root)
+    assert storage.stat(f"{job.final}/model.safetensors") is not None
+    assert [record.step for record in read_metrics(storage, job.metrics)] == list(range(STEPS + 1))
+    assert [found.marker.step for found in list_whole(storage, job.checkpoints)] == [60, 70]
+    assert storage.walk(f"{job.checkpoints}/ray") == ()
+
+
+def test_arrow_finds_the_endpoint_that_s3fs_finds(bucket: str) -> None:
+    Storage(bucket).write_bytes("folder/one", b"1")
+    path, filesystem = open_for_arrow(Storage(bucket), "folder")
+    assert path == "bucket/folder"
+    with filesystem.open_input_stream(f"{path}/one") as stream:
+        assert stream.read() == b"1"

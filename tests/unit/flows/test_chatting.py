@@ -1,0 +1,126 @@
+"""Proves that a piped chat is plain, keeps its history, and says what is wrong."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from flows.chatting import ChatOptions, chat
+from flows.checks import resolve_settings
+from flows.settings import Settings, load_settings
+from infra.engines.protocol import Request
+from infra.errors import ConfigError, RequestFailed
+
+from .worlds import make_config, write_config
+
+PROFILE = """Name: Ada Byrne
+Age: 44
+Gender: Female
+Race: White
+Birth Place: Cork, Ireland
+Appearance: Tall, with flour on her sleeves
+General Experience: Twenty years as a baker
+Personality: Dry, kind
+"""
+SPOKEN: list[Request] = []
+
+
+def remember(request: Request) -> str:
+    """Answer as the world's script, and keep what was asked."""
+    SPOKEN.append(request)
+    return f"\x1b[2Janswer {sum(item.role == 'user' for item in request.messages)}"
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    SPOKEN.clear()
+    config = make_config(tmp_path)
+    config["models"]["teacher"]["script"] = {"respond": f"{__name__}.remember"}
+    config["models"]["writer"] = {"engine": "scripted", "model": "scripted"}
+    config["characters"] = {"model": "writer", "language": None}
+    return resolve_settings(load_settings(write_config(tmp_path, config)))
+
+
+@pytest.fixture
+def say(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    def hold(text: str, **options: object) -> None:
+        monkeypatch.setattr("sys.stdin", io.StringIO(text))
+        plan = {"persona": " A baker from Cork. ", "model": "teacher", **options}
+        chat(settings, ChatOptions(**plan))  # type: ignore[arg-type]
+
+    return hold
+
+
+def test_lines_are_turns_and_answers_are_plain(
+    say: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    say("Hi\n\n/system\nAnd then?\n/reset\nAgain\n/nonsense\n/quit\nnever asked\n", seed=3)
+    out, err = capsys.readouterr()
+    assert out == "[2Janswer 1\n[2Janswer 2\n[2Janswer 1\n"
+    assert [request.messages[-1].content for request in SPOKEN] == ["Hi", "And then?", "Again"]
+    assert "no such command: /nonsense" in err
+    assert "# Persona\n\nA baker from Cork.\n\nStay in character" in err
+    system = SPOKEN[0].messages[0]
+    assert system.role == "system"
+    assert system.content.startswith("You are an AI character with the following Persona.")
+    assert SPOKEN[0].token_ids is None
+    assert SPOKEN[0].sampling.max_new_tokens == 512
+
+
+def test_a_profile_from_a_file_is_in_the_system_prompt(
+    say: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "ada.txt"
+    path.write_text(PROFILE.replace("Age: 44", "- **Age:** 44"))
+    say("Hi\n", profile=str(path), show_system=True)
+    assert f"# Character Profile\n\n{PROFILE}" in SPOKEN[0].messages[0].content
+    assert "You are an AI character with the following Persona and Character Profile." in (
+        capsys.readouterr().err
+    )
+
+
+def test_a_profile_is_written_by_the_teacher_first(
+    say: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    say("Hi\n", profile="make")
+    shown = capsys.readouterr().err
+    system = SPOKEN[0].messages[0].content
+    assert "# Character Profile" in system
+    profile = system.split("# Character Profile\n\n")[1].split("\n\nStay in")[0]
+    assert profile.count("\n") == 7
+    assert profile in shown
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"persona": "  "}, "describe somebody"),
+        ({"model": "nobody"}, "roles: teacher, writer"),
+        ({"profile": "nowhere.txt"}, "cannot be read"),
+    ],
+)
+def test_what_is_wrong_is_told_before_anything_starts(
+    options: dict[str, object], told: str, say: Callable[..., None]
+) -> None:
+    with pytest.raises(ConfigError, match=told):
+        say("Hi\n", **options)
+    assert SPOKEN == []
+
+
+def test_a_profile_with_gaps_is_told(say: Callable[..., None], tmp_path: Path) -> None:
+    path = tmp_path / "half.txt"
+    path.write_text("Name: Ada\nAge: 44\n")
+    with pytest.raises(ConfigError, match="missing field: Gender, Race"):
+        say("Hi\n", profile=str(path))
+
+
+def test_without_a_terminal_a_failed_answer_ends_the_chat(
+    settings: Settings, say: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = settings.models["teacher"].model_copy(update={"script": {"refuse_all": True}})
+    monkeypatch.setitem(settings.models, "teacher", broken)
+    with pytest.raises(RequestFailed):
+        say("Hi\n")

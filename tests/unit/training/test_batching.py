@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from infra.errors import ConfigError
+from tasks.training.batching import (
+    StreamSampler,
+    count_steps,
+    find_epoch_ends,
+    order_epoch,
+    plan_batches,
+    stream_rows,
+)
+from tasks.training.config import TrainingConfig
+
+
+def make_config(**knobs: Any) -> TrainingConfig:
+    return TrainingConfig(**{"max_length": 1000, "micro_batch_tokens": 4000, **knobs})
+
+
+@given(
+    share=st.integers(1, 200),
+    ranks=st.integers(1, 16),
+    tokens=st.integers(16, 300_000),
+    length=st.integers(16, 8192),
+)
+def test_the_plan_always_works_off_the_whole_batch_within_the_tokens(
+    share: int, ranks: int, tokens: int, length: int
+) -> None:
+    config = make_config(global_batch=share * ranks, micro_batch_tokens=tokens, max_length=length)
+    plan = plan_batches(config, ranks)
+    assert plan.ranks * plan.micro_batch * plan.accumulation == plan.global_batch == share * ranks
+    assert plan.micro_batch == 1 or plan.micro_batch * length <= tokens
+    larger = [n for n in range(plan.micro_batch + 1, share + 1) if share % n == 0]
+    assert all(n * length > tokens for n in larger)
+
+
+def test_a_given_micro_batch_is_taken() -> None:
+    plan = plan_batches(make_config(global_batch=24, micro_batch=3), 4)
+    assert (plan.micro_batch, plan.accumulation) == (3, 2)
+
+
+@pytest.mark.parametrize(
+    ("knobs", "ranks", "told"),
+    [
+        ({"global_batch": 10}, 4, ["10 rows", "4 ranks", "multiple of 4", "workers to 2"]),
+        ({"global_batch": 16, "micro_batch": 3}, 2, ["8 rows", "of 3", "divisor of 8"]),
+    ],
+)
+def test_a_batch_that_cannot_be_split_is_refused(
+    knobs: dict[str, Any], ranks: int, told: list[str]
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        plan_batches(make_config(**knobs), ranks)
+    for part in told:
+        assert part in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("rows", "epochs", "batch", "steps"),
+    [(64, 2, 16, 8), (65, 2, 16, 9), (3, 1, 64, 1), (640, 0.1, 64, 1), (100, 1.5, 10, 15)],
+)
+def test_steps_cover_the_epochs(rows: int, epochs: float, batch: int, steps: int) -> None:
+    assert count_steps(rows, epochs, batch) == steps
+
+
+def test_epochs_end_where_their_last_row_was_learnt() -> None:
+    assert find_epoch_ends(65, 2, 16) == (5, 9)
+    assert find_epoch_ends(64, 3, 16) == (4, 8, 12)
+    assert find_epoch_ends(100, 1.5, 10) == (10, 15)
+    assert find_epoch_ends(3, 2, 64) == (1,)
+
+
+@given(rows=st.integers(1, 60), seed=st.integers(0, 9), epochs=st.integers(1, 4))
+def test_every_epoch_of_the_stream_is_all_rows_once(rows: int, seed: int, epochs: int) -> None:
+    stream = list(stream_rows(rows, seed, rows * epochs))
+    for epoch in range(epochs):
+        part = stream[epoch * rows : (epoch + 1) * rows]
+        assert part == order_epoch(rows, seed, epoch)
+        assert sorted(part) == list(range(rows))
+
+
+@given(rows=st.integers(1, 30), count=st.integers(0, 100))
+def test_a_shorter_stream_is_the_beginning_of_a_longer_one(rows: int, count: int) -> None:
+    assert list(stream_rows(rows, 3, count)) == list(stream_rows(rows, 3, 100))[:count]
+
+
+def test_orders_differ_between_epochs_and_seeds() -> None:
+    orders = {tuple(order_epoch(50, seed, epoch)) for seed in (0, 1) for epoch in (0, 1)}
+    assert len(orders) == 4
+
+
+def test_the_order_is_what_it_was_in_other_versions() -> None:
+    assert order_epoch(8, 0, 0) == [5, 7, 2, 0, 4, 3, 6, 1]
+
+
+def test_the_sampler_starts_anew_each_time() -> None:
+    sampler = StreamSampler(5, 0, 12)
+    assert len(sampler) == 12
+    assert list(sampler) == list(sampler) == list(stream_rows(5, 0, 12))
