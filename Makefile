@@ -4,6 +4,7 @@ SHELL := /bin/bash
 
 CONFIG ?= configs/demo.yaml
 SET ?=
+PERSONA ?= A baker from Lisbon who loves hiking.
 EXTRA ?= cpu
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 # Where pip finds PyTorch's CPU build, if its own configuration does not say (see README).
@@ -16,7 +17,7 @@ OPENCHARACTER := $(BIN)/opencharacter
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check \
 	--constraint infra/constraints.txt $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 
-.PHONY: help install pipeline plan test lint unit e2e bench demo-models ui clean
+.PHONY: help install pipeline plan chat serve control test lint unit e2e bench demo-models ui clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,6 +45,15 @@ pipeline: $(STAMP) ## Run the whole graph on CONFIG; run again to go on
 plan: $(STAMP) ## Say what a run would make and reuse; starts nothing
 	@$(OPENCHARACTER) plan $(CONFIG) $(SET)
 
+chat: $(STAMP) ## Talk to the trained model in character: make chat PERSONA="…"
+	@$(OPENCHARACTER) chat $(CONFIG) --persona "$(PERSONA)" $(SET)
+
+serve: $(STAMP) ## Serve the trained model behind an OpenAI-compatible address on this machine
+	@$(OPENCHARACTER) serve $(CONFIG) $(SET)
+
+control: $(STAMP) ## Train on shuffled profiles as well: what of the gain is the profile's?
+	@$(BIN)/python -m tests.benchmarks.control --config $(CONFIG)
+
 test: $(STAMP) lint unit e2e ## Lint, types, layers and all tests
 
 lint: $(STAMP) ## Style, types and layers
@@ -58,8 +68,9 @@ unit: $(STAMP) ## Tests without engines, clusters or servers
 e2e: $(STAMP) ## Tests with real vLLM, Ray, Prefect, S3 and endpoint
 	@$(BIN)/python -m pytest tests/e2e
 
-bench: $(STAMP) ## Stage runner against LLM.generate, side by side
+bench: $(STAMP) ## Stage runner against LLM.generate, training against TRL's defaults
 	@$(BIN)/python -m tests.benchmarks.generation
+	@$(BIN)/python -m tests.benchmarks.training
 
 demo-models: $(STAMP) ## Train the demo's tiny models anew (about half an hour)
 	@$(BIN)/python -m tasks.demo_world

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from infra.engines.protocol import Message, Request, SamplingParams
@@ -28,7 +28,7 @@ class Conversation:
     """How many exchanges were dropped from the beginning because they no longer fit."""
     _asked: int = 0
 
-    def ask(self, text: str) -> Iterator[Piece]:
+    def ask(self, text: str) -> Generator[Piece, None, None]:
         """Say something and give out the answer; both are remembered.
 
         An answer that is broken off is remembered as far as it was heard; a question without

@@ -16,7 +16,6 @@ from infra.manifests import find_sound_manifest
 from infra.paths import find_path
 
 _STAGE = "training"
-_BASE_ROLE = "base"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +71,7 @@ def find_tuned_model(settings: Settings) -> Path:
 
 def configure_folder(settings: Settings, folder: Path) -> ModelConfig:
     """Run a folder as the configuration runs the base model, which has the same shape."""
-    like = settings.models.get(_BASE_ROLE)
+    like = settings.models.get(settings.training.model) if settings.training else None
     if like is None or like.engine != "vllm":
         return ModelConfig(model=str(folder))
     return like.model_copy(update={"model": str(folder), "revision": None})

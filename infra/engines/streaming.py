@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import queue
 import threading
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Coroutine, Generator
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
@@ -135,7 +135,7 @@ class SpeakerThread:
             future.cancel()
             raise
 
-    def stream(self, request: Request) -> Iterator[Piece]:
+    def stream(self, request: Request) -> Generator[Piece, None, None]:
         """Give out an answer piece by piece; leaving the loop early stops the engine's work."""
         pieces: queue.SimpleQueue[Piece | BaseException | None] = queue.SimpleQueue()
         future = asyncio.run_coroutine_threadsafe(_pump(self.speaker, request, pieces), self._loop)

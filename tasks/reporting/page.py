@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from jinja2 import StrictUndefined
 from jinja2.sandbox import ImmutableSandboxedEnvironment
+from markupsafe import Markup
 
 from tasks.records import Turn
 
@@ -63,6 +64,40 @@ class ShownDialogue:
 
 
 @dataclass(frozen=True, slots=True)
+class ShownSample:
+    """Is what the trained model said to a held-out character's question."""
+
+    question: str
+    answer: str
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingLine:
+    """Is a finished training: losses in nats a trained token, the curves as an SVG of our own."""
+
+    base: str
+    model: str
+    steps: int
+    epochs: float
+    tokens: int
+    seconds: float
+    ranks: int
+    loss_before: float | None
+    loss_after: float | None
+    answers_ended: float | None
+    answers_asked: int
+    curves: Markup
+    samples: tuple[ShownSample, ...]
+
+    @property
+    def gain(self) -> float | None:
+        """Return by which share the held-out loss fell."""
+        if self.loss_before is None or self.loss_after is None:
+            return None
+        return 1.0 - self.loss_after / self.loss_before
+
+
+@dataclass(frozen=True, slots=True)
 class ReportFacts:
     """Is everything the page says."""
 
@@ -74,6 +109,7 @@ class ReportFacts:
     stages: tuple[StageLine, ...]
     rejects: tuple[RejectGroup, ...]
     dialogues: tuple[ShownDialogue, ...]
+    training: TrainingLine | None = None
 
 
 def render_report(facts: ReportFacts, template: str) -> str:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator, Sequence
+
+from markupsafe import Markup
 
 from infra.bench import Bench
 from infra.manifests import Manifest, NodeRef, NodeSpec, read_manifest, write_file
@@ -17,7 +20,9 @@ from tasks.reporting.page import (
     RejectGroup,
     ReportFacts,
     ShownDialogue,
+    ShownSample,
     StageLine,
+    TrainingLine,
     render_report,
     spread,
 )
@@ -60,6 +65,10 @@ def write_report(
         stages=tuple(_describe_stage(manifest) for manifest in manifests),
         rejects=tuple(_list_rejects(bench, stages, config.rejects)),
         dialogues=tuple(_choose_dialogues(bench, characters, dialogues, config.dialogues)),
+        training=next(
+            (_describe_training(bench, found) for found in manifests if found.stage == "training"),
+            None,
+        ),
     )
     page = render_report(facts, _read_template(config)).encode()
     path = f"{node.folder}/{node.fingerprint}.html"
@@ -92,6 +101,35 @@ def _describe_stage(manifest: Manifest) -> StageLine:
         completion_tokens=usage.completion_tokens,
         seconds=usage.seconds,
     )
+
+
+def _describe_training(bench: Bench, manifest: Manifest) -> TrainingLine:
+    facts = manifest.facts
+    curves = bench.storage.read_bytes(str(facts["curves"])).decode()
+    return TrainingLine(
+        base=str(facts["base"]),
+        model=bench.storage.url(str(facts["export"])),
+        steps=int(facts["steps"]),
+        epochs=float(facts["epochs"]),
+        tokens=int(facts["tokens"]),
+        seconds=float(facts["seconds"]),
+        ranks=int(facts["ranks"]),
+        loss_before=facts["eval_loss_before"],
+        loss_after=facts["eval_loss_after"],
+        answers_ended=facts["answers_ended"],
+        answers_asked=int(facts["answers_asked"]),
+        # Drawn by us from numbers alone; the XML header has no place inside a page.
+        curves=Markup(curves[curves.index("<svg") :]),
+        samples=tuple(_read_samples(bench, facts.get("samples"), int(facts["steps"]))),
+    )
+
+
+def _read_samples(bench: Bench, path: str | None, step: int) -> Iterator[ShownSample]:
+    if path is None:
+        return
+    for line in bench.storage.read_bytes(path).decode().split("\n"):
+        if line and (sample := json.loads(line))["step"] == step:
+            yield ShownSample(sample["question"], sample["answer"])
 
 
 def _list_rejects(bench: Bench, stages: Sequence[NodeRef], each: int) -> Iterator[RejectGroup]:

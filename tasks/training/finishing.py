@@ -128,6 +128,7 @@ def finish_model(finishing: Finishing, encoded: Manifest, examples: Sequence[Exa
         parts=(*parts, told),
         facts={
             "export": path,
+            "base": bench.model_label(job.config.model),
             "curves": f"{path}.curves.svg",
             "metrics": job.metrics,
             "samples": job.samples if job.probes else None,

@@ -18,6 +18,7 @@ import polars as pl
 import psutil  # type: ignore[import-untyped]
 import pytest
 
+from infra.exported_models import verify_export
 from tests.e2e.processes import (
     await_no_leftovers,
     closing_line,
@@ -33,7 +34,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 REAL = Path(__file__).resolve().parents[3] / "shared" / "data"
 SMALLER = (
     *("--set", "personas.sample=150", "--set", "instructions.limit=50"),
-    *("--set", "instructions.synthesis.count=20"),
+    *("--set", "instructions.synthesis.count=20", "--set", "training.epochs=1"),
 )
 ROW_STAGES = ("guesses", "characters", "dialogues_generate", "dialogues_rewrite")
 
@@ -76,7 +77,7 @@ def test_the_demo_is_killed_resumed_loses_its_engine_finishes_and_is_cached(home
         command, environment(home), lambda: count_parts(store, "dialogues_generate") > parts
     )
     await_no_leftovers(before)
-    assert result["engines_started"] == {"teacher": 1}
+    assert result["engines_started"] == {"teacher": 1, "tuned": 1}
     for name, counts in result["counts"].items():
         assert counts["planned"] == counts["accepted"] + counts["rejected"], name
     for name in ROW_STAGES:
@@ -89,6 +90,7 @@ def test_the_demo_is_killed_resumed_loses_its_engine_finishes_and_is_cached(home
     check_export(home, Path(result["dataset"]), result["counts"]["curation"]["accepted"])
     page = Path(result["report"]).read_text()
     assert "three million parameters" in page
+    check_model(Path(result["model"]), result["scores"], page)
 
     began = time.monotonic()
     cached = closing_line(run_command(command, environment(home)))
@@ -116,6 +118,15 @@ def check_export(home: Path, folder: Path, examples: int) -> None:
         {row["character_id"] for row in opened["sft"][name]} for name in ("train", "validation")
     )
     assert train and held and not train & held
+
+
+def check_model(folder: Path, scores: dict[str, float], page: str) -> None:
+    """The student learned something of characters it never saw, and the report shows it."""
+    assert verify_export(folder).template == "llama3"
+    assert scores["eval_loss_tuned"] <= 0.8 * scores["eval_loss_base"]
+    assert f"{scores['eval_loss_tuned']:.3f}" in page and "<svg" in page
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    assert "license: apache-2.0" in card and "curves.png" in card
 
 
 def run_and_kill_engine(
@@ -160,7 +171,7 @@ def test_real_personas_and_instructions_keep_the_structure(home: Path) -> None:
         *("--set", f"personas.source={REAL / 'personas_persona_hub.jsonl'}"),
         *("--set", f"instructions.sources=[{REAL / 'instructions_alpaca_format.jsonl'}]"),
         *("--set", "personas.sample=80", "--set", "instructions.limit=30"),
-        *("--set", "instructions.synthesis.count=10"),
+        *("--set", "instructions.synthesis.count=10", "--set", "training=null"),
         store="real",
     )
     result = closing_line(run_command(command, environment(home), timeout_s=400))

@@ -9,6 +9,7 @@ import pytest
 
 import flows.tuned_model
 from flows.checks import resolve_settings
+from flows.display import Quiet
 from flows.pipeline import open_bench
 from flows.settings import Settings, load_settings
 from flows.tuned_model import choose_model, find_tuned_model
@@ -42,6 +43,7 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
         "dtype": "float32",
         "revision": "abc",
     }
+    config["training"] = {}
     found = resolve_settings(load_settings(write_config(tmp_path, config)))
     monkeypatch.setattr(flows.tuned_model, "draw_graph", lambda *_: Nodes((NODE,)))
     return found
@@ -103,5 +105,5 @@ def test_roles_and_folders_are_chosen_by_name(settings: Settings, tmp_path: Path
 def test_the_store_is_opened_as_a_run_would(settings: Settings) -> None:
     with pytest.raises(ConfigError):
         find_tuned_model(settings)
-    with open_bench(settings, flows.tuned_model.Quiet()) as bench:
+    with open_bench(settings, Quiet()) as bench:
         assert bench.storage.stat("opencharacter-store.json") is not None
