@@ -11,6 +11,13 @@ from typing import Literal
 
 Strategy = Literal["generate", "rewrite"]
 Split = Literal["train", "validation"]
+EvalTask = Literal[
+    "expected_action",
+    "toxicity_control",
+    "linguistic_habits",
+    "persona_consistency",
+    "action_justification",
+]
 
 PROFILE_FIELDS: tuple[tuple[str, str], ...] = (
     ("Name", "name"),
@@ -132,6 +139,67 @@ class Example:
     with_profile: bool
     context_turns: int
     messages: tuple[Turn, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class EvalQuestion:
+    """Is one single-turn question that a model answers as a persona.
+
+    ``task`` is one of PersonaGym's five; ``suite`` says where the question comes from:
+    ``personagym`` or ``generated``. ``setting`` is the everyday setting it plays in, if known.
+    """
+
+    key: str
+    suite: str
+    persona_key: str
+    persona: str
+    task: EvalTask
+    question: str
+    setting: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Is what one model said to one question."""
+
+    key: str
+    question_key: str
+    persona_key: str
+    persona: str
+    task: EvalTask
+    model: str
+    question: str
+    answer: str
+    truncated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreExamples:
+    """Holds one example reply a score, 1 to 5 in order, by one judge for one question.
+
+    They do not depend on any answer, so all models share them.
+    """
+
+    key: str
+    question_key: str
+    task: EvalTask
+    judge: str
+    examples: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """Is one judge's verdict on one answer; ``score`` is ``None`` when none could be read."""
+
+    key: str
+    answer_key: str
+    question_key: str
+    persona_key: str
+    task: EvalTask
+    model: str
+    judge: str
+    score: float | None
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ import polars as pl
 from infra.errors import Reject
 from infra.prompts import PromptTemplate
 from infra.schema import from_plain
+from infra.wording import shorten, split_words
 from tasks.curation.config import CurationConfig
 from tasks.curation.decontamination import QuestionIndex, find_hits
 from tasks.curation.duplicates import find_twins
@@ -25,7 +26,6 @@ from tasks.curation.foreign import asks_for_language, find_foreign
 from tasks.curation.inputs import CurationInputs
 from tasks.curation.names import make_roster
 from tasks.curation.split import choose_validation
-from tasks.curation.wording import shorten, split_words
 from tasks.records import Character, Example, Rejection, Turn
 
 _DIALOGUE_COLUMNS = (

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from infra.fingerprints import hash_parts
 from infra.near_duplicates import find_near_duplicates
-from tasks.curation.wording import split_words
+from infra.wording import split_words
 
 
 @dataclass(frozen=True, slots=True)

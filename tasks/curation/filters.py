@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from infra.errors import Reject
+from infra.refusals import find_ai_admission, find_refusal, fold_quotes
+from infra.wording import shorten, split_words
 from tasks.curation.config import CurationConfig
 from tasks.curation.echoes import (
     find_profile_echo,
@@ -18,9 +20,7 @@ from tasks.curation.echoes import (
     find_source_copy,
 )
 from tasks.curation.names import Roster, find_other_name
-from tasks.curation.refusals import find_ai_admission, find_refusal, fold_quotes
 from tasks.curation.toxicity import WordList, find_toxic_word
-from tasks.curation.wording import shorten, split_words
 from tasks.records import Strategy, Turn
 
 Reason = Literal[

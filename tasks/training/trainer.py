@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,9 +11,13 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from infra.errors import OpenCharacterError
+from infra.storage import Storage
 from tasks.training.batching import BatchPlan, StreamSampler, find_epoch_ends
 from tasks.training.job import TrainJob
 from tasks.training.schedule import RateSchedule
+
+_PROJECT = "opencharacter"
+_TRACKER_PROJECTS = ("WANDB_PROJECT", "MLFLOW_EXPERIMENT_NAME")
 
 
 class TrainingDiverged(OpenCharacterError):
@@ -55,12 +60,24 @@ class RankHooks(Protocol):
         ...
 
 
+def point_trackers(job: TrainJob) -> None:
+    """Tell experiment trackers where to write; what the environment says already comes first.
+
+    TensorBoard's default is the output folder, which here is scratch.
+    """
+    folder = Storage(job.storage_root).url(f"{job.folder}/{job.fingerprint}.tensorboard")
+    os.environ.setdefault("TENSORBOARD_LOGGING_DIR", folder)
+    for name in _TRACKER_PROJECTS:
+        os.environ.setdefault(name, _PROJECT)
+
+
 def make_arguments(
     job: TrainJob, plan: BatchPlan, schedule: RateSchedule, scratch: Path, *, on_gpu: bool
 ) -> Any:
     """Build TRL's arguments; under ZeRO-3 this must precede loading the model."""
     from trl import SFTConfig
 
+    point_trackers(job)
     config = job.config
     return SFTConfig(
         output_dir=str(scratch),
@@ -93,6 +110,8 @@ def make_arguments(
         eval_strategy="no",
         disable_tqdm=True,
         report_to=list(config.trackers) or "none",
+        run_name=job.fingerprint,
+        project=_PROJECT,
     )
 
 

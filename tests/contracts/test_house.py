@@ -52,6 +52,10 @@ WORKER_MODULES = (
     "tasks.dialogues.generation",
     "tasks.dialogues.rewriting",
     "tasks.instructions.guessing",
+    "tasks.training.job",
+    "tasks.training.rank",
+    "tasks.training.trainer",
+    "infra.ray_train",
 )
 
 

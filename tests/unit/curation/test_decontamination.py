@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+from infra.wording import split_words
 from tasks.curation.decontamination import QuestionIndex, find_hits
-from tasks.curation.wording import split_words
 
 LONG = (
     "At a busy street market in Rome, how would you persuade a tired tourist to try the bread "

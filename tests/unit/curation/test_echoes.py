@@ -3,13 +3,13 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+from infra.wording import split_words
 from tasks.curation.echoes import (
     find_profile_echo,
     find_prompt_echo,
     find_question_echo,
     find_source_copy,
 )
-from tasks.curation.wording import split_words
 
 WORDS = st.lists(st.sampled_from("abcd"), max_size=40)
 

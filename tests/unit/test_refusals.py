@@ -2,7 +2,7 @@
 
 import pytest
 
-from tasks.curation.refusals import find_ai_admission, find_refusal, fold_quotes
+from infra.refusals import find_ai_admission, find_refusal, fold_quotes
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """Proves how texts are folded and split into words before they are compared."""
 
-from tasks.curation.wording import make_shingles, measure_jaccard, split_words
+from infra.wording import make_shingles, measure_jaccard, split_words
 
 
 def test_case_width_and_punctuation_are_folded() -> None:

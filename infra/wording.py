@@ -32,5 +32,5 @@ def measure_jaccard(one: set[tuple[str, ...]], other: set[tuple[str, ...]]) -> f
 
 
 def shorten(text: str, limit: int = 200) -> str:
-    """Cut a text for a verdict's detail."""
+    """Cut a text to what a report or a reject reason has room for."""
     return text if len(text) <= limit else text[: limit - 1] + "…"
