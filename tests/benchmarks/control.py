@@ -42,6 +42,7 @@ def main() -> None:
         "gain": round(gain / losses["base"], 4),
         "control_gain": round(spoiled / losses["base"], 4),
         "profile_share_of_gain": round((gain - spoiled) / gain, 4),
+        "tuned_below_control": round(1 - losses["tuned"] / losses["control"], 4),
     }
     print(json.dumps(figures, indent=1))
     if arguments.save:
