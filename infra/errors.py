@@ -6,6 +6,9 @@ The tree, with the command line's exit code::
     ├── ConfigError            2   the configuration, its files or the data they name are wrong
     ├── StoreVersionError      2   the storage root was written by another format version
     ├── YieldError             1   a stage accepted less than its ``min_yield``
+    ├── ExportError            1   what training left is not a model (tasks.training.export_errors)
+    ├── TrainingDiverged       1   the loss was no finite number any more (tasks.training.trainer)
+    ├── RanksFailed            1   ranks were lost more often than allowed (infra.ray_train)
     ├── InterruptedRun       130   Ctrl-C or SIGTERM; everything committed is kept
     └── TransientError         1   may pass when tried again: Prefect retries it with backoff
         ├── StorageError       1   a read, write or listing failed after bounded retries

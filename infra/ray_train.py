@@ -23,6 +23,7 @@ from infra.errors import ClusterError, OpenCharacterError
 from infra.storage import Storage, is_remote
 
 _TICK_S = 0.5
+_GRACE_S = 60.0
 _POLL_S = "0.5"
 _NAME = "ray"
 _CPUS_PER_RANK = 0.25
@@ -67,9 +68,10 @@ def run_ranks(
     stop: threading.Event,
     on_message: Callable[[Any], None],
 ) -> None:
-    """Run to the end, in the calling thread's name: messages are handed over in this thread.
+    """Run to the end; messages are handed over in the calling thread.
 
-    When ``stop`` is set the ranks are asked to stop; what they raise then is raised here.
+    When ``stop`` is set the ranks are asked to stop, and what they raise then is raised here. They
+    are also asked, and get a while, when something is raised in this thread.
 
     Raises:
         OpenCharacterError: What a rank raised; never tried again by Ray Train.
@@ -86,6 +88,10 @@ def run_ranks(
             fit.join(_TICK_S)
             for message in ray.get(board.take.remote(stop.is_set())):
                 on_message(message)
+    except BaseException:
+        board.take.remote(True)
+        fit.join(_GRACE_S)
+        raise
     finally:
         ray.kill(board, no_restart=True)
         _clear(run.storage, f"{run.folder}/{_NAME}")

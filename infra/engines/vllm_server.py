@@ -1,4 +1,4 @@
-"""Runs one vLLM ``AsyncLLM`` inside a Ray actor; the only door to vLLM.
+"""Runs one vLLM ``AsyncLLM`` inside a Ray actor; with ``vllm_speaker`` the only door to vLLM.
 
 The actor's event loop does nothing but feed the engine: prompts arrive as token ids, answers
 leave as final text. Rendering, parsing and Parquet live in the stage worker, another process.

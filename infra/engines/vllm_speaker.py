@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
+import tempfile
 import time
 import warnings
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from typing import IO
 
 from infra.engines.config import ModelConfig
 from infra.engines.protocol import Request
@@ -19,9 +22,11 @@ from infra.engines.streaming import Piece
 from infra.engines.vllm_server import DIE_WITH_PARENT, VllmServer, engine_arguments
 from infra.errors import EngineError, PromptTooLong
 
+_LOG_LEVEL = "VLLM_LOGGING_LEVEL"
+_LOG_LINES = 12
 _QUIET = {
     "VLLM_NO_USAGE_STATS": "1",
-    "VLLM_LOGGING_LEVEL": "ERROR",
+    _LOG_LEVEL: "ERROR",
     "VLLM_LOGGING_STREAM": "ext://sys.stderr",
     "TORCH_CPP_LOG_LEVEL": "ERROR",
     "PYTHONWARNINGS": "ignore",  # for the engine's own process
@@ -38,31 +43,33 @@ class VllmSpeaker(VllmServer):
         quiet = {"use_tqdm_on_load": False, **config.engine_args}
         few = min(config.max_num_seqs, _SEQUENCES)
         super().__init__(config.model_copy(update={"max_num_seqs": few, "engine_args": quiet}))
+        self._log: IO[bytes] | None = None
 
     # The actor returns facts for the pool; a person reads a line.
     async def start(self) -> str:  # type: ignore[override]
         """Load the model; :class:`EngineError` if it cannot."""
         began = time.monotonic()
         os.environ[DIE_WITH_PARENT] = str(os.getpid())
+        if os.environ.get(_LOG_LEVEL, _QUIET[_LOG_LEVEL]) == _QUIET[_LOG_LEVEL]:
+            self._log = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the engine
         for name, value in _QUIET.items():
             os.environ.setdefault(name, value)
-        with warnings.catch_warnings():
+        with _divert_log(self._log), _keep_interrupts_from_children(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             import vllm
             from vllm.engine.arg_utils import AsyncEngineArgs
             from vllm.platforms import current_platform
             from vllm.v1.engine.async_llm import AsyncLLM
 
-        on_cpu = bool(current_platform.is_cpu())
-        arguments = engine_arguments(self._config, on_cpu=on_cpu)
-        try:
-            with _keep_interrupts_from_children():
+            on_cpu = bool(current_platform.is_cpu())
+            arguments = engine_arguments(self._config, on_cpu=on_cpu)
+            try:
                 self._engine = AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments))
-        except Exception as error:
-            raise EngineError(
-                f"vLLM could not start {self._config.model}: {error}. Its own log is above; "
-                "VLLM_LOGGING_LEVEL=INFO says more."
-            ) from error
+            except Exception as error:
+                raise EngineError(
+                    f"vLLM could not start {self._config.model}: {error}. {self._read_log()}"
+                    "Set VLLM_LOGGING_LEVEL=INFO to see all it says."
+                ) from error
         self._seeded = on_cpu if self._config.seed_rows is None else self._config.seed_rows
         self._limit = int(self._engine.vllm_config.model_config.max_model_len)
         device = "the CPU" if on_cpu else str(current_platform.get_device_name())
@@ -99,6 +106,37 @@ class VllmSpeaker(VllmServer):
     async def close(self) -> None:
         """Shut the engine down in order."""
         await self.stop()
+        if self._log is not None:
+            self._log.close()
+
+    def _read_log(self) -> str:
+        """Return the end of what the engine wrote, where it did not go to the terminal."""
+        if self._log is None:
+            return ""
+        self._log.seek(0)
+        lines = self._log.read().decode(errors="replace").strip().splitlines()
+        return "Its log ends:\n" + "\n".join([*lines[-_LOG_LINES:], ""]) if lines else ""
+
+
+@contextmanager
+def _divert_log(log: IO[bytes] | None) -> Iterator[None]:
+    """Send standard error to a file inside the block, and for ever that of children started there.
+
+    vLLM logs while it is imported, before it reads its own settings, in this process and in the
+    engine's; on a terminal that would stand in the middle of the conversation.
+    """
+    if log is None:
+        yield
+        return
+    sys.stderr.flush()
+    terminal = os.dup(2)
+    os.dup2(log.fileno(), 2)
+    try:
+        yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(terminal, 2)
+        os.close(terminal)
 
 
 @contextmanager
@@ -111,7 +149,7 @@ def _keep_interrupts_from_children() -> Iterator[None]:
     from multiprocessing import resource_tracker
 
     resource_tracker.ensure_running()
-    previous = signal.pthread_sigmask(signal.SIG_BLOCK, set())
+    previous = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tasks.export.markdown import escape_markdown
+from infra.markdown import escape_markdown
 
 
 @pytest.mark.parametrize(
