@@ -17,7 +17,7 @@ OPENCHARACTER := $(BIN)/opencharacter
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check \
 	--constraint infra/constraints.txt $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 
-.PHONY: help install pipeline plan chat serve control test lint unit e2e bench demo-models ui clean
+.PHONY: help install pipeline plan chat serve control test lint unit ranks e2e bench demo-models ui clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,7 +54,7 @@ serve: $(STAMP) ## Serve the trained model behind an OpenAI-compatible address o
 control: $(STAMP) ## Train on shuffled profiles as well: what of the gain is the profile's?
 	@$(BIN)/python -m tests.benchmarks.control --config $(CONFIG)
 
-test: $(STAMP) lint unit e2e ## Lint, types, layers and all tests
+test: $(STAMP) lint unit ranks e2e ## Lint, types, layers and all tests
 
 lint: $(STAMP) ## Style, types and layers
 	@$(BIN)/ruff check .
@@ -62,8 +62,11 @@ lint: $(STAMP) ## Style, types and layers
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
-unit: $(STAMP) ## Tests without engines, clusters or servers
-	@$(BIN)/python -m pytest tests/unit tests/contracts
+unit: $(STAMP) ## Tests without engines, clusters, servers or ranks
+	@$(BIN)/python -m pytest tests/unit tests/contracts -m "not ranks"
+
+ranks: $(STAMP) ## Contracts of training: tiny models on real ranks, killed and resumed
+	@$(BIN)/python -m pytest tests/contracts -m ranks
 
 e2e: $(STAMP) ## Tests with real vLLM, Ray, Prefect, S3 and endpoint
 	@$(BIN)/python -m pytest tests/e2e

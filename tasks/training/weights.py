@@ -90,6 +90,10 @@ def save_weights(trainer: Any, folder: Path, job: TrainJob, dtype: str) -> None:
     if not main:
         return
     if lora:
+        from transformers.integrations.deepspeed import unset_hf_deepspeed_config
+
+        # Under ZeRO-3 the base model would be loaded in shards, and wait for ranks that do not.
+        unset_hf_deepspeed_config()
         adapter = folder.parent / f".{folder.name}.adapter"
         model.save_pretrained(adapter, state_dict=weights)
         try:

@@ -53,6 +53,9 @@ def ranks() -> Iterator[RankProcesses]:
         yield processes
 
 
+pytestmark = pytest.mark.ranks
+
+
 def finish(
     ranks: RankProcesses, job: TrainJob, count: int = 2
 ) -> tuple[TrainOutcome, list[MetricRecord]]:
@@ -224,22 +227,27 @@ def test_saved_model_reloads_to_same_loss(
     assert outcome.eval_loss_after != pytest.approx(outcome.eval_loss_before, abs=0.02)
 
 
-@pytest.mark.parametrize("deepspeed", [PLAIN, "deepspeed/zero2.json"])
+@pytest.mark.parametrize(
+    ("deepspeed", "stop"),
+    [(PLAIN, True), ("deepspeed/zero2.json", True), ("deepspeed/zero3.json", False)],
+)
 def test_adapters_are_merged_into_what_is_saved(
-    ranks: RankProcesses, tmp_path: Path, deepspeed: str
+    ranks: RankProcesses, tmp_path: Path, deepspeed: str, stop: bool
 ) -> None:
     job = make_job(
         tmp_path, "lora", deepspeed=deepspeed, learning_rate=1e-2, checkpoint_every_steps=4,
-        lora=LoraConfig(rank=4),
+        lora=LoraConfig(rank=4, train_stop_token=stop),
     )  # fmt: skip
     ranks.run(train, job, Driver(kill_at=6))
     outcome, _ = finish(ranks, job)
     assert outcome.resumed_at == 4
+    assert outcome.trainable < outcome.parameters
     loss = ranks.run(measure_reloaded_loss, job, str(tmp_path / job.final), ranks=1)[0]
     assert loss == pytest.approx(outcome.eval_loss_after, abs=1e-5)
     base, final = read_base(job), read_final(job)
+    assert base.keys() == final.keys()
     changed = np.abs(final["lm_head.weight"] - base["lm_head.weight"]).sum(axis=1)
-    assert np.flatnonzero(changed).tolist() == [STOP]
+    assert np.flatnonzero(changed).tolist() == ([STOP] if stop else [])
 
 
 def test_stop_is_learned(ranks: RankProcesses, tmp_path: Path) -> None:

@@ -1,3 +1,5 @@
+"""Tests how a global batch is split, and the order of rows over epochs."""
+
 from __future__ import annotations
 
 from typing import Any

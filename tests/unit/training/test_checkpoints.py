@@ -1,3 +1,5 @@
+"""Tests that only whole checkpoints of the same job are found and kept."""
+
 from __future__ import annotations
 
 from pathlib import Path

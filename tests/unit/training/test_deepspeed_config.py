@@ -1,3 +1,5 @@
+"""Tests what DeepSpeed configurations may say, and what is filled in."""
+
 from __future__ import annotations
 
 import json

@@ -1,3 +1,5 @@
+"""Tests what a training job is refused for, and when it is already done."""
+
 from __future__ import annotations
 
 import pickle

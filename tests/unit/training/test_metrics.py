@@ -1,3 +1,5 @@
+"""Tests that metrics are read back once, and how rates are counted."""
+
 from __future__ import annotations
 
 from pathlib import Path

@@ -1,3 +1,5 @@
+"""Tests the learning rates of a run, step by step."""
+
 from __future__ import annotations
 
 import itertools

@@ -1,0 +1,145 @@
+"""Measures how far judges, or people and judges, agree on ordinal scores."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from tasks.evaluation.statistics import CONFIDENCE, RESAMPLES, take_percentiles
+
+_BLOCK = 2_000_000
+"""Numbers a bootstrap holds at once, a few times over."""
+
+_Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """Is Krippendorff's alpha for ordinal ratings: 1 is perfect, 0 what chance gives.
+
+    Attributes:
+        alpha: ``None`` if nothing can be paired or all ratings are one value (0 / 0).
+        low: Percentile bound of a bootstrap over units.
+        high: Upper bound.
+        raters: Raters with at least one rating in a unit that counts.
+        units: Units with two ratings or more: those that count.
+        ratings: Ratings in them.
+        single: Units with one rating, which tell nothing about agreement.
+        missing: Ratings that were missing.
+    """
+
+    alpha: float | None
+    low: float | None
+    high: float | None
+    raters: int
+    units: int
+    ratings: int
+    single: int
+    missing: int
+    resamples: int
+    seed: int
+
+
+def measure_agreement(
+    ratings: Iterable[tuple[str, str, float | None]],
+    *,
+    seed: int,
+    resamples: int = RESAMPLES,
+    confidence: float = CONFIDENCE,
+) -> Agreement:
+    """Measure how far raters agree: Krippendorff's alpha for ordinal ratings.
+
+    ``ratings`` are (unit, rater, value); raters are judges, people or both, and any may be
+    missing. Sources: Krippendorff 2011, "Computing Krippendorff's Alpha-Reliability"; Hayes and
+    Krippendorff 2007. The interval resamples units, not the coincidences that their macro
+    resamples. Raises :class:`ValueError` if a rater rated a unit twice.
+    """
+    units: defaultdict[str, dict[str, float]] = defaultdict(dict)
+    seen: set[tuple[str, str]] = set()
+    missing = 0
+    for unit, rater, value in ratings:
+        if (unit, rater) in seen:
+            raise ValueError(f"{rater} rated {unit} twice")
+        seen.add((unit, rater))
+        if value is None or not math.isfinite(value):
+            missing += 1
+        else:
+            units[unit][rater] = value
+    pairable = [given for given in units.values() if len(given) > 1]
+    alpha = low = high = None
+    if pairable:
+        # Units with the same ratings are alike, so patterns are resampled: tens, not thousands.
+        patterns = Counter(tuple(sorted(given.values())) for given in pairable)
+        kinds = sorted(patterns)
+        coincidences = _count_coincidences(kinds)
+        counts = np.array([[patterns[kind] for kind in kinds]], dtype=np.float64)
+        alpha = _number(float(_alpha(counts, coincidences)[0]))
+    if alpha is not None and len(pairable) > 1:
+        low, high = _resample_alpha(counts[0], coincidences, seed, resamples, confidence)
+    return Agreement(
+        alpha=alpha,
+        low=low,
+        high=high,
+        raters=len({rater for given in pairable for rater in given}),
+        units=len(pairable),
+        ratings=sum(len(given) for given in pairable),
+        single=sum(len(given) == 1 for given in units.values()),
+        missing=missing,
+        resamples=resamples,
+        seed=seed,
+    )
+
+
+def _number(value: float) -> float | None:
+    return None if math.isnan(value) else value
+
+
+def _count_coincidences(kinds: Sequence[tuple[float, ...]]) -> _Floats:
+    """Return each pattern's coincidence matrix over the values, shape ``(patterns, v, v)``."""
+    values = sorted({value for kind in kinds for value in kind})
+    place = {value: index for index, value in enumerate(values)}
+    matrices = np.zeros((len(kinds), len(values), len(values)))
+    for matrix, kind in zip(matrices, kinds, strict=True):
+        count = np.bincount([place[value] for value in kind], minlength=len(values))
+        matrix += (np.outer(count, count) - np.diag(count)) / (len(kind) - 1)
+    return matrices
+
+
+def _alpha(weights: _Floats, coincidences: _Floats) -> _Floats:
+    """Return alpha for each row of pattern weights; NaN where it is 0 / 0.
+
+    The ordinal distance of two values is the difference of their mid-ranks among all ratings,
+    squared: the ratings between them, and half of their own.
+    """
+    observed = np.einsum("rp,pgh->rgh", weights, coincidences)
+    ratings = observed.sum(axis=2)
+    total = ratings.sum(axis=1)
+    ranks = np.cumsum(ratings, axis=1) - ratings / 2
+    distance = (ranks[:, :, None] - ranks[:, None, :]) ** 2
+    seen = (observed * distance).sum(axis=(1, 2))
+    expected = (ratings[:, :, None] * ratings[:, None, :] * distance).sum(axis=(1, 2))
+    alpha = np.full(len(weights), np.nan)
+    varied = expected > 0
+    alpha[varied] = 1 - (total[varied] - 1) * seen[varied] / expected[varied]
+    return alpha
+
+
+def _resample_alpha(
+    counts: _Floats, coincidences: _Floats, seed: int, resamples: int, confidence: float
+) -> tuple[float | None, float | None]:
+    units = round(float(counts.sum()))
+    dice = np.random.default_rng(seed)
+    block = max(1, _BLOCK // coincidences[0].size)
+    parts = []
+    for start in range(0, resamples, block):
+        size = min(block, resamples - start)
+        drawn = dice.multinomial(units, counts / units, size=size).astype(np.float64)
+        parts.append(_alpha(drawn, coincidences))
+    found = np.concatenate(parts)
+    found = found[~np.isnan(found)]
+    return take_percentiles(found, confidence) if found.size else (None, None)

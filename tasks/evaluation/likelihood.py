@@ -1,0 +1,202 @@
+"""Measures how likely a model finds given answers, by plain forward passes.
+
+A text is scored where the model would write it: the prompt is rendered by the model's own chat
+template through the function that makes prompts for generation, then come the answer's tokens,
+then the token that ends a turn. Training encodes the same ids (proved in
+``tests/unit/evaluation/test_likelihood.py``).
+
+Nothing here depends on the number of parameters: on a GPU the weights are bf16, on several they
+are spread over all that are visible, on a CPU they are fp32.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from infra.engines.protocol import Message
+from infra.errors import ConfigError, OpenCharacterError, Problem
+from infra.rendering import PromptEncoder
+
+_VERBATIM = "{{ messages[0]['content'] | trim }}"
+"""A chat template that writes an answer and nothing around it."""
+
+_PROBE = "Yes"
+
+_CPU_BATCH_TOKENS = 1024
+"""Measured with 3 M parameters on one core: 7.4 s, against 10.5 s in batches of 8,192."""
+
+_GPU_BATCH_TOKENS = 16384
+
+
+class LikelihoodFailed(OpenCharacterError):
+    """Stops a measurement whose likelihoods are no numbers: the weights are broken."""
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerIds:
+    """Is a prompt and an answer to it as token ids; the answer begins at ``start``."""
+
+    ids: tuple[int, ...]
+    start: int
+
+    @property
+    def answer_tokens(self) -> int:
+        """Return how many tokens are scored, the stop token among them."""
+        return len(self.ids) - self.start
+
+
+class AnswerEncoder:
+    """Turns prompts and their answers into token ids with one model's tokenizer."""
+
+    def __init__(self, tokenizer: Any, template: str | None = None, *, name: str = "") -> None:
+        """Take a loaded tokenizer; ``template`` stands in for its own chat template.
+
+        Raises :class:`ConfigError` where there is neither; ``name`` is the model's for that.
+        """
+        if template is None and not tokenizer.chat_template:
+            raise ConfigError(
+                Problem(
+                    name or "the model",
+                    "its tokenizer has no chat template",
+                    "name the template it is to be asked with",
+                )
+            )
+        self._prompts = PromptEncoder.from_tokenizer(tokenizer, template)
+        self._answers = PromptEncoder.from_tokenizer(tokenizer, _VERBATIM)
+        self._stop = _find_stop(tokenizer, template)
+
+    def encode(self, messages: Sequence[Message]) -> AnswerIds:
+        """Encode a conversation whose last message is the answer to score."""
+        prompt = self._prompts.encode(messages[:-1])
+        answer = self._answers.encode(messages[-1:], add_generation_prompt=False)
+        return AnswerIds((*prompt, *answer, *self._stop), len(prompt))
+
+
+def _find_stop(tokenizer: Any, template: str | None) -> tuple[int, ...]:
+    """Return the token the template writes after an answer, else the tokenizer's end, if any.
+
+    What the tokenizer calls its end of text is another token in base models and in some chat
+    models (Gemma, Phi-3).
+    """
+    rendered = tokenizer.apply_chat_template(
+        [{"role": "user", "content": "So?"}, {"role": "assistant", "content": _PROBE}],
+        chat_template=template,
+        tokenize=False,
+        add_generation_prompt=False,
+    )
+    known = {str(token): int(index) for index, token in tokenizer.added_tokens_decoder.items()}
+    rest = rendered[rendered.rindex(_PROBE) + len(_PROBE) :].lstrip()
+    spelled = "|".join(re.escape(token) for token in sorted(known, key=len, reverse=True))
+    found = re.match(spelled, rest) if spelled else None
+    if found is not None and found.group():
+        return (known[found.group()],)
+    end = tokenizer.eos_token_id
+    return () if end is None else (int(end),)
+
+
+def load_model(model: str, revision: str | None = None) -> Any:
+    """Load a causal model for scoring onto the GPUs that are visible, or the CPU."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    loaded = AutoModelForCausalLM.from_pretrained(
+        model,
+        revision=revision or "main",
+        dtype=torch.bfloat16 if gpus else torch.float32,
+        device_map="auto" if gpus > 1 else None,
+        use_cache=False,
+    )
+    return (loaded.to("cuda") if gpus == 1 else loaded).eval()
+
+
+def find_context(model: Any) -> int | None:
+    """Return how many tokens a loaded model takes at once, or ``None`` if it does not say."""
+    length = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    return None if length is None else int(length)
+
+
+def plan_batches(texts: Sequence[AnswerIds], batch_tokens: int) -> Iterator[list[int]]:
+    """Group texts of like length, the longest first, by their places.
+
+    A batch holds at most ``batch_tokens``, padding included, or one text that is longer. Going
+    down in length, what is too much for the memory fails at once and not at the end.
+    """
+    order = sorted(range(len(texts)), key=lambda place: (-len(texts[place].ids), place))
+    first = 0
+    while first < len(order):
+        count = max(1, batch_tokens // len(texts[order[first]].ids))
+        yield order[first : first + count]
+        first += count
+
+
+def score_texts(
+    model: Any,
+    texts: Sequence[AnswerIds],
+    *,
+    batch_tokens: int | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> list[float]:
+    """Return the log-likelihood (natural) of each answer: the sum over its tokens, in order.
+
+    ``batch_tokens`` limits a batch, padding included; ``None`` suits the device. ``on_progress``
+    is told how many of how many texts are done, after every batch. Raises
+    :class:`LikelihoodFailed` where a sum is not finite.
+    """
+    import torch
+
+    if batch_tokens is None:
+        on_gpu = model.device.type == "cuda"
+        batch_tokens = _GPU_BATCH_TOKENS if on_gpu else _CPU_BATCH_TOKENS
+
+    partial = "logits_to_keep" in inspect.signature(model.forward).parameters
+    scores = [0.0] * len(texts)
+    done = 0
+    with torch.inference_mode():
+        for places in plan_batches(texts, batch_tokens):
+            found = _score_batch(model, [texts[place] for place in places], partial)
+            for place, score in zip(places, found, strict=True):
+                scores[place] = score
+            done += len(places)
+            if on_progress is not None:
+                on_progress(done, len(texts))
+    return scores
+
+
+def _score_batch(model: Any, texts: Sequence[AnswerIds], partial: bool) -> list[float]:
+    """Score one batch; the vocabulary is only spread out where answers are.
+
+    Rows are padded on the right with their own last token. No mask is needed: what comes later
+    is never seen by what is scored, and without a mask sdpa takes its fast causal kernel.
+    """
+    import torch
+
+    width = len(texts[0].ids)
+    rows = [list(text.ids) + [text.ids[-1]] * (width - len(text.ids)) for text in texts]
+    inputs = torch.tensor(rows, device=model.device)
+    # The logits at a place tell the token after it.
+    first = min(text.start for text in texts) - 1
+    if partial:
+        # On the CPU, as the last layer may be on another GPU than the first.
+        kept = torch.arange(first, width - 1)
+        logits = model(input_ids=inputs, use_cache=False, logits_to_keep=kept).logits
+    else:
+        logits = model(input_ids=inputs, use_cache=False).logits[:, first : width - 1]
+    sums = []
+    for row, text in enumerate(texts):
+        said = torch.tensor(text.ids[text.start :], device=logits.device)
+        # In fp32 and a row at a time: a batch of 128,000-word distributions would not fit.
+        told = logits[row, text.start - 1 - first : len(text.ids) - 1 - first].float()
+        gold = told.gather(-1, said[:, None]).squeeze(-1)
+        sums.append((gold - told.logsumexp(-1)).double().sum())
+    total: list[float] = torch.stack(sums).tolist()
+    if not all(-float("inf") < score < float("inf") for score in total):
+        raise LikelihoodFailed(
+            "the model gives an answer no finite likelihood. Check its weights for NaN, and that"
+            " its vocabulary covers the tokenizer's."
+        )
+    return total

@@ -1,0 +1,247 @@
+"""Reads a judge's verdict: a score from 1 to 5, out of JSON or out of free text.
+
+A text tells its score in one of these ways, the first that occurs decides:
+
+1. a JSON object with a score;
+2. an explicit verdict: "the final score is 4", or a label, "Score: 4/5". Of several the last
+   counts, for judges correct themselves, and it counts even if it cannot be used;
+3. a line of its own with nothing but the number, the last of the text or the first;
+4. talk that names a score, "I would give it a 4", "4 out of 5" – if all such talk agrees.
+
+Any other digit (a year, an age, an item of a list) is no verdict. Halves stay halves; the words
+"one" to "five" count as numbers where a verdict is looked for. A score outside 1 to 5, on another
+scale ("8/10") or of two values ("3 or 4", "4,5") is no verdict either: a missing one is asked for
+again and counted, a wrong one would hide in the mean.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+LOWEST, HIGHEST = 1, 5
+
+_READ_CHARS = 20_000
+"""A verdict stands at the end; a longer text is a model that ran on."""
+
+_MOST_OBJECTS = 64
+"""Braces tried as the start of a JSON object."""
+
+_WORDS = {"one": 1.0, "two": 2.0, "three": 3.0, "four": 4.0, "five": 5.0}
+_NUMBER = r"(?<![\w.,/%-])(?P<number>\d{1,4}(?:\.\d{1,6})?|one|two|three|four|five)(?!\w)"
+_SCORE = r"(?:score|rating|grade|mark)"
+_DOUBT = (
+    r"(?:not|cannot|never|nor|neither|if|unless|whether|could|might|between|than"
+    r"|instead|short|below|under|above|beyond|nearly|almost|closer?|requires?|reach|examples?"
+    r"|anchors?|previous|max(?:imum)?|min(?:imum)?|possible|highest|lowest|reference|rubric)"
+)
+_HEDGES = (
+    r"(?:[ :=(]|\b(?:a|an|the|only|just|exactly|still|thus|therefore|hence|then|now|at|of|solid"
+    r"|strong|clear|firm|low|high|weak|perfect|full|score|rating|n)\b){0,12}"
+)
+_LINK = r"(?:\b(?:is|be|as|of|to|at)\b|[:=|]|->|\u2192| [-\u2013\u2014] )"
+_FINAL = re.compile(
+    r"\b(?:final|overall|total)(?: [a-z]+){0,2}? "
+    rf"(?:{_SCORE}\b(?:(?!\b{_DOUBT}\b)[^\d\n.;:=|!?]){{0,80}}?{_LINK}"
+    r"|(?:verdict|evaluation|assessment|judge?ment)(?: is\b| ?[:=]| [-\u2013\u2014] ))"
+    rf"{_HEDGES}\n?{_HEDGES}{_NUMBER}"
+)
+_LABEL = re.compile(
+    rf"(?:(?:^|\n)[ \-\u2022>|]*(?:(?!{_DOUBT}\b)[a-z]+ ){{0,4}}|[.,;(|] ?(?:(?:my|the|your) )?)"
+    rf"(?:{_SCORE}|verdict) ?(?:\([^()\n]{{0,40}}\))? ?"
+    rf"(?:\bis\b|[:=|]|->|\u2192|[-\u2013\u2014] ){_HEDGES}\n?{_HEDGES}{_NUMBER}"
+)
+_HEADING = re.compile(
+    rf"(?:^|\n) ?(?:[a-z]+ ){{0,2}}{_SCORE} ?\n ?{_NUMBER}(?=[^\n]{{0,12}}(?:\n|$))"
+)
+_TALK = (
+    re.compile(rf"\b{_SCORE}(?: of| is| at| as| would be| should be) (?:a |an )?{_NUMBER}"),
+    re.compile(
+        r"\bi(?:'[a-z]+)?(?: [a-z']+){0,2} (?:give|rate|score|assign|award|grade)d?\b"
+        rf"[^\d\n.;!?]{{0,60}}?\b(?:a|an|as|at|it|of|this|that|response|answer|reply) {_NUMBER}"
+    ),
+    re.compile(rf"\b(?:deserve|earn|merit|warrant)s?(?: (?:a|an|only|solid|full))* {_NUMBER}"),
+    re.compile(rf"{_NUMBER}(?= ?(?:/|out of) ?(?:5|five)\b)"),
+)
+_DOUBTED = re.compile(rf"\b{_DOUBT}\b|n't\b")
+_LONE = re.compile(
+    rf"[ :=>|(]*{_NUMBER} ?\(?(?:(?:/|out of) ?(?:5(?:\.0)?|five))?[ )|]*(?P<dot>\.?)[ |]*"
+)
+
+_OTHER_SCALE = re.compile(
+    r" ?\(?(?:/|out of|of|on a scale of (?:1|one) (?:to|-))(?: a| the)?(?: possible| maximum)? ?"
+    r"(?P<most>\d+(?:\.\d+)?|ten)(?P<date>/?)"
+)
+_SECOND_VALUE = re.compile(
+    r" ?(?:[-\u2013\u2014,&]|to|or|and) ?(?:a |an )?(?:\d|(?:one|two|three|four|five)\b)"
+    r"| ?\d|[%+]|\.\d|:\d|\u2044| and a half| points? (?:above|below|high|low|less|more|off|short)"
+)
+_CLAUSE_ENDS = re.compile(
+    r" ?(?:\(?(?:/|out of) ?(?:5(?:\.0)?|five)\b\)?)?"
+    r" ?(?:[.,;:!?)(\n\u2013\u2014]|- |$"
+    r"|(?:because|since|for|as|on|in|overall|here|given|due|to (?:this|the|it))\b)"
+)
+_HYPOTHETICAL = re.compile(r"[^.\n]{0,30}\b(?:would|requires?|needs?|could|might|if)\b")
+_ANCHOR = re.compile(r" ?: ?[^\s\d]")
+
+_THOUGHT = re.compile(r"<think(?:ing)?>.*?(?:</think(?:ing)?>|\Z)", re.DOTALL | re.IGNORECASE)
+_SCORE_TAG = re.compile(r"<(?:final[ _]?)?(score|rating|verdict)>")
+_TAG = re.compile(r"</?[a-z][a-z0-9_ ]{0,20}>")
+_LATEX = re.compile(r"\\(?:boxed|text|textbf|mathbf|mathrm|bf)\b")
+_QUOTE = re.compile(r"(?<![a-z])'|'(?![a-z])")
+_DECORATION = re.compile(r"[*_`\"\u201c\u201d\u201e\u2018\u00ab\u00bb$~\\{}\[\]#\t\r\f\v ]+")
+_BLANK_LINES = re.compile(r"\s*\n\s*")
+_HALF = re.compile(r"(?<=\d) ?\u00bd")
+_KEY = re.compile(r"[^a-z]+")
+_SCORE_KEYS = {"score", "finalscore", "overallscore", "rating", "finalrating", "grade", "verdict"}
+_REASON_KEYS = ("justification", "reasoning", "reason", "explanation", "rationale")
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Is a score from 1 to 5 with the words that justify it."""
+
+    score: float
+    justification: str
+
+
+def verdict_schema(max_justification_chars: int) -> dict[str, Any]:
+    """Return the JSON schema of a structured verdict: first the justification, then the score.
+
+    The order matters, for a model that writes the score first justifies whatever it wrote. The
+    justification is bounded, for a weak model would fill it until it runs out of tokens.
+    """
+    return {
+        "type": "object",
+        "properties": {
+            "justification": {
+                "type": "string",
+                "minLength": 1,
+                "maxLength": max_justification_chars,
+            },
+            "score": {"type": "integer", "enum": list(range(LOWEST, HIGHEST + 1))},
+        },
+        "required": ["justification", "score"],
+        "additionalProperties": False,
+    }
+
+
+def read_verdict(text: str) -> Verdict | None:
+    """Read a verdict from what a judge wrote, structured or free; ``None`` if there is none.
+
+    Whether the text was cut off by the token limit is for the caller to look at.
+    """
+    text = _THOUGHT.sub(" ", text[-_READ_CHARS:]).strip()
+    found = None
+    for entry in _find_objects(text):
+        found = entry
+    if found is not None:
+        score, reason = _read_object(found)
+        return None if score is None else Verdict(score, reason or text)
+    score = _read_prose(text)
+    return None if score is None else Verdict(score, text)
+
+
+def read_score(text: str) -> float | None:
+    """Read only the score of a verdict."""
+    verdict = read_verdict(text)
+    return None if verdict is None else verdict.score
+
+
+def _find_objects(text: str) -> Iterator[dict[str, Any]]:
+    """Yield the JSON objects that have a score, outermost first, in order."""
+    decoder = json.JSONDecoder(strict=False)
+    start = text.find("{")
+    for _ in range(_MOST_OBJECTS):
+        if start < 0:
+            return
+        end = start + 1
+        try:
+            value, stop = decoder.raw_decode(text, start)
+        except (ValueError, RecursionError):
+            value = None
+        if isinstance(value, dict):
+            for entry in (value, *value.values()):
+                if isinstance(entry, dict) and any(_is_score(key) for key in entry):
+                    yield entry
+                    end = stop
+                    break
+        start = text.find("{", end)
+
+
+def _is_score(key: str) -> bool:
+    return _KEY.sub("", key.lower()) in _SCORE_KEYS
+
+
+def _read_object(entry: dict[str, Any]) -> tuple[float | None, str]:
+    value = next(value for key, value in entry.items() if _is_score(key))
+    reasons = (entry[key] for key in _REASON_KEYS if isinstance(entry.get(key), str))
+    reason = next(reasons, "").strip()
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None, reason
+    return (_read_prose(value) if isinstance(value, str) else _check(value)), reason
+
+
+def _read_prose(text: str) -> float | None:
+    flat = _flatten(text)
+    if not flat:
+        return None
+    stated = [match for match in _FINAL.finditer(flat)]
+    stated += [match for match in _LABEL.finditer(flat) if not _ANCHOR.match(flat, match.end())]
+    stated += list(_HEADING.finditer(flat))
+    if stated:
+        last = max(stated, key=lambda match: match.start("number"))
+        return _value(flat, last)
+    lines = flat.split("\n")
+    lone = [match for line in (lines[0], lines[-1]) if (match := _LONE.fullmatch(line))]
+    # A lone "3." under other lines is the next item of a list that was cut off.
+    lone = [match for match in lone if len(lines) == 1 or not match["dot"]]
+    if lone:
+        return _agree({_value(match.string, match) for match in lone})
+    return _agree({_value(flat, match) for match in _find_talk(flat)})
+
+
+def _find_talk(flat: str) -> Iterator[re.Match[str]]:
+    for pattern in _TALK:
+        for match in pattern.finditer(flat):
+            begins = max(flat.rfind(mark, 0, match.start()) for mark in ".!?;\n") + 1
+            if (
+                _CLAUSE_ENDS.match(flat, match.end("number"))
+                and not _HYPOTHETICAL.match(flat, match.end("number"))
+                and not _DOUBTED.search(flat, max(begins, match.start() - 80), match.end())
+            ):
+                yield match
+
+
+def _agree(values: set[float | None]) -> float | None:
+    return values.pop() if len(values) == 1 else None
+
+
+def _value(flat: str, match: re.Match[str]) -> float | None:
+    """Return the score a match names, or ``None`` when what follows makes it something else."""
+    end = match.end("number")
+    scale = _OTHER_SCALE.match(flat, end)
+    if scale is not None and (scale["date"] or scale["most"].removesuffix(".0") != str(HIGHEST)):
+        return None
+    if scale is None and _SECOND_VALUE.match(flat, end):
+        return None
+    word = match["number"]
+    if word not in _WORDS:
+        return _check(float(word))
+    return _WORDS[word] if _CLAUSE_ENDS.match(flat, end) else None
+
+
+def _check(score: float) -> float | None:
+    return float(score) if LOWEST <= score <= HIGHEST else None
+
+
+def _flatten(text: str) -> str:
+    """Fold case and width and take out markup, so that what is left is words and numbers."""
+    flat = unicodedata.normalize("NFKC", _HALF.sub(".5", text)).lower().replace("\u2019", "'")
+    flat = _LATEX.sub(" ", _TAG.sub(" ", _SCORE_TAG.sub(r"\n\1: ", flat)))
+    flat = _DECORATION.sub(" ", _QUOTE.sub(" ", flat))
+    return _BLANK_LINES.sub("\n", flat).strip()

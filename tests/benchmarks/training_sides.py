@@ -1,0 +1,230 @@
+"""Trains as one rank of one side of the training benchmark, and leaves weights and figures.
+
+Both sides are timed alike: from the end of the first step to the end of the last, so neither
+start-up, nor a first step that warms caches, nor writing weights counts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from infra.manifests import digest_bytes, refer_to_file
+from infra.rendering import load_tokenizer
+from infra.storage import Storage
+from tasks.training.config import TrainingConfig
+from tasks.training.deepspeed_config import load_deepspeed_config, name_layout
+from tasks.training.job import TrainJob, read_outcome
+from tasks.training.metrics import TrainProgress, read_metrics
+from tasks.training.rank import run_rank
+from tasks.training.templates import choose_format
+from tasks.training.token_files import IGNORED, TokenFile
+from tests.benchmarks.training_rows import DATA, MESSAGES
+
+Side = Literal["ours", "trl"]
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """Says what a side trains: ``knobs`` are TrainingConfig's for us, SFTConfig's for TRL.
+
+    The side reads the rows below ``root`` and writes to ``folder`` below it.
+    """
+
+    side: Side
+    model: str
+    root: str
+    folder: str
+    knobs: dict[str, Any]
+
+    @property
+    def figures(self) -> Path:
+        """Return the file for the figures."""
+        return Path(self.root, self.folder, "figures.json")
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """Is what a training took: tokens of all ranks and steps, seconds of all steps but the first.
+
+    ``padding_share`` is the share of the slots that the model computed and no token filled.
+    ``weights`` is their folder, ``knobs`` the values that trained, as far as sides may differ.
+    """
+
+    steps: int
+    tokens: int
+    trained_tokens: int
+    padding_share: float
+    seconds: float
+    weights: str
+    knobs: dict[str, Any]
+
+    def rate(self, tokens: int) -> float:
+        """Return so many tokens of the whole training per second; the first step's left out."""
+        return tokens * (self.steps - 1) / self.steps / self.seconds
+
+
+class StepClock:
+    """Notes when the first and the last step ended; is told of steps like a driver."""
+
+    def __init__(self) -> None:
+        self._ends: list[float] = []
+
+    @property
+    def seconds(self) -> float:
+        """Return the seconds from the end of the first step to the end of the last, if told."""
+        return self._ends[-1] - self._ends[0] if self._ends else 0.0
+
+    def note(self) -> None:
+        """Note the end of a step."""
+        self._ends.append(time.monotonic())
+
+    def tell(self, message: TrainProgress) -> None:
+        """Hear of a step from our rank."""
+        self.note()
+
+    def stop_wanted(self) -> bool:
+        """Never stop our rank."""
+        return False
+
+
+class CountingCollator:
+    """Counts what TRL's own collator makes on this rank: tokens, trained tokens and slots."""
+
+    def __init__(self, collate: Any) -> None:
+        self._collate = collate
+        self.counts = [0, 0, 0]
+
+    def __call__(self, rows: list[dict[str, Any]]) -> Any:
+        batch = self._collate(rows)
+        found = (
+            batch["attention_mask"].sum(),
+            (batch["labels"][:, 1:] != IGNORED).sum(),
+            batch["input_ids"].numel(),
+        )
+        self.counts = [old + int(new) for old, new in zip(self.counts, found, strict=True)]
+        return batch
+
+
+def train_ours(setup: Setup) -> Figures:
+    """Train as a rank under Ray Train does, on the packed token file."""
+    import torch.distributed as dist
+
+    storage = Storage(setup.root)
+    chat = choose_format(load_tokenizer(setup.model))
+    config = TrainingConfig.model_validate(setup.knobs)
+    path = f"{DATA}/train.arrow"
+    rows = len(TokenFile(Path(storage.url(path))))
+    job = TrainJob(
+        fingerprint="bench",
+        base=setup.model,
+        revision=None,
+        base_identity="bench",
+        storage_root=storage.root,
+        folder=setup.folder,
+        train=refer_to_file(storage, path, digest_bytes(storage.read_bytes(path)), rows, "train"),
+        validation=None,
+        pad_id=chat.pad_id,
+        stop_id=chat.stop_id,
+        config=config,
+        deepspeed=load_deepspeed_config(config.deepspeed),
+    )
+    clock = StepClock()
+    dist.init_process_group("gloo")
+    run_rank(job, clock)
+    dist.destroy_process_group()
+    outcome = read_outcome(storage, job)
+    if outcome is None:
+        raise SystemExit("our side left no weights")
+    shares = [record.padding_share or 0.0 for record in read_metrics(storage, job.metrics)]
+    return Figures(
+        steps=outcome.steps,
+        tokens=outcome.tokens,
+        trained_tokens=outcome.trained_tokens,
+        padding_share=sum(shares) / len(shares),
+        seconds=clock.seconds,
+        weights=storage.url(outcome.final),
+        knobs={
+            "rows a step": config.global_batch,
+            "rows at once on a rank": outcome.micro_batch,
+            "packing": config.packing,
+            "max_length": config.max_length,
+            "precision": config.precision,
+            "gradient checkpointing": config.gradient_checkpointing,
+            "data parallelism": name_layout(job.deepspeed),
+            "betas": list(config.adam_betas),
+        },
+    )
+
+
+def train_trl(setup: Setup) -> Figures:
+    """Train with a plain SFTTrainer on the messages; two ranks of it are DDP over gloo."""
+    import torch
+    import torch.distributed as dist
+    from datasets import Dataset
+    from transformers import TrainerCallback
+    from trl import SFTConfig, SFTTrainer
+
+    class NoteSteps(TrainerCallback):  # type: ignore[misc]
+        def on_step_end(self, *_: Any, **__: Any) -> None:
+            clock.note()
+
+    clock = StepClock()
+    weights = f"{setup.root}/{setup.folder}/weights"
+    tokenizer = load_tokenizer(setup.model)
+    tokenizer.chat_template = choose_format(tokenizer).training_template
+    trainer = SFTTrainer(
+        setup.model,
+        args=SFTConfig(output_dir=f"{setup.root}/{setup.folder}/output", **setup.knobs),
+        train_dataset=Dataset.from_parquet(f"{setup.root}/{DATA}/{MESSAGES}"),
+        processing_class=tokenizer,
+        callbacks=[NoteSteps()],
+    )
+    trainer.data_collator = CountingCollator(trainer.data_collator)
+    trainer.train()
+    counts = torch.tensor(trainer.data_collator.counts)
+    dist.all_reduce(counts)
+    tokens, trained, slots = counts.tolist()
+    trainer.save_model(weights)
+    dist.destroy_process_group()
+    args = trainer.args
+    return Figures(
+        steps=trainer.state.global_step,
+        tokens=tokens,
+        trained_tokens=trained,
+        padding_share=1 - tokens / slots,
+        seconds=clock.seconds,
+        weights=weights,
+        knobs={
+            "rows a step": args.train_batch_size
+            * args.world_size
+            * args.gradient_accumulation_steps,
+            "rows at once on a rank": args.train_batch_size,
+            "packing": args.packing,
+            "max_length": args.max_length,
+            "precision": "bf16 autocast" if args.bf16 else "fp32",
+            "gradient checkpointing": args.gradient_checkpointing,
+            "data parallelism": "ddp",
+            "betas": [args.adam_beta1, args.adam_beta2],
+        },
+    )
+
+
+def main() -> None:
+    """Train as the rank that the environment names."""
+    import os
+
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("setup", type=Path)
+    setup = Setup(**json.loads(parser.parse_args().setup.read_text(encoding="utf-8")))
+    figures = train_ours(setup) if setup.side == "ours" else train_trl(setup)
+    if os.environ["RANK"] == "0":
+        setup.figures.write_text(json.dumps(asdict(figures)), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

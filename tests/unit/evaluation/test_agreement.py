@@ -1,0 +1,136 @@
+"""Checks Krippendorff's alpha against published examples, and its interval against sense."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from itertools import permutations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tasks.evaluation.agreement import Agreement, measure_agreement
+
+# Krippendorff 2011, example C: a row an observer, a column a unit, "." a missing value.
+FOUR_OBSERVERS = ("123321412...", "1233224125.3", ".3332342251.", "12332441251.")
+
+# Hayes and Krippendorff 2007, table 1: the tone of 40 articles by five observers.
+NEWS_TONE = (
+    "112.2 1101. 2333. .00.0 000.0 000.0 102.1 1.20. 222.2 2111. .100. 0000. 1222. 33223 111.1"
+    " 111.1 212.2 1233. 1101. 000.0 0011. 00.00 2333. 0000. 12.22 0111. 00010 1212. 1122. 112.2"
+    " 110.0 2121. 22.22 3222. 222.2 223.2 222.2 22.12 2222. 111.1"
+)
+
+Ratings = list[tuple[str, str, float | None]]
+
+
+def rate(units: Sequence[Sequence[float | None]]) -> Ratings:
+    return [
+        (f"u{unit}", f"r{rater}", value)
+        for unit, row in enumerate(units)
+        for rater, value in enumerate(row)
+    ]
+
+
+def read(units: Sequence[str]) -> Ratings:
+    return rate([[None if mark == "." else float(mark) for mark in unit] for unit in units])
+
+
+def measure(ratings: Ratings, resamples: int = 200) -> Agreement:
+    return measure_agreement(ratings, seed=1, resamples=resamples)
+
+
+def test_the_example_of_four_observers() -> None:
+    columns = ["".join(marks) for marks in zip(*FOUR_OBSERVERS, strict=True)]
+    found = measure(read(columns))
+    assert found.alpha == pytest.approx(0.815, abs=5e-4)
+    assert (found.units, found.ratings, found.single, found.raters) == (11, 40, 1, 4)
+    assert found.missing == 4 * 12 - 41
+
+
+def test_the_tone_of_the_news() -> None:
+    found = measure(read(NEWS_TONE.split()))
+    assert found.alpha == pytest.approx(0.7598, abs=5e-5)
+    assert (found.units, found.raters) == (40, 5)
+
+
+def test_by_hand() -> None:
+    # Pairs (1,1), (1,2), (2,2): n_1 = n_2 = 3, so one distance of 3 squared = 9 throughout.
+    # Seen 2 * 9, expected 2 * 3 * 3 * 9, alpha = 1 - 5 * 18 / 162.
+    found = measure(rate([[1, 1], [1, 2], [2, 2]]))
+    assert found.alpha == pytest.approx(1 - 5 * 18 / 162)
+
+
+def test_perfect_agreement_is_one_and_has_no_width() -> None:
+    found = measure(rate([[1, 1], [3, 3], [5, 5], [2, 2]]))
+    assert (found.alpha, found.low, found.high) == (1.0, 1.0, 1.0)
+
+
+def test_only_the_order_of_values_counts() -> None:
+    plain = rate([[1, 2], [2, 2], [3, 1], [3, 3]])
+    stretched = [(unit, rater, 10.0 ** (value or 0)) for unit, rater, value in plain]
+    assert measure(stretched).alpha == measure(plain).alpha
+
+
+@pytest.mark.parametrize(
+    "units", [[], [[1, None], [None, 2]], [[3, 3], [3, 3]], [[None, float("nan")]]]
+)
+def test_where_nothing_can_be_told_there_is_no_alpha(units: list[list[float | None]]) -> None:
+    found = measure(rate(units))
+    assert (found.alpha, found.low, found.high) == (None, None, None)
+
+
+def test_strangers_agree_by_chance_and_the_interval_holds_it() -> None:
+    dice = random.Random(3)
+    found = measure(rate([[dice.randint(1, 5), dice.randint(1, 5)] for _ in range(400)]), 2000)
+    assert found.alpha == pytest.approx(0.0, abs=0.1)
+    assert found.low is not None
+    assert found.high is not None
+    assert found.low < 0 < found.high
+    assert 0.1 < found.high - found.low < 0.3
+
+
+UNITS = st.lists(
+    st.lists(st.one_of(st.none(), st.integers(1, 5)), min_size=3, max_size=3), max_size=12
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(UNITS, st.randoms(use_true_random=False))
+def test_neither_rows_nor_names_nor_raters_have_an_order(
+    units: list[list[float | None]], dice: random.Random
+) -> None:
+    plain = rate(units)
+    shuffled = dice.sample(plain, len(plain))
+    renamed = [(f"x{unit}", f"y{rater}", value) for unit, rater, value in shuffled]
+    assert measure(shuffled) == measure(plain) == measure(renamed)
+
+
+@settings(max_examples=60, deadline=None)
+@given(UNITS)
+def test_alpha_is_what_going_through_all_pairs_gives(units: list[list[float | None]]) -> None:
+    known = [[value for value in unit if value is not None] for unit in units]
+    paired = [unit for unit in known if len(unit) > 1]
+    values = [value for unit in paired for value in unit]
+
+    def distance(one: float, two: float) -> float:
+        low, high = min(one, two), max(one, two)
+        inside = sum(low <= value <= high for value in values)
+        return (inside - (values.count(one) + values.count(two)) / 2) ** 2
+
+    seen = sum(
+        sum(distance(one, two) for one, two in permutations(unit, 2)) / (len(unit) - 1)
+        for unit in paired
+    )
+    expected = sum(distance(one, two) for one, two in permutations(values, 2))
+    found = measure(rate(units)).alpha
+    if not expected:
+        assert found is None
+    else:
+        assert found == pytest.approx(1 - (len(values) - 1) * seen / expected)
+
+
+def test_a_rater_rates_a_unit_once() -> None:
+    with pytest.raises(ValueError, match="r0 rated u0 twice"):
+        measure([("u0", "r0", 1.0), ("u0", "r0", None)])
