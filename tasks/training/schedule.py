@@ -33,4 +33,4 @@ class RateSchedule:
         if falls == 0:
             return self.peak if self.warmup_steps == 0 else self.final
         done = min(step - self.warmup_steps, falls) / falls
-        return self.peak * (1.0 - done) + self.final * done
+        return min(self.peak, self.peak * (1.0 - done) + self.final * done)

@@ -41,6 +41,8 @@ class Terminal:
     def __init__(self, arguments: list[str]) -> None:
         self.pid, self._master = pty.fork()
         if self.pid == 0:
+            # A shell's background job ignores Ctrl-C, and hands that on to its children.
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
             os.execv(sys.executable, [sys.executable, "-m", "flows.cli", *arguments])
         self.seen = ""
 
