@@ -28,7 +28,7 @@ def test_killed_at_any_moment_a_run_goes_on_where_it_stopped(tmp_path: Path) -> 
     world = ScriptedWorld.make(tmp_path, personas=60, questions=40)
     ledger = tmp_path / "ledger"
     env = {LEDGER: str(ledger), "PREFECT_HOME": str(tmp_path / "prefect")}
-    script = "models.teacher.script={latency_s: 0.05, respond: tests.e2e.scripted.respond_and_log}"
+    script = "models.teacher.script={latency_s: 0.25, respond: tests.e2e.scripted.respond_and_log}"
     command = ["run", str(world.config), "--set", script]
     moments = (("characters", 3), ("dialogues_generate", 9))
     before = running_pids()
