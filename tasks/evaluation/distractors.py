@@ -55,52 +55,35 @@ class DistractorChooser:
         ``character`` must be of the pool; ``key`` is the example they are for.
         """
         place = self._place[character.key]
-        facets = self._personality.compare(place), self._experience.compare(place)
-        eligible = [
+        others = [
             other
             for other, candidate in enumerate(self._pool)
             if candidate.persona_key != character.persona_key
         ]
-        count = min(count, len(eligible))
+        hashes = [hash_parts("hard", self._seed, key, other.key) for other in self._pool]
+        facets = self._personality.compare(place), self._experience.compare(place)
         orders = [
-            self._rank(eligible, alike, unlike, key, count)
+            sorted(others, key=list(zip(-alike, unlike, hashes, strict=True)).__getitem__)
             for alike, unlike in (facets, facets[::-1])
         ]
         chosen: list[int] = []
-        while len(chosen) < count:
+        while len(chosen) < min(count, len(others)):
             order = orders[len(chosen) % 2]
             chosen.append(next(other for other in order if other not in chosen))
         return tuple(self._pool[other].key for other in chosen)
-
-    def _rank(
-        self, eligible: Sequence[int], alike: Likeness, unlike: Likeness, key: str, count: int
-    ) -> list[int]:
-        """Return enough of the eligible places, the hardest first."""
-        if not eligible:
-            return []
-        order = sorted(eligible, key=lambda other: (-alike[other], unlike[other]))
-        last = order[count - 1]
-        least = (-alike[last], unlike[last])
-        near = [other for other in order if (-alike[other], unlike[other]) <= least]
-
-        def measure(other: int) -> tuple[int, int, str]:
-            name = hash_parts("hard", self._seed, key, self._pool[other].key)
-            return -int(alike[other]), int(unlike[other]), name
-
-        return sorted(near, key=measure)
 
 
 class _Facet:
     """Compares texts by the words they share: a Jaccard similarity in which rare words count more.
 
-    A word in n of N texts weighs log(1 + N/n). Words are runs of letters, case folded; numbers
-    are left out, as ages and years tell nobody's voice.
+    A word in n of N texts weighs log(N/n), so one in all of them nothing. Words are runs of
+    letters, case folded; numbers are left out, as ages and years tell nobody's voice.
     """
 
     def __init__(self, texts: Sequence[str]) -> None:
         self._words = [sorted(set(_LETTERS.findall(text.casefold()))) for text in texts]
         spread = Counter(word for words in self._words for word in words)
-        self._weights = {word: math.log1p(len(texts) / count) for word, count in spread.items()}
+        self._weights = {word: math.log(len(texts) / count) for word, count in spread.items()}
         holders: dict[str, list[int]] = {}
         for place, words in enumerate(self._words):
             for word in words:
@@ -115,7 +98,8 @@ class _Facet:
             shared[self._holders[word]] += self._weights[word]
         united = self._totals + self._totals[place] - shared
         likeness = np.divide(shared, united, out=np.zeros_like(shared), where=united > 0)
-        return np.rint(likeness / _STEP).astype(np.int64)
+        steps: Likeness = np.rint(likeness / _STEP).astype(np.int64)
+        return steps
 
     def _weigh(self, words: Sequence[str]) -> float:
         return sum(self._weights[word] for word in words)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -104,14 +105,29 @@ def load_model(model: str, revision: str | None = None) -> Any:
     from transformers import AutoModelForCausalLM
 
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    loaded = AutoModelForCausalLM.from_pretrained(
-        model,
-        revision=revision or "main",
-        dtype=torch.bfloat16 if gpus else torch.float32,
-        device_map="auto" if gpus > 1 else None,
-        use_cache=False,
-    )
+    with _hide_progress_bars():
+        loaded = AutoModelForCausalLM.from_pretrained(
+            model,
+            revision=revision or "main",
+            dtype=torch.bfloat16 if gpus else torch.float32,
+            device_map="auto" if gpus > 1 else None,
+            use_cache=False,
+        )
     return (loaded.to("cuda") if gpus == 1 else loaded).eval()
+
+
+@contextmanager
+def _hide_progress_bars() -> Iterator[None]:
+    """Keep transformers from drawing bars into a live display; what was set is put back."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def find_context(model: Any) -> int | None:

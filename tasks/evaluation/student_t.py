@@ -37,18 +37,19 @@ def t_quantile(probability: float, degrees: float) -> float:
 
 def t_probability(t: float, degrees: float) -> float:
     """Return the probability of a value up to ``t``."""
-    tail = 0.5 * _incomplete_beta(degrees / (degrees + t * t), 0.5 * degrees, 0.5)
+    whole = degrees + t * t
+    tail = 0.5 * _incomplete_beta(degrees / whole, t * t / whole, 0.5 * degrees, 0.5)
     return 1.0 - tail if t >= 0.0 else tail
 
 
-def _incomplete_beta(x: float, a: float, b: float) -> float:
-    """Return the regularised incomplete beta function I_x(a, b)."""
-    if x <= 0.0 or x >= 1.0:
+def _incomplete_beta(x: float, rest: float, a: float, b: float) -> float:
+    """Return the regularised incomplete beta function I_x(a, b); ``rest`` is 1 - x, exactly."""
+    if x <= 0.0 or rest <= 0.0:
         return 0.0 if x <= 0.0 else 1.0
     if x > (a + 1.0) / (a + b + 2.0):  # the fraction converges fast on the other side only
-        return 1.0 - _incomplete_beta(1.0 - x, b, a)
+        return 1.0 - _incomplete_beta(rest, x, b, a)
     scale = math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b)
-    front = math.exp(scale + a * math.log(x) + b * math.log1p(-x)) / a
+    front = math.exp(scale + a * math.log(x) + b * math.log(rest)) / a
     return front * _beta_fraction(x, a, b)
 
 

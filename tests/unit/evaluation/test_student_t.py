@@ -34,7 +34,7 @@ def test_quantiles_are_those_of_the_tables(
 
 
 def test_many_degrees_of_freedom_give_the_normal_distribution() -> None:
-    assert t_quantile(0.975, 1e9) == pytest.approx(1.959963985, abs=1e-7)
+    assert t_quantile(0.975, 1e6) == pytest.approx(1.959963985, abs=3e-6)
     assert t_quantile(0.5, 7) == pytest.approx(0.0, abs=1e-12)
 
 

@@ -1,0 +1,195 @@
+"""Proves that answers are scored as they are trained on, and that batches change no score."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infra.engines.protocol import Message
+from infra.errors import ConfigError
+from tasks.evaluation.likelihood import (
+    AnswerEncoder,
+    AnswerIds,
+    LikelihoodFailed,
+    find_context,
+    load_model,
+    plan_batches,
+    score_texts,
+)
+from tasks.records import Example
+from tasks.training.encoding import EncodedExample, ExampleEncoder
+from tasks.training.templates import choose_format
+from tests.unit.training.exports import build_base as build_model
+from tests.unit.training.tokenizers import CHATML, LLAMA3, build_base, load_family, make_example
+
+EXAMPLES = (
+    make_example("Hi", "Hello."),
+    make_example("Hi\n", "\n“Two,” she said.\n\n*She laughs.*\n"),
+    make_example("Hi", "  Spaces before, spaces after  ", system=None),
+    make_example("Hi", "I end with <|eot_id|> and <|im_end|>, or do I?\ufdd0"),
+    make_example("Hi", "Hello.", "Why?", "Bread.", context_turns=2),
+)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    return load_model(str(build_model(tmp_path_factory.mktemp("model") / "tiny")))
+
+
+def read_messages(example: Example) -> list[Message]:
+    return [Message(turn.role, turn.content) for turn in example.messages]
+
+
+@pytest.mark.parametrize("family", ["llama3", "chatml", "demo"])
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_what_is_scored_is_what_was_trained(family: str, example: Example, tmp_path: Path) -> None:
+    tokenizer = load_family(tmp_path, family)
+    chat = choose_format(tokenizer)
+    (trained,) = ExampleEncoder(tokenizer, chat, max_length=4096).encode([example])
+    assert isinstance(trained, EncodedExample)
+    found = AnswerEncoder(tokenizer, chat.serving_template).encode(read_messages(example))
+    # ChatML writes a newline after the stop token, which nobody learns.
+    assert list(found.ids) == trained.input_ids[: len(found.ids)].tolist()
+    learnt = trained.trained.nonzero()[0].tolist()
+    assert learnt == list(range(found.start, len(found.ids)))
+    assert found.answer_tokens == len(learnt)
+
+
+def test_a_models_own_template_serves_where_none_is_given(tmp_path: Path) -> None:
+    tokenizer = load_family(tmp_path, "demo")
+    given = AnswerEncoder(tokenizer, choose_format(tokenizer).serving_template)
+    own = AnswerEncoder(tokenizer)
+    messages = read_messages(EXAMPLES[0])
+    assert own.encode(messages) == given.encode(messages)
+
+
+def test_a_model_that_has_no_template_is_told_so(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no chat template"):
+        AnswerEncoder(load_family(tmp_path, "llama3"), name="meta/base")
+
+
+@pytest.mark.parametrize(
+    ("after", "eos", "expected"),
+    [
+        ("<|im_end|>\n", "<|endoftext|>", "<|im_end|>"),
+        ("\n", "<|endoftext|>", "<|endoftext|>"),
+        ("\n", None, None),
+    ],
+)
+def test_the_stop_token_is_what_the_template_writes_after_an_answer(
+    after: str, eos: str | None, expected: str | None, tmp_path: Path
+) -> None:
+    from infra.rendering import load_tokenizer
+
+    folder = build_base(tmp_path / "base", [*CHATML, "<|endoftext|>"], eos=eos)
+    tokenizer = load_tokenizer(str(folder))
+    template = (
+        "{% for message in messages %}{{ message['role'] + ': ' + message['content'] }}"
+        + f"{after!r}".join(("{{ ", " }}"))
+        + "{% endfor %}"
+    )
+    found = AnswerEncoder(tokenizer, template).encode(read_messages(EXAMPLES[0]))
+    said = tokenizer.convert_ids_to_tokens(list(found.ids[found.start :]))
+    assert said == ["H", "e", "l", "l", "o", ".", *([expected] if expected else [])]
+
+
+def test_a_token_that_a_text_spells_stays_text(tmp_path: Path) -> None:
+    tokenizer = load_family(tmp_path, "llama3")
+    encoder = AnswerEncoder(tokenizer, choose_format(tokenizer).serving_template)
+    found = encoder.encode([Message("user", LLAMA3[3]), Message("assistant", LLAMA3[3])])
+    stop = tokenizer.convert_tokens_to_ids("<|eot_id|>")
+    said = found.ids[found.start :]
+    assert said.count(stop) == 1
+    assert said[-1] == stop
+    assert found.ids.count(stop) == 2
+
+
+def make_texts(*shapes: tuple[int, int]) -> list[AnswerIds]:
+    """Make texts of so many tokens, of which so many are the answer."""
+    return [
+        AnswerIds(
+            tuple((7 * place + 31 * number) % 2000 + 10 for place in range(tokens)), tokens - answer
+        )
+        for number, (tokens, answer) in enumerate(shapes)
+    ]
+
+
+SHAPES = ((40, 10), (12, 11), (33, 1), (40, 25), (7, 3), (21, 10))
+
+
+def test_batches_hold_every_text_once_and_keep_to_the_limit() -> None:
+    texts = make_texts(*SHAPES)
+    batches = list(plan_batches(texts, 80))
+    assert sorted(place for batch in batches for place in batch) == list(range(len(texts)))
+    sizes = [[len(texts[place].ids) for place in batch] for batch in batches]
+    assert all(max(batch) * len(batch) <= 80 for batch in sizes)
+    assert sizes == [[40, 40], [33, 21], [12, 7]]
+
+
+def test_a_text_longer_than_the_limit_goes_alone() -> None:
+    assert list(plan_batches(make_texts((5, 1), (90, 1), (6, 1)), 20)) == [[1], [2, 0]]
+
+
+def score_plainly(model: Any, text: AnswerIds) -> float:
+    """Sum the log-softmax of all positions of one text, as the textbook has it."""
+    import torch
+
+    with torch.no_grad():
+        logits = model(input_ids=torch.tensor([text.ids])).logits[0].double()
+    told = torch.log_softmax(logits, dim=-1)
+    return float(
+        sum(told[place - 1, text.ids[place]] for place in range(text.start, len(text.ids)))
+    )
+
+
+@pytest.mark.parametrize("batch_tokens", [1, 80, None])
+def test_scores_are_sums_of_log_probabilities_whatever_the_batches(
+    model: Any, batch_tokens: int | None
+) -> None:
+    texts = make_texts(*SHAPES)
+    found = score_texts(model, texts, batch_tokens=batch_tokens)
+    assert found == pytest.approx([score_plainly(model, text) for text in texts], abs=1e-4)
+    assert all(score < 0 for score in found)
+
+
+def test_a_model_that_cannot_leave_logits_out_scores_the_same(model: Any) -> None:
+    class Whole:
+        """Stands for a model whose forward pass takes ids only."""
+
+        device = model.device
+
+        def forward(self, input_ids: Any, use_cache: bool) -> Any:
+            return model(input_ids=input_ids, use_cache=use_cache)
+
+        __call__ = forward
+
+    texts = make_texts(*SHAPES)
+    assert score_texts(Whole(), texts) == pytest.approx(score_texts(model, texts), abs=1e-4)
+
+
+def test_progress_is_told_to_the_end(model: Any) -> None:
+    told: list[tuple[int, int]] = []
+    score_texts(
+        model,
+        make_texts(*SHAPES),
+        batch_tokens=80,
+        on_progress=lambda done, of: told.append((done, of)),
+    )
+    assert told == [(2, 6), (4, 6), (6, 6)]
+
+
+def test_nothing_to_score_is_no_fault(model: Any) -> None:
+    assert score_texts(model, []) == []
+
+
+def test_broken_weights_stop_the_measurement(tmp_path: Path) -> None:
+    broken = load_model(str(build_model(tmp_path / "tiny")))
+    broken.lm_head.weight.data[5] = float("nan")
+    with pytest.raises(LikelihoodFailed, match="no finite likelihood"):
+        score_texts(broken, make_texts((9, 2)))
+
+
+def test_the_context_is_the_models_own(model: Any) -> None:
+    assert find_context(model) == 256

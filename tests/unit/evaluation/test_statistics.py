@@ -1,0 +1,341 @@
+"""Checks the statistics against hand-made numbers, and against what must hold for any."""
+
+from __future__ import annotations
+
+import math
+import random
+import statistics as plain
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tasks.evaluation.statistics import (
+    Difference,
+    Score,
+    average_judges,
+    compare_persona_scores,
+    compare_rows,
+    count_missing,
+    estimate_mean,
+    find_detectable_effect,
+    score_personas,
+    take_scores,
+)
+from tasks.evaluation.student_t import t_quantile
+from tasks.records import Judgement
+
+TASKS = ("voice", "facts")
+
+
+def make(persona: str, value: float | None, task: str = "voice", number: int = 0) -> Score:
+    return Score(f"{persona}-{task}-{number}", persona, task, value)
+
+
+def draw_scores(
+    personas: int, seed: int, *, shift: float = 0.0, spread: float = 1.0
+) -> list[Score]:
+    """Draw two questions a task; a persona's own level makes its scores resemble one another."""
+    dice = random.Random(seed)
+    scores = []
+    for persona in range(personas):
+        level = random.Random(persona).gauss(3, spread) + shift
+        scores += [
+            make(f"p{persona:03}", level + dice.gauss(0, 0.3), task, number)
+            for task in TASKS
+            for number in range(2)
+        ]
+    return scores
+
+
+SCORES = st.lists(
+    st.tuples(
+        st.sampled_from("abcd"),
+        st.sampled_from(TASKS),
+        st.one_of(st.none(), st.sampled_from([1.0, 2.0, 3.5, 4.1, 5.0])),
+    ),
+    max_size=25,
+).map(lambda rows: [make(name, value, task, n) for n, (name, task, value) in enumerate(rows)])
+
+
+def compare(ours: list[Score], theirs: list[Score], seed: int = 1) -> Difference:
+    return compare_rows(ours, theirs, seed=seed, resamples=500)
+
+
+def test_an_interval_by_hand() -> None:
+    # Personas a (1, 2) and b (4, 5): mean 3, drifts -3 and 3, error sqrt(2 * 18) / 4 = 1.5;
+    # t with one degree of freedom is 12.7062.
+    found = estimate_mean([make("a", 1), make("a", 2), make("b", 4), make("b", 5), make("c", None)])
+    assert (found.mean, found.rows, found.clusters, found.missing) == (3.0, 4, 2, 1)
+    assert found.sd == pytest.approx(math.sqrt(10 / 3))
+    assert found.standard_error == pytest.approx(1.5)
+    assert found.low == pytest.approx(3 - 1.5 * 12.7062, abs=1e-3)
+    assert found.high == pytest.approx(3 + 1.5 * 12.7062, abs=1e-3)
+    assert found.missing_rate == 0.2
+
+
+@given(st.lists(st.floats(1, 5), min_size=2, max_size=30))
+def test_with_one_row_a_persona_the_interval_is_the_plain_one(values: list[float]) -> None:
+    found = estimate_mean([make(f"p{n}", value) for n, value in enumerate(values)])
+    error = plain.stdev(values) / math.sqrt(len(values))
+    reach = t_quantile(0.975, len(values) - 1) * error
+    assert found.mean == pytest.approx(plain.mean(values))
+    assert found.sd == pytest.approx(plain.stdev(values))
+    assert found.low == pytest.approx(plain.mean(values) - reach)
+    assert found.high == pytest.approx(plain.mean(values) + reach)
+
+
+def test_asking_the_same_persona_again_does_not_narrow_the_interval() -> None:
+    once = [make(f"p{n}", float(1 + n % 5)) for n in range(20)]
+    found, many = estimate_mean(once), estimate_mean(once * 10)
+    assert many.mean == found.mean
+    assert many.standard_error == pytest.approx(found.standard_error)
+
+
+def test_the_interval_holds_the_truth_as_often_as_it_says() -> None:
+    held = 0
+    for seed in range(400):
+        dice = random.Random(seed)
+        levels = [dice.gauss(3, 1) for _ in range(8)]
+        rows = [make(f"p{n}", level + dice.gauss(0, 0.2)) for n, level in enumerate(levels * 3)]
+        rows = [replace(row, persona=f"p{n % 8}") for n, row in enumerate(rows)]
+        found = estimate_mean(rows)
+        assert found.low is not None
+        assert found.high is not None
+        held += found.low < 3 < found.high
+    assert 0.92 < held / 400 < 0.98
+
+
+@pytest.mark.parametrize(
+    ("rows", "mean", "sd"),
+    [
+        ([], None, None),
+        ([make("a", None), make("b", float("nan"))], None, None),
+        ([make("a", 4)], 4.0, None),
+        ([make("a", 4), make("a", 2)], 3.0, math.sqrt(2)),
+    ],
+)
+def test_what_cannot_be_estimated_is_none(
+    rows: list[Score], mean: float | None, sd: float | None
+) -> None:
+    found = estimate_mean(rows)
+    assert (found.mean, found.low, found.high, found.standard_error) == (mean, None, None, None)
+    assert found.sd == (sd if sd is None else pytest.approx(sd))
+
+
+def test_a_persona_score_is_the_mean_of_task_means_and_lacks_no_task() -> None:
+    rows = [
+        make("a", 5, "voice", 0),
+        make("a", 4, "voice", 1),
+        make("a", None, "voice", 2),
+        make("a", 2, "facts"),
+        make("b", 1, "voice"),
+        make("b", 2, "facts"),
+        make("c", 5, "voice"),
+        make("c", None, "facts"),
+    ]
+    found = score_personas(rows)
+    assert found.by_persona == (("a", 3.25), ("b", 1.5))
+    assert found.tasks == ("facts", "voice")
+    assert found.missing == 2
+    over = found.over_personas
+    assert (over.mean, over.rows, over.clusters, over.missing) == (2.375, 2, 2, 1)
+    assert over.sd == pytest.approx(1.75 / math.sqrt(2))
+    alone = score_personas(rows, ["voice"])
+    assert alone.by_persona == (("a", 4.5), ("b", 1.0), ("c", 5.0))
+    assert alone.missing == 1
+
+
+def test_a_task_that_nobody_has_leaves_every_persona_out() -> None:
+    found = score_personas([make("a", 5), make("b", 4)], ["voice", "facts"])
+    assert found.over_personas.mean is None
+    assert found.over_personas.missing == 2
+
+
+@settings(max_examples=80, deadline=None)
+@given(SCORES, st.randoms(use_true_random=False))
+def test_shuffling_rows_changes_nothing(scores: list[Score], dice: random.Random) -> None:
+    theirs = [replace(score, value=4.1) for score in scores]
+    mixed = dice.sample(scores, len(scores))
+    assert estimate_mean(mixed) == estimate_mean(scores)
+    assert score_personas(mixed) == score_personas(scores)
+    assert compare(mixed, theirs) == compare(scores, theirs)
+    one, two = (
+        compare_persona_scores(rows, theirs, seed=1, resamples=50) for rows in (scores, mixed)
+    )
+    assert one == two
+
+
+@settings(max_examples=80, deadline=None)
+@given(SCORES)
+def test_a_model_is_exactly_as_good_as_itself(scores: list[Score]) -> None:
+    for found in (compare(scores, scores), compare_persona_scores(scores, scores, seed=1)):
+        assert found.mean in (0.0, None)
+        assert found.low in (0.0, None)
+        assert found.high in (0.0, None)
+        assert found.p_value in (1.0, None)
+        assert found.unmatched == 0
+
+
+@settings(max_examples=40, deadline=None)
+@given(SCORES, st.sampled_from([-2.0, 0.25, 1.0]))
+def test_the_other_way_round_the_sign_changes(scores: list[Score], shift: float) -> None:
+    theirs = [
+        replace(score, value=None if score.value is None else 2.0 + shift) for score in scores
+    ]
+    one, two = compare(scores, theirs), compare(theirs, scores)
+    assert one.p_value == two.p_value
+    for ours, other in ((one.mean, two.mean), (one.low, two.high), (one.high, two.low)):
+        assert ours == (None if other is None else pytest.approx(-other))
+
+
+def test_another_draw_of_the_same_model_is_within_the_interval_of_nought() -> None:
+    ours, theirs = draw_scores(60, 1), draw_scores(60, 2)
+    for found in (compare(ours, theirs), compare_persona_scores(ours, theirs, seed=1)):
+        assert found.low is not None
+        assert found.high is not None
+        assert found.low < 0 < found.high
+        assert found.p_value is not None
+        assert found.p_value > 0.05
+
+
+def test_pairing_finds_what_two_separate_intervals_hide() -> None:
+    ours, theirs = draw_scores(60, 1, shift=0.2), draw_scores(60, 2)
+    one, two = estimate_mean(ours), estimate_mean(theirs)
+    assert one.low is not None
+    assert two.high is not None
+    assert one.low < two.high  # the intervals overlap
+    found = compare(ours, theirs)
+    assert found.low is not None
+    assert found.low > 0
+    assert found.p_value == pytest.approx(2 / 501)
+    assert found.mean == pytest.approx(0.2, abs=0.1)
+
+
+def test_bootstrap_and_sandwich_agree() -> None:
+    found = compare_rows(draw_scores(100, 1), draw_scores(100, 2), seed=7)
+    assert found.low is not None
+    assert found.high is not None
+    assert found.standard_error is not None
+    assert (found.high - found.low) / (2 * 1.98 * found.standard_error) == pytest.approx(
+        1, abs=0.06
+    )
+    assert found.detectable == pytest.approx(found.standard_error * 2.83, rel=0.01)
+
+
+def test_the_seed_decides_the_bounds_and_nothing_else() -> None:
+    ours, theirs = draw_scores(20, 1), draw_scores(20, 2)
+    assert compare(ours, theirs) == compare(ours, theirs)
+    other = compare(ours, theirs, seed=2)
+    assert other.low != compare(ours, theirs).low
+    assert other.mean == compare(ours, theirs).mean
+
+
+def test_a_block_at_a_time_is_as_good_as_all_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, theirs = draw_scores(20, 1), draw_scores(20, 2)
+    whole = compare(ours, theirs)
+    monkeypatch.setattr("tasks.evaluation.statistics._BLOCK", 64)
+    assert compare(ours, theirs) == whole
+
+
+def test_pairs_are_lost_where_either_model_has_no_verdict_and_that_is_counted() -> None:
+    ours = [make("a", 4), make("b", None), make("c", 3), make("d", 1)]
+    theirs = [make("a", 3), make("b", 5), make("c", 1), make("e", 1)]
+    found = compare(ours, theirs)
+    assert found.mean == 1.5
+    assert (found.rows, found.clusters, found.missing, found.unmatched) == (2, 2, 1, 2)
+
+
+def test_persona_scores_are_compared_on_shared_questions_only() -> None:
+    ours = [
+        make("a", 5, "voice", 0), make("a", 1, "voice", 1), make("a", 4, "facts"),
+        make("b", 3, "voice"), make("b", 3, "facts"),
+        make("c", 2, "voice"), make("c", None, "facts"),
+    ]  # fmt: skip
+    theirs = [
+        make("a", 4, "voice", 0), make("a", None, "voice", 1), make("a", 1, "facts"),
+        make("b", 3, "voice"), make("b", 4, "facts"),
+        make("c", 1, "voice"), make("c", 1, "facts"),
+    ]  # fmt: skip
+    found = compare_persona_scores(ours, theirs, seed=1, resamples=100)
+    assert found.mean == pytest.approx((2.0 - 0.5) / 2)  # a: (1 + 3) / 2, b: (0 - 1) / 2
+    assert (found.rows, found.clusters, found.missing, found.incomplete) == (2, 2, 2, 1)
+
+
+def test_two_scores_for_one_question_are_an_error() -> None:
+    with pytest.raises(ValueError, match="two scores for a-voice-0"):
+        compare([make("a", 1), make("a", 2)], [make("a", 1)])
+
+
+@pytest.mark.parametrize(
+    ("clusters", "quantiles"),
+    [(11, 2.2281 + 0.8791), (31, 2.0423 + 0.8538), (1001, 1.9623 + 0.8420)],
+)
+def test_the_detectable_effect_is_the_sum_of_two_quantiles(clusters: int, quantiles: float) -> None:
+    assert find_detectable_effect(0.1, clusters) == pytest.approx(0.1 * quantiles, abs=2e-5)
+
+
+def test_the_detectable_effect_is_found_four_times_in_five() -> None:
+    personas, effect = 30, find_detectable_effect(1 / math.sqrt(30), 30)
+    found = 0
+    for seed in range(400):
+        dice = random.Random(seed)
+        rows = [make(f"p{n}", dice.gauss(effect, 1)) for n in range(personas)]
+        low = estimate_mean(rows).low
+        assert low is not None
+        found += low > 0
+    assert 0.75 < found / 400 < 0.86
+
+
+def judge(answer: str, who: str, score: float | None, model: str = "tuned") -> Judgement:
+    return Judgement(
+        key=f"{answer}{who}{model}",
+        answer_key=f"{answer}{model}",
+        question_key=answer,
+        persona_key="p",
+        task="expected_action",
+        model=model,
+        judge=who,
+        score=score,
+        reason="",
+    )
+
+
+JUDGEMENTS = [
+    judge("q1", "x", 4),
+    judge("q1", "y", 5),
+    judge("q2", "x", 2),
+    judge("q2", "y", None),
+    judge("q3", "x", 1),
+    judge("q1", "x", 1, "base"),
+    judge("q1", "z", None, "base"),
+]
+
+
+def test_a_judges_verdicts_are_those_of_one_model() -> None:
+    assert [(score.unit, score.value) for score in take_scores(JUDGEMENTS, "tuned", "x")] == [
+        ("q1", 4),
+        ("q2", 2),
+        ("q3", 1),
+    ]
+
+
+def test_a_panels_verdict_needs_every_judge() -> None:
+    panel = average_judges(JUDGEMENTS, "tuned")
+    assert [(score.unit, score.value) for score in panel] == [
+        ("q1", 4.5),
+        ("q2", None),
+        ("q3", None),
+    ]
+
+
+def test_missing_verdicts_are_counted_by_model_and_judge() -> None:
+    counts = [(row.model, row.judge, row.rows, row.missing) for row in count_missing(JUDGEMENTS)]
+    assert counts == [
+        ("base", "x", 1, 0),
+        ("base", "z", 1, 1),
+        ("tuned", "x", 3, 0),
+        ("tuned", "y", 2, 1),
+    ]
+    assert [row.rate for row in count_missing(JUDGEMENTS)] == [0, 1, 0, 0.5]
