@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
@@ -27,12 +27,14 @@ _LIMIT_S = 120
 class RankProcesses:
     """Is the process that forks ranks; ``run`` starts some, waits, and returns what they said."""
 
-    def __init__(self, env: Mapping[str, str] | None = None) -> None:
+    def __init__(self) -> None:
+        self._scratch = tempfile.TemporaryDirectory()  # killed ranks leave some behind
+        quiet = {"OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu", "TMPDIR": self._scratch.name}
         self._process = subprocess.Popen(
             [sys.executable, "-m", __name__],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env={**os.environ, "OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu", **(env or {})},
+            env={**os.environ, **quiet},
             cwd=Path(__file__).parents[2],
         )
 
@@ -49,6 +51,7 @@ class RankProcesses:
         self._process.stdin.close()
         self._process.wait(timeout=30)
         self._process.stdout.close()
+        self._scratch.cleanup()
 
     def run(self, function: Callable[..., Any], *arguments: Any, ranks: int = 2) -> list[Any]:
         """Call a function on every rank; returns, rank by rank, its value or its exception.
