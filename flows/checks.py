@@ -6,6 +6,11 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from flows.evaluation_checks import (
+    check_evaluation,
+    list_evaluation_roles,
+    resolve_evaluation,
+)
 from flows.settings import Settings
 from infra.bench import context_length
 from infra.engines.config import ModelConfig
@@ -62,6 +67,7 @@ def resolve_settings(settings: Settings) -> Settings:
             "personas": personas,
             "instructions": settings.instructions.model_copy(update={"sources": sources}),
             "curation": curation,
+            "evaluation": resolve_evaluation(settings.evaluation),
         }
     )
 
@@ -92,7 +98,9 @@ def check_settings(settings: Settings) -> None:
         *_check_counts(settings),
     ]
     problems.extend(_check_training(settings))
+    problems.extend(check_evaluation(settings))
     roles = {stage.model for stage in _list_asking(settings).values()}
+    roles |= set(list_evaluation_roles(settings).values())
     if settings.training is not None:
         roles.add(settings.training.model)
     for role in sorted(roles):

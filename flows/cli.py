@@ -1,4 +1,4 @@
-"""Is the command line: `opencharacter run | plan | show | chat | serve | doctor`.
+"""Is the command line: `opencharacter run | plan | show | compare | chat | serve | doctor`.
 
 Nothing heavy is imported before a command needs it, so that ``--help`` answers at once.
 """
@@ -36,9 +36,21 @@ Stage = Literal[
     "export",
     "encoding",
     "training",
+    "evaluation",
     "report",
 ]
-Shown = Literal["personas", "instructions", "characters", "dialogues", "examples", "rejects"]
+Shown = Literal[
+    "personas",
+    "instructions",
+    "characters",
+    "dialogues",
+    "examples",
+    "questions",
+    "answers",
+    "judgements",
+    "rejects",
+    "lineage",
+]
 Overrides = Annotated[
     list[str] | None,
     Parameter(
@@ -98,30 +110,107 @@ def plan(config: str, /, *, set_: Overrides = None, json: bool = False) -> None:
 def show(
     config: str,
     what: Shown,
+    row: str | None = None,
     /,
     *,
     n: Annotated[int, Parameter(name=["-n"])] = 5,
     set_: Overrides = None,
     reason: str | None = None,
+    sample: int | None = None,
+    blind: bool = False,
+    out: str = "sheet.csv",
+    seed: int = 0,
+    json: bool = False,
 ) -> None:
-    """Look at rows of a finished or running stage.
+    """Look at rows of a finished or running stage, or write answers on a sheet to be rated.
 
     Parameters
     ----------
     config:
         YAML file, in the working folder or packaged.
     what:
-        Which rows to show.
+        Which rows to show; "lineage" shows what a row came from and what came from it.
+    row:
+        Of lineage, the key of a row, or its first six digits or more.
     n:
         How many.
     reason:
         Of rejects, only those with this reason.
+    sample:
+        Of answers, write a CSV sheet of so many for a person to rate.
+    blind:
+        Hide on the sheet which model answered and what judges said.
+    out:
+        Where the sheet goes; - is standard output.
+    seed:
+        Seed of the sheet's sample and order.
+    json:
+        Of lineage, print JSON instead of a tree.
     """
     _quiet_prefect()
     from flows.pipeline import prepare
-    from flows.showing import show_rows
 
-    show_rows(prepare(config, set_ or ()), what, n, reason)
+    settings = prepare(config, set_ or ())
+    if what == "lineage":
+        from flows.lineage import show_lineage
+        from infra.errors import ConfigError, Problem
+
+        if row is None:
+            todo = "give the key of a row, or its first six digits or more"
+            raise ConfigError(Problem("ID", "is missing", todo))
+        show_lineage(settings, row, as_json=json)
+    elif what == "answers" and (sample is not None or blind):
+        from flows.sheets import SheetOptions, choose_rubrics, write_sheet
+
+        count = 50 if sample is None else sample
+        write_sheet(settings, SheetOptions(count, blind, out, seed, choose_rubrics(settings)))
+    else:
+        from flows.showing import show_rows
+
+        show_rows(settings, what, n, reason)
+
+
+@app.command
+def compare(
+    run_a: str,
+    run_b: str,
+    config: str | None = None,
+    /,
+    *,
+    root: str | None = None,
+    set_: Overrides = None,
+    seed: int = 0,
+    resamples: int = 10_000,
+    json: bool = False,
+) -> None:
+    """Compare the models of two runs on the questions that both asked.
+
+    Parameters
+    ----------
+    run_a:
+        Folder of a run, <root>/runs/<name>, local or on S3; or a name, with CONFIG or --root.
+    run_b:
+        The run that is compared with it.
+    config:
+        YAML file whose storage root names are looked up in.
+    root:
+        Storage root that names are looked up in.
+    seed:
+        Seed of the paired bootstrap.
+    resamples:
+        Resamples of the bootstrap.
+    json:
+        Print JSON instead of tables.
+    """
+    _quiet_prefect()
+    from flows.comparing import compare_runs, print_comparison
+
+    if root is None and config is not None:
+        from flows.settings import load_settings
+
+        root = load_settings(config, set_ or ()).storage.root
+    found = compare_runs(run_a, run_b, root, seed=seed, resamples=resamples)
+    print(found.model_dump_json() if json else print_comparison(found))
 
 
 @app.command

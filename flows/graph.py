@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from flows.evaluation_graph import EvaluationGraph, draw_evaluation
 from flows.settings import Settings
 from infra.bench import Bench
 from infra.manifests import NodeSpec
@@ -30,7 +31,14 @@ class Graph:
     export: NodeSpec
     encoding: NodeSpec | None
     training: NodeSpec | None
+    evaluation: EvaluationGraph | None
     report: NodeSpec
+
+    def funnel(self) -> list[str]:
+        """Return the names of the nodes that lead from personas to SFT rows."""
+        nodes = (self.personas, self.instructions, self.guesses, self.characters)
+        rows = [*nodes, *self.dialogues.values(), self.curation]
+        return [node.stage for node in rows if node is not None]
 
     def nodes(self) -> list[NodeSpec]:
         """Return the nodes that this run has, upstream first."""
@@ -44,6 +52,7 @@ class Graph:
             self.export,
             self.encoding,
             self.training,
+            *(self.evaluation.nodes() if self.evaluation else ()),
             self.report,
         )
         return [node for node in nodes if node is not None]
@@ -83,6 +92,17 @@ def draw_graph(settings: Settings, bench: Bench) -> Graph:
         training = describe_training(settings.training, bench, encoding)
     shown = [personas, *asked, characters, *dialogues.values(), curation, export]
     shown += [node for node in (encoding, training) if node is not None]
+    evaluation = None
+    if settings.evaluation is not None:
+        evaluation = draw_evaluation(
+            settings,
+            settings.evaluation,
+            bench,
+            curation=curation,
+            characters=characters,
+            training=training,
+        )
+        shown += evaluation.nodes()
     return Graph(
         personas=personas,
         instructions=instructions,
@@ -93,5 +113,6 @@ def draw_graph(settings: Settings, bench: Bench) -> Graph:
         export=export,
         encoding=encoding,
         training=training,
+        evaluation=evaluation,
         report=describe_report(settings.report, shown),
     )

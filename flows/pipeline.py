@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from flows.checks import check_settings, pass_on_licences, resolve_settings
 from flows.display import current_watcher
+from flows.evaluation import list_waiting, plan_evaluation
 from flows.graph import Graph, draw_graph
 from flows.settings import Settings, dump_settings, load_settings
 from flows.stages import Started
@@ -78,7 +79,13 @@ def run_pipeline(settings: Settings, listener: Listener, until: str = "report") 
         graph = draw_graph(settings, bench)
         check_base_model(settings, bench, graph, until)
         started = synthesise(bench, settings, graph, until)
-        started = train(bench, settings, graph, started, until)
+        evaluation = plan_evaluation(bench, settings, graph, started, until)
+        if evaluation is not None:
+            evaluation.ask_before_training()
+        waiting = list(list_waiting(started).values())
+        started = train(bench, settings, graph, started, until, after=waiting)
+        if evaluation is not None:
+            evaluation.ask_after_training()
         references = report(bench, settings, graph, started, until).collect()
         return write_run(bench, settings, graph, references)
 
@@ -95,31 +102,31 @@ def check_base_model(settings: Settings, bench: Bench, graph: Graph, until: str)
 def report(bench: Bench, settings: Settings, graph: Graph, started: Started, until: str) -> Started:
     """Start the node that shows what all the others did."""
     if started.reached(until, "report"):
-        played = [started[f"dialogues_{strategy}"] for strategy in graph.dialogues]
-        shown = list(started.values())
         started["report"] = write_report.submit(
             bench,
             graph.report,
             settings.retry,
             settings.report,
-            shown,
-            started["characters"],
-            played,
+            list(started.values()),
+            dump_settings(settings),
         )
     return started
 
 
 def score_run(manifests: dict[str, Manifest]) -> dict[str, float]:
     """Return the figures that the closing line shows."""
-    if "training" not in manifests:
-        return {}
-    facts = manifests["training"].facts
-    wanted = {"eval_loss_base": "eval_loss_before", "eval_loss_tuned": "eval_loss_after"}
-    return {
-        name: round(float(facts[fact]), 6)
-        for name, fact in wanted.items()
-        if facts.get(fact) is not None
-    }
+    scores: dict[str, float] = {}
+    if "training" in manifests:
+        facts = manifests["training"].facts
+        wanted = {"eval_loss_base": "eval_loss_before", "eval_loss_tuned": "eval_loss_after"}
+        scores |= {
+            name: round(float(facts[fact]), 6)
+            for name, fact in wanted.items()
+            if facts.get(fact) is not None
+        }
+    if "scores" in manifests:
+        scores |= manifests["scores"].facts["headline"]
+    return scores
 
 
 def write_run(

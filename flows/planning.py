@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from io import StringIO
 from typing import Any
 
@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from flows.display import Quiet
+from flows.evaluation_planning import LATER, list_asking, plan_evaluation_rows
 from flows.graph import Graph, draw_graph
 from flows.pipeline import open_bench
 from flows.settings import Settings
@@ -72,7 +73,9 @@ def draw_plan(settings: Settings) -> Plan:
         personas = _list_personas(settings, bench, found["personas"])
         asked = _list_instructions(settings, bench, found["instructions"])
         planned = _plan_rows(settings, graph, personas, asked)
-        nodes = [_plan_node(bench, node, found, planned) for node in graph.nodes()]
+        planned |= plan_evaluation_rows(settings, bench, graph.evaluation, found)
+        later = set(list_asking(graph.evaluation)) - planned.keys()
+        nodes = [_plan_node(bench, node, found, planned, later) for node in graph.nodes()]
         questions = len(asked) + planned["guesses"].height
         return Plan(
             run=settings.run.name,
@@ -156,12 +159,15 @@ def _plan_node(
     node: NodeSpec,
     found: Mapping[str, Manifest | None],
     planned: Mapping[str, pl.DataFrame],
+    later: Collection[str],
 ) -> NodePlan:
     manifest = found[node.stage]
     if manifest is not None:
         rows = manifest.counts.planned
         return NodePlan(node=node.stage, rows=rows, make=0, reuse=rows, why="cached")
     why = _explain(bench, node)
+    if node.stage in later:
+        return NodePlan(node=node.stage, rows=0, make=0, reuse=0, why=LATER)
     if node.stage not in planned:
         return NodePlan(node=node.stage, rows=0, make=0, reuse=0, why=f"made whole: {why}")
     keys = planned[node.stage].select("key")

@@ -21,6 +21,7 @@ from infra.row_stage import RunnerConfig
 from tasks.characters.config import CharacterConfig
 from tasks.curation.config import CurationConfig
 from tasks.dialogues.config import DialogueConfig
+from tasks.evaluation.config import EvaluationConfig
 from tasks.export.config import ExportConfig
 from tasks.instructions.config import InstructionConfig
 from tasks.personas.config import PersonaConfig
@@ -58,6 +59,9 @@ class Settings(Knobs):
     export: ExportConfig = group(ExportConfig, description="Data set files and card")
     training: TrainingConfig | None = group(
         None, description="Fine-tuning; {} for the paper's settings, null for none"
+    )
+    evaluation: EvaluationConfig | None = group(
+        None, description="Models compared on questions in character; null for none"
     )
     report: ReportConfig = group(ReportConfig, description="The page at the end")
     runner: RunnerConfig = group(RunnerConfig, description="How row stages are carried out")

@@ -18,7 +18,17 @@ from infra.bench import Bench
 from infra.manifests import NodeRef, NodeSpec
 from infra.reading import read_accepted, read_rejected_frame
 from infra.row_store import read_part_rows
-from tasks.records import Character, Dialogue, Example, Instruction, Persona, Turn
+from tasks.records import (
+    Answer,
+    Character,
+    Dialogue,
+    EvalQuestion,
+    Example,
+    Instruction,
+    Judgement,
+    Persona,
+    Turn,
+)
 
 R = TypeVar("R")
 
@@ -66,9 +76,32 @@ def _find_rows(
             for dialogue in _accepted(bench, node, done, Dialogue):
                 title = f"{dialogue.key} {dialogue.strategy} {dialogue.corpus}"
                 yield title, _print_turns(dialogue.turns)
+    elif what in ("answers", "judgements"):
+        yield from _find_evaluation(bench, graph, done, what)
+    elif what == "questions" and "questions" in done:
+        for question in read_accepted(bench.storage, done["questions"], EvalQuestion):
+            text = Text(f"{question.persona}\n\n", style="italic").append(question.question)
+            yield f"{question.key} {question.suite} {question.task}", text
     elif what == "examples" and "curation" in done:
         for example in read_accepted(bench.storage, done["curation"], Example):
             yield f"{example.key} {example.split}", _print_turns(example.messages)
+
+
+def _find_evaluation(
+    bench: Bench, graph: Graph, done: dict[str, NodeRef], what: str
+) -> Iterator[tuple[str, Text]]:
+    for node in graph.nodes():
+        if not node.stage.startswith(f"{what}_"):
+            continue
+        if what == "answers":
+            for answer in _accepted(bench, node, done, Answer):
+                turns = (Turn("user", answer.question), Turn("assistant", answer.answer))
+                yield f"{answer.key} {answer.model} {answer.task}", _print_turns(turns)
+        else:
+            for item in _accepted(bench, node, done, Judgement):
+                score = "no score" if item.score is None else f"{item.score:g}"
+                title = f"{item.key} {item.judge} on {item.model} {item.task}: {score}"
+                yield title, Text(item.justification)
 
 
 def _accepted(bench: Bench, node: NodeSpec, done: dict[str, NodeRef], record: type[R]) -> list[R]:

@@ -15,6 +15,7 @@ STAGES = (
     "export",
     "encoding",
     "training",
+    "evaluation",
     "report",
 )
 """What `--until` takes; nodes of one stage (two strategies, guesses) start together."""

@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from prefect.futures import PrefectFuture
+
 from flows.graph import Graph
 from flows.settings import Settings
 from flows.stages import Started
 from infra.bench import Bench
+from infra.manifests import NodeRef
 from tasks.training.finishing import Origins
 from tasks.training.model_card import Upstream
 from tasks.training.task import encode_rows, train_model
 
 
-def train(bench: Bench, settings: Settings, graph: Graph, started: Started, until: str) -> Started:
-    """Start encoding and training behind the nodes that are started already."""
+def train(
+    bench: Bench,
+    settings: Settings,
+    graph: Graph,
+    started: Started,
+    until: str,
+    after: Sequence[PrefectFuture[NodeRef]] = (),
+) -> Started:
+    """Start encoding and training behind the nodes that are started already.
+
+    ``after`` are nodes whose engines must be done before the ranks take their memory.
+    """
     config, retry = settings.training, settings.retry
     if config is None or graph.encoding is None or graph.training is None:
         return started
@@ -25,9 +40,17 @@ def train(bench: Bench, settings: Settings, graph: Graph, started: Started, unti
     if not started.reached(until, "training"):
         return started
 
-    funnel = [future for name, future in started.items() if name not in ("export", "encoding")]
+    funnel = [started[name] for name in graph.funnel()]
     started["training"] = train_model.submit(
-        bench, graph.training, retry, config, encoded, examples, funnel, list_origins(settings)
+        bench,
+        graph.training,
+        retry,
+        config,
+        encoded,
+        examples,
+        funnel,
+        list_origins(settings),
+        after=after,
     )
     return started
 

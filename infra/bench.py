@@ -21,7 +21,6 @@ from infra.knobs import Kind
 from infra.manifests import NodeSpec
 from infra.paths import packaged_configs
 from infra.progress import Progress, ProgressListener
-from infra.prompts import PromptTemplate
 from infra.row_stage import RowStage, RunnerConfig, RunnerContext
 from infra.stage_worker import RowMaker
 from infra.storage import Storage
@@ -90,7 +89,7 @@ class Bench:
         listener: Listener,
     ) -> None:
         self.storage = storage
-        self.models = models
+        self.models = dict(models)
         self.listener = listener
         self.stop = threading.Event()
         self._runner = runner
@@ -106,23 +105,28 @@ class Bench:
         self.pool.close()
         self.cluster.close()
 
+    def add_model(self, role: str, config: ModelConfig) -> None:
+        """Let stages use a model that was not known when the run began: the tuned one."""
+        self.models[role] = config
+        self.pool.add_model(role, config)
+
     def name_row_stage(
         self,
         stage: str,
         version: int,
         config: AskingConfig,
-        prompt: PromptTemplate,
+        prompt: str,
         upstream: Sequence[NodeSpec],
-        **selection: int,
+        **selection: int | None,
     ) -> NodeSpec:
-        """Name a row stage from its knobs, its prompt's content, its model and what it reads."""
+        """Name a row stage from its knobs, its model, what it reads, and its prompt's content."""
         model = self.models[config.model]
         return NodeSpec.build(
             stage,
             version,
             identity={
                 **config.knob_values("identity"),
-                "prompt": prompt.source,
+                "prompt": prompt,
                 "model": model_identity(model),
             },
             selection={

@@ -27,7 +27,7 @@ _EVERYTHING = 1 << 40
 
 
 class Campaign:
-    """Is one pass over the pending rows of a stage; engines start when it is made."""
+    """Is one pass over the pending rows of a stage, on the engines of its model."""
 
     def __init__(
         self,
@@ -35,10 +35,11 @@ class Campaign:
         context: RunnerContext,
         pending: pl.DataFrame,
         progress: StageProgress,
+        replicas: list[Replica],
     ) -> None:
         self._ray = context.pool.cluster.ensure()
         self._stage, self._context, self._progress = stage, context, progress
-        self._replicas = context.pool.replicas(stage.model)
+        self._replicas = replicas
         progress.restart_clock()
         self._rows = pending.sort("group", "key").drop("group").to_arrow()
         keys = self._rows.column("key").to_pylist()

@@ -2,14 +2,17 @@
 
 A replica is a pair: an engine actor that only generates (vLLM), and a worker actor that renders,
 parses and commits. Endpoints and scripted engines have no actor of their own; they live in the
-worker. Actors are owned by the run and never detached: they end when it ends.
+worker. Actors are owned by the run and never detached: they end when it ends. Models that do not
+fit side by side take turns: what nobody uses leaves for what somebody needs.
 """
 
 from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol
@@ -21,9 +24,12 @@ from infra.engines.opening import open_remote_engine
 from infra.engines.protocol import Engine
 from infra.engines.vllm_server import VllmServer
 from infra.errors import ClusterError, EngineError
+from infra.room import Need, Place, Room
 from infra.stage_worker import StageWorker
 
 _WORKER_CPUS = 0.1
+_ENGINE_CPUS = 0.5
+"""Of a machine without GPUs: logical CPUs only decide how many engines stand side by side."""
 _QUEUE_AHEAD = 1.25
 
 
@@ -68,6 +74,10 @@ class EnginePool:
         self._listener = listener
         self._max_restarts = max_restarts
         self._open: dict[str, list[Replica]] = {}
+        self._places: dict[str, Place] = {}
+        self._room = Room()
+        self._users: Counter[str] = Counter()
+        self._turns: list[str] = []
         self._locks = {name: threading.Lock() for name in models}
         self.starts: dict[str, int] = {}
         """How many engines were started, by model; restarts after a death not counted."""
@@ -76,18 +86,39 @@ class EnginePool:
         """Return the replicas of a model, starting them on first use."""
         with self._locks[name]:
             if name not in self._open:
+                self.cluster.ensure()
                 config = self._models[name]
-                opened = [self._start(name, config, index) for index in range(config.replicas)]
+                place = self._take_room(name, _need(config).times(config.replicas))
                 try:
-                    for replica in opened:
-                        self._await_engine(replica)
+                    self._open[name] = self._start_all(name, config)
                 except BaseException:
-                    for replica in opened:
-                        self._kill(replica.worker, replica.engine)
+                    self._room.leave(place)
                     raise
-                self._open[name] = opened
-                self.starts[name] = self.starts.get(name, 0) + len(opened)
+                self._places[name] = place
+                self.starts[name] = self.starts.get(name, 0) + config.replicas
             return self._open[name]
+
+    @contextmanager
+    def use(self, name: str) -> Iterator[list[Replica]]:
+        """Hold a model's engines open inside the block; outside they may leave for others."""
+        with self._room.changed:
+            self._users[name] += 1
+            self._turns = [*(other for other in self._turns if other != name), name]
+        try:
+            yield self.replicas(name)
+        finally:
+            with self._room.changed:
+                self._users[name] -= 1
+                self._room.changed.notify_all()
+
+    @contextmanager
+    def make_room(self, holder: str, *, cpus: float, gpus: float) -> Iterator[None]:
+        """Hold room for something that is no engine inside the block; idle engines leave for it."""
+        place = self._take_room(holder, Need(cpus, gpus))
+        try:
+            yield
+        finally:
+            self._room.leave(place)
 
     def add_model(self, name: str, config: ModelConfig) -> None:
         """Let stages use a model that was not known when the run began: the tuned one."""
@@ -134,8 +165,45 @@ class EnginePool:
 
     def close_model(self, name: str) -> None:
         """Stop the engines of one model in order; a later use starts them again."""
-        for replica in self._open.pop(name, []):
+        opened, place = self._open.pop(name, []), self._places.pop(name, None)
+        for replica in opened:
             self._stop(replica)
+        if place is not None:
+            self._room.leave(place)
+
+    def _take_room(self, holder: str, need: Need) -> Place:
+        def measure_cluster() -> Need:
+            total = self.cluster.ensure().cluster_resources()
+            return Need(float(total.get("CPU", 0)), float(total.get("GPU", 0)))
+
+        timeout_s = self.cluster.config.placement_timeout_s
+        return self._room.take(holder, need, measure_cluster, self._evict, timeout_s)
+
+    def _evict(self) -> bool:
+        """Stop the idle model that was used longest ago; tell whether there was one."""
+        with self._room.changed:
+            idle = [name for name in list(self._open) if not self._users[name]]
+            if not idle:
+                return False
+            turns = {name: turn for turn, name in enumerate(self._turns)}
+            name = min(idle, key=lambda name: turns.get(name, -1))
+            opened, place = self._open.pop(name), self._places.pop(name)
+        self._listener.engine_event(name, "leaves: its place is needed")
+        for replica in opened:
+            self._stop(replica)
+        self._room.leave(place)
+        return True
+
+    def _start_all(self, name: str, config: ModelConfig) -> list[Replica]:
+        opened = [self._start(name, config, index) for index in range(config.replicas)]
+        try:
+            for replica in opened:
+                self._await_engine(replica)
+        except BaseException:
+            for replica in opened:
+                self._kill(replica.worker, replica.engine)
+            raise
+        return opened
 
     def _start(self, name: str, config: ModelConfig, index: int) -> Replica:
         engine, open_engine = self._open_engine(config)
@@ -212,6 +280,15 @@ def _window(config: ModelConfig) -> int:
     return config.max_concurrency
 
 
+def _need(config: ModelConfig) -> Need:
+    """Return what one replica holds: its worker's share, and its engine's place."""
+    if config.engine != "vllm":
+        return Need(_WORKER_CPUS, 0)
+    if _has_gpus():
+        return Need(1 + _WORKER_CPUS, config.tensor_parallel)
+    return Need(_ENGINE_CPUS + _WORKER_CPUS, 0)
+
+
 def _vllm_resources(config: ModelConfig) -> dict[str, Any]:
     """Ask Ray for an engine's place: its GPUs if the build has any, else a share of the CPUs."""
     options: dict[str, Any] = {"max_concurrency": 100_000}
@@ -226,7 +303,7 @@ def _vllm_resources(config: ModelConfig) -> dict[str, Any]:
     threads = str(os.cpu_count() or 1)
     # Ray would set OMP_NUM_THREADS to the actor's CPUs, and a fraction gives one thread.
     environment = {"env_vars": {"OMP_NUM_THREADS": threads, **quiet}}
-    return options | {"num_cpus": 0.5, "runtime_env": environment}
+    return options | {"num_cpus": _ENGINE_CPUS, "runtime_env": environment}
 
 
 def _has_gpus() -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Concatenate, Generic, ParamSpec, cast
 from uuid import UUID
@@ -85,10 +85,16 @@ class NodeTask(Generic[P]):
         self._task: Task[..., NodeRef] = declare(guarded)
 
     def submit(
-        self, bench: Bench, node: NodeSpec, retry: RetryConfig, *inputs: object
+        self,
+        bench: Bench,
+        node: NodeSpec,
+        retry: RetryConfig,
+        *inputs: object,
+        after: Sequence[PrefectFuture[NodeRef]] = (),
     ) -> PrefectFuture[NodeRef]:
         """Start the node in a thread of this process, once the futures among its inputs are done.
 
+        ``after`` are nodes it does not read but must not run beside: they need the place first.
         A cache entry whose files are gone or changed is not believed.
         """
         sound = find_sound_manifest(bench.storage, node.manifest_path) is not None
@@ -101,7 +107,7 @@ class NodeTask(Generic[P]):
             retry_delay_seconds=cast(Any, exponential_backoff(retry.first_delay_s)),
         )
         submit = cast(Any, configured.submit)
-        return cast(PrefectFuture[NodeRef], submit(bench, node, *inputs))
+        return cast(PrefectFuture[NodeRef], submit(bench, node, *inputs, wait_for=list(after)))
 
 
 def node_task(

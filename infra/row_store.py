@@ -83,8 +83,10 @@ def reject_detail(reject: Reject, raw: str) -> str:
 def row_schema(record: type[Any]) -> pa.Schema:
     """Return the columns of a row stage's parts: the envelope, then the record without key."""
     fields = list(arrow_schema(Envelope))
-    fields += [field for field in arrow_schema(record, nullable=True) if field.name != "key"]
-    return pa.schema(fields)
+    own = [field for field in arrow_schema(record, nullable=True) if field.name != "key"]
+    if taken := {field.name for field in fields} & {field.name for field in own}:
+        raise TypeError(f"{record.__name__} has fields that every row has: {sorted(taken)}")
+    return pa.schema([*fields, *own])
 
 
 def encode_rows(record: type[Any], rows: Sequence[MadeRow]) -> pa.Table:

@@ -45,7 +45,8 @@ def run_row_stage(stage: RowStage, context: RunnerContext) -> NodeRef:
     progress = StageProgress(stage.node.stage, planned.height, planned.height - pending.height)
     context.listener.stage_progress(progress, finished=False)
     if pending.height:
-        Campaign(stage, context, pending, progress).run()
+        with context.pool.use(stage.model) as replicas:
+            Campaign(stage, context, pending, progress, replicas).run()
     parts = select_parts(storage, compact_chunks(storage, folder), planned)
     members = write_members(storage, f"{folder}/{stage.node.fingerprint}.members.parquet", planned)
     draft = _draft_manifest(stage, context, parts, members, progress)

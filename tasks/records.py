@@ -146,7 +146,8 @@ class EvalQuestion:
     """Is one single-turn question that a model answers as a persona.
 
     ``task`` is one of PersonaGym's five; ``suite`` says where the question comes from:
-    ``personagym`` or ``generated``. ``setting`` is the everyday setting it plays in, if known.
+    ``personagym``, ``generated`` or ``held_out``. ``setting`` is the everyday setting it plays in,
+    if known.
     """
 
     key: str
@@ -156,6 +157,19 @@ class EvalQuestion:
     task: EvalTask
     question: str
     setting: str
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOutAnswer:
+    """Is the reference for a held-out question: who was asked, and what the teacher let it say."""
+
+    key: str
+    question_key: str
+    dialogue_key: str
+    character_key: str
+    persona_key: str
+    profile: str
+    reference: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +203,10 @@ class ScoreExamples:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """Is one judge's verdict on one answer; ``score`` is ``None`` when none could be read."""
+    """Is one judge's verdict on one answer; ``score`` is ``None`` when none could be read.
+
+    ``justification`` is what the judge wrote; for a missing score, why it is and what came instead.
+    """
 
     key: str
     answer_key: str
@@ -199,7 +216,85 @@ class Judgement:
     model: str
     judge: str
     score: float | None
-    reason: str
+    justification: str
+
+
+@dataclass(frozen=True, slots=True)
+class Attribution:
+    """Says how likely one model finds one held-out answer under each candidate's profile.
+
+    A log-likelihood is natural and summed over all played answers of the example, each with its
+    stop token.
+
+    Attributes:
+        key: Names the example and the model.
+        example_key: The held-out example.
+        character_key: Its true character.
+        persona_key: Its persona; figures of one persona hang together.
+        model: Name of the model.
+        tokens: Tokens scored, the same under every candidate.
+        loglikelihood: Under the true persona and profile.
+        without_profile: Under the true persona alone.
+        random_keys: Characters of the random distractors.
+        random_loglikelihoods: Under each of them.
+        random_credit: 1 if the true one is likeliest, 1/m if m share the first place, else 0.
+        hard_keys: Characters of the hard distractors.
+        hard_loglikelihoods: Under each of them.
+        hard_credit: As ``random_credit``.
+        gain: What the profile adds to a token's log-likelihood, in nats.
+        margin: How much more a token's log-likelihood is under the true profile than on average
+            under the random distractors', in nats; 0 without any.
+    """
+
+    key: str
+    example_key: str
+    character_key: str
+    persona_key: str
+    model: str
+    tokens: int
+    loglikelihood: float
+    without_profile: float
+    random_keys: tuple[str, ...]
+    random_loglikelihoods: tuple[float, ...]
+    random_credit: float
+    hard_keys: tuple[str, ...]
+    hard_loglikelihoods: tuple[float, ...]
+    hard_credit: float
+    gain: float
+    margin: float
+
+    @property
+    def random_chance(self) -> float:
+        """Return what guessing would earn among the random candidates."""
+        return 1 / (1 + len(self.random_keys))
+
+    @property
+    def hard_chance(self) -> float:
+        """Return what guessing would earn among the hard candidates."""
+        return 1 / (1 + len(self.hard_keys))
+
+
+@dataclass(frozen=True, slots=True)
+class Ability:
+    """Is one model's result on one general task, to see what role-play cost it.
+
+    Attributes:
+        key: Names model, task and metric.
+        model: Role of the model.
+        task: Name of the task, as lm-evaluation-harness has it.
+        metric: Name of the metric, with its filter where that is not ``none``.
+        value: The metric, on the harness's own scale.
+        standard_error: As the harness gives it; ``None`` where it gives none.
+        rows: Rows it was measured on.
+    """
+
+    key: str
+    model: str
+    task: str
+    metric: str
+    value: float
+    standard_error: float | None
+    rows: int
 
 
 @dataclass(frozen=True, slots=True)

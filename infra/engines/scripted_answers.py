@@ -165,6 +165,8 @@ class AnswerWriter:
                 return self._pick(_GENDER.split())
             case "race":
                 return self._pick(_RACE.split())
+            case "question":
+                return f"Why is it that {self._clause()}?"
             case "birth place":
                 return self._pick(_PLACE.split())
             case _:

@@ -18,7 +18,8 @@ VERSION = 1
 
 def describe_characters(config: CharacterConfig, bench: Bench, personas: NodeSpec) -> NodeSpec:
     """Name the node from its knobs, its prompt's content, its model and the personas."""
-    return bench.name_row_stage("characters", VERSION, config, load_prompt(config), [personas])
+    prompt = load_prompt(config).source
+    return bench.name_row_stage("characters", VERSION, config, prompt, [personas])
 
 
 @node_task("characters")

@@ -32,7 +32,7 @@ def describe_dialogues(
         f"dialogues_{strategy}",
         VERSIONS[strategy],
         chosen,
-        _load_prompt(strategy, chosen),
+        _load_prompt(strategy, chosen).source,
         upstream,
         characters_per_question=config.characters_per_question,
         pairing_seed=config.pairing_seed,

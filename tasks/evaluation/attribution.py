@@ -24,65 +24,10 @@ from tasks.evaluation.likelihood import (
     load_model,
     score_texts,
 )
-from tasks.records import Character, Example, Rejection, Turn
+from tasks.records import Attribution, Character, Example, Rejection, Turn
 
 _NOBODY = ""
 """Stands for no character: the persona alone, without its profile."""
-
-
-@dataclass(frozen=True, slots=True)
-class Attribution:
-    """Says how likely one model finds one held-out answer under each candidate's profile.
-
-    A log-likelihood is natural and summed over all played answers of the example, each with its
-    stop token.
-
-    Attributes:
-        key: Names the example and the model.
-        example_key: The held-out example.
-        character_key: Its true character.
-        persona_key: Its persona; figures of one persona hang together.
-        model: Name of the model.
-        tokens: Tokens scored, the same under every candidate.
-        loglikelihood: Under the true persona and profile.
-        without_profile: Under the true persona alone.
-        random_keys: Characters of the random distractors.
-        random_loglikelihoods: Under each of them.
-        random_credit: 1 if the true one is likeliest, 1/m if m share the first place, else 0.
-        hard_keys: Characters of the hard distractors.
-        hard_loglikelihoods: Under each of them.
-        hard_credit: As ``random_credit``.
-        gain: What the profile adds to a token's log-likelihood, in nats.
-        margin: How much more a token's log-likelihood is under the true profile than on average
-            under the random distractors', in nats; 0 without any.
-    """
-
-    key: str
-    example_key: str
-    character_key: str
-    persona_key: str
-    model: str
-    tokens: int
-    loglikelihood: float
-    without_profile: float
-    random_keys: tuple[str, ...]
-    random_loglikelihoods: tuple[float, ...]
-    random_credit: float
-    hard_keys: tuple[str, ...]
-    hard_loglikelihoods: tuple[float, ...]
-    hard_credit: float
-    gain: float
-    margin: float
-
-    @property
-    def random_chance(self) -> float:
-        """Return what guessing would earn among the random candidates."""
-        return 1 / (1 + len(self.random_keys))
-
-    @property
-    def hard_chance(self) -> float:
-        """Return what guessing would earn among the hard candidates."""
-        return 1 / (1 + len(self.hard_keys))
 
 
 @dataclass(frozen=True, slots=True)

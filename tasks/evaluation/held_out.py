@@ -12,23 +12,18 @@ from dataclasses import dataclass
 
 from infra.fingerprints import hash_parts, row_key
 from tasks.evaluation.rubrics import TASKS
-from tasks.records import Character, EvalQuestion, EvalTask, Example, Rejection, Turn
+from tasks.records import (
+    Character,
+    EvalQuestion,
+    EvalTask,
+    Example,
+    HeldOutAnswer,
+    Rejection,
+    Turn,
+)
 from tasks.rejections import RejectionList
 
 SUITE = "held_out"
-
-
-@dataclass(frozen=True, slots=True)
-class HeldOutAnswer:
-    """Is the reference for a held-out question: who was asked, and what the teacher let it say."""
-
-    key: str
-    question_key: str
-    dialogue_key: str
-    character_key: str
-    persona_key: str
-    profile: str
-    reference: str
 
 
 @dataclass(frozen=True, slots=True)

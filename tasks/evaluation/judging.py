@@ -139,9 +139,9 @@ class Judge:
         schema = verdict_schema(self.max_justification_chars) if self.structured else None
         verdict = await session.ask(messages, take_verdict, schema=schema)
         if isinstance(verdict, Reject):
-            score, reason = None, _describe_missing(verdict, session.last_text)
+            score, said = None, _describe_missing(verdict, session.last_text)
         else:
-            score, reason = verdict.score, verdict.justification
+            score, said = verdict.score, verdict.justification
         return Judgement(
             key=key,
             answer_key=row.answer_key,
@@ -151,7 +151,7 @@ class Judge:
             model=row.model,
             judge=self.judge,
             score=score,
-            reason=reason,
+            justification=said,
         )
 
 

@@ -39,6 +39,7 @@ _SIMILARITY = 0.7
 because ten questions about one persona have to differ in more than a name."""
 
 _BULLET = re.compile(r"^\s*(?:[-*•]|\d+[.)])\s*")
+_LABEL = re.compile(r"^\s*(?:user prompt|prompt|question)\s*\d*\s*:\s*", re.IGNORECASE)
 _WORD = re.compile(r"[^\W\d_]+|\d+")
 _GENERIC = re.compile(
     r"a|an|and|as|at|by|for|from|has|have|his|her|in|is|it|its|of|on|or|she|he|that|the|their|them"
@@ -140,7 +141,8 @@ class QuestionWriter:
     """Makes :class:`WrittenQuestions`; runs in a stage worker.
 
     ``rounds`` bounds how often missing questions are asked for, beside the attempts that each
-    round has until one question at least can be used.
+    round has until one question at least can be used. ``as_lines`` takes every line for a
+    question, from models that write no JSON; without ``must_ask`` it may be a request as well.
     """
 
     inputs: ClassVar[type[QuestionsInput]] = QuestionsInput
@@ -151,6 +153,8 @@ class QuestionWriter:
     rounds: int
     structured: bool
     language: str | None
+    as_lines: bool = False
+    must_ask: bool = True
 
     async def make(
         self, key: str, row: QuestionsInput, session: RowSession
@@ -185,7 +189,11 @@ class QuestionWriter:
     ) -> list[WrittenQuestion] | Reject:
         if completion.finish_reason == "length":
             return Reject("truncated", "the questions ran into the token limit")
-        found = _read_questions(completion.text, row.settings)
+        found = (
+            _read_lines(completion.text)
+            if self.as_lines
+            else _read_questions(completion.text, row.settings)
+        )
         if isinstance(found, Reject):
             return found
         good: list[WrittenQuestion] = []
@@ -204,11 +212,11 @@ class QuestionWriter:
         question = item.question
         if not _MIN_CHARS <= len(question) <= _MAX_CHARS:
             return "wrong_length"
-        if not question.endswith(("?", "\uff1f", "\u061f")):
+        if self.must_ask and not question.endswith(("?", "\uff1f", "\u061f")):
             return "no_question"
         if self.language is not None and not is_language(question, self.language):
             return "wrong_language"
-        if row.task == "action_justification":
+        if row.task == "action_justification" and not self.as_lines:
             if not shares_words(item.attribute, row.persona):
                 return "attribute_not_in_persona"
             if shares_words(item.attribute, question):
@@ -263,7 +271,9 @@ def question_schema(task: EvalTask, settings: int, count: int) -> dict[str, Any]
 
     Settings are told by number, so that all personas share a grammar and engines compile few.
     """
-    members: dict[str, Any] = {"setting": {"enum": list(range(1, settings + 1))}}
+    members: dict[str, Any] = {}
+    if settings:
+        members["setting"] = {"enum": list(range(1, settings + 1))}
     if task == "action_justification":
         members["attribute"] = {"type": "string", "minLength": 1, "maxLength": 200}
     members["question"] = {"type": "string", "minLength": _MIN_CHARS, "maxLength": _MAX_CHARS}
@@ -327,6 +337,11 @@ def _read_questions(text: str, settings: Sequence[str]) -> list[WrittenQuestion]
         setting = _find_setting(item.get("setting"), settings)
         questions.append(WrittenQuestion(setting, question, attribute))
     return questions
+
+
+def _read_lines(text: str) -> list[WrittenQuestion]:
+    lines = (_LABEL.sub("", _BULLET.sub("", line)) for line in text.splitlines())
+    return [WrittenQuestion("", question, "") for line in lines if (question := _fold(line))]
 
 
 def _find_setting(named: object, settings: Sequence[str]) -> str:

@@ -58,7 +58,8 @@ def describe_guesses(
     config: InstructionSynthesisConfig, bench: Bench, personas: NodeSpec
 ) -> NodeSpec:
     """Name the guessing node from its knobs, its prompt's content, its model and the personas."""
-    return bench.name_row_stage("guesses", GUESS_VERSION, config, _load_prompt(config), [personas])
+    prompt = _load_prompt(config).source
+    return bench.name_row_stage("guesses", GUESS_VERSION, config, prompt, [personas])
 
 
 @node_task("guesses")

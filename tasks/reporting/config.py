@@ -10,7 +10,23 @@ class ReportConfig(Knobs):
 
     title: str = identity("OpenCharacter", min_length=1, description="Title of the report")
     template: str = identity(
-        "templates/report.html.j2", min_length=1, description="Template; its content counts"
+        "templates/report",
+        min_length=1,
+        description="Folder of the page's templates, style and script; their contents count",
     )
-    dialogues: int = selection(60, ge=0, le=2000, description="Dialogues the browser holds")
+    usd_per_engine_hour: float | None = selection(
+        None,
+        ge=0,
+        description="Price in USD of an hour of what an engine, or a training, runs on;"
+        " None leaves the cost out",
+    )
+    characters: int | None = selection(
+        400, ge=0, description="Characters the browser holds; None for all"
+    )
+    dialogues: int | None = selection(
+        400, ge=0, description="Dialogues the browser holds; None for all"
+    )
+    answers: int | None = selection(
+        400, ge=0, description="Answers the browser holds, all models' together; None for all"
+    )
     rejects: int = selection(5, ge=0, le=100, description="Rejects shown a reason")

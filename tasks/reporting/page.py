@@ -1,100 +1,60 @@
-"""Renders the report: the funnel, the costs, the rejects, and a browser of dialogues."""
+"""Renders the page: one file that needs nothing from outside and runs no script but its own."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TypeVar
+import base64
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 
-from jinja2 import StrictUndefined
+from jinja2 import DictLoader, StrictUndefined, TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from markupsafe import Markup
 
-from tasks.records import Turn
+from infra.errors import ConfigError, Problem
+from infra.paths import require_path
+from tasks.reporting.headline import Figure, Verdict
+from tasks.reporting.judges import JudgeNote
+from tasks.reporting.learning import TrainingLine
+from tasks.reporting.making import RejectGroup
+from tasks.reporting.overview import RunFacts
+from tasks.reporting.tables import Table
 
-T = TypeVar("T")
+PAGE, STYLE, SCRIPT = "page.html.j2", "style.css", "browser.js"
 
-
-@dataclass(frozen=True, slots=True)
-class StageLine:
-    """Is one stage of the funnel and what it cost."""
-
-    name: str
-    planned: int
-    accepted: int
-    rejected: int
-    requests: int
-    prompt_tokens: int
-    cached_tokens: int
-    completion_tokens: int
-    seconds: float
-
-    @property
-    def yield_share(self) -> float:
-        """Return the accepted share, between 0 and 1."""
-        return self.accepted / self.planned if self.planned else 0.0
-
-    @property
-    def tokens_per_s(self) -> float:
-        """Return generated tokens a second of the stage, engine start left out."""
-        return self.completion_tokens / self.seconds if self.seconds else 0.0
+_NOTHING = Table((), ())
 
 
 @dataclass(frozen=True, slots=True)
-class RejectGroup:
-    """Is a reason with its count and a few raw examples."""
+class ScoreFacts:
+    """Is what the page says of the models' scores; what there is none of is empty."""
 
-    stage: str
-    reason: str
-    rows: int
-    examples: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class ShownDialogue:
-    """Is one dialogue of the browser, with who plays it."""
-
-    key: str
-    strategy: str
-    corpus: str
-    name: str
-    persona: str
-    profile: str
-    turns: tuple[Turn, ...]
+    figures: tuple[Figure, ...] = ()
+    verdicts: tuple[Verdict, ...] = ()
+    scores: tuple[Table, ...] = ()
+    score_chart: Markup | None = None
+    differences: Table = _NOTHING
+    other_differences: Table = _NOTHING
+    attribution: Table = _NOTHING
+    attribution_chart: Markup | None = None
+    style: Table = _NOTHING
+    abilities: Table = _NOTHING
+    calibration: Table = _NOTHING
+    judge_notes: tuple[JudgeNote, ...] = ()
+    agreement: Table = _NOTHING
 
 
 @dataclass(frozen=True, slots=True)
-class ShownSample:
-    """Is what the trained model said to a held-out character's question."""
+class MakingFacts:
+    """Is what the page says of how rows came about and what they cost."""
 
-    question: str
-    answer: str
-
-
-@dataclass(frozen=True, slots=True)
-class TrainingLine:
-    """Is a finished training: losses in nats a trained token, the curves as an SVG of our own."""
-
-    base: str
-    model: str
-    steps: int
-    epochs: float
-    tokens: int
-    seconds: float
-    ranks: int
-    loss_before: float | None
-    loss_after: float | None
-    answers_ended: float | None
-    answers_asked: int
-    curves: Markup
-    samples: tuple[ShownSample, ...]
-
-    @property
-    def gain(self) -> float | None:
-        """Return by which share the held-out loss fell."""
-        if self.loss_before is None or self.loss_after is None:
-            return None
-        return 1.0 - self.loss_after / self.loss_before
+    funnel: Table = _NOTHING
+    funnel_chart: Markup | None = None
+    scored: Table = _NOTHING
+    costs: Table = _NOTHING
+    priced: bool = False
+    rejects: tuple[RejectGroup, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,24 +62,67 @@ class ReportFacts:
     """Is everything the page says."""
 
     title: str
-    fingerprint: str
-    demo_teacher: bool
-    models: tuple[str, ...]
-    versions: tuple[tuple[str, str], ...]
-    stages: tuple[StageLine, ...]
-    rejects: tuple[RejectGroup, ...]
-    dialogues: tuple[ShownDialogue, ...]
+    run: RunFacts
+    models: Table
+    nodes: Table
+    licences: tuple[tuple[str, str], ...]
+    scores: ScoreFacts = field(default_factory=ScoreFacts)
+    making: MakingFacts = field(default_factory=MakingFacts)
     training: TrainingLine | None = None
+    rows: Markup | None = None
 
 
-def render_report(facts: ReportFacts, template: str) -> str:
-    """Return the page; every text is escaped, so a persona with ``<script>`` is text."""
-    environment = ImmutableSandboxedEnvironment(undefined=StrictUndefined, autoescape=True)
-    return environment.from_string(template).render(facts=facts)
+def read_templates(name: str) -> dict[str, str]:
+    """Return the files of a template folder by name.
+
+    Raises :class:`ConfigError` if there is no such folder, or no page in it.
+    """
+    folder = require_path(name, "report.template")
+    files = sorted(folder.iterdir()) if folder.is_dir() else []
+    found = {file.name: file.read_text(encoding="utf-8") for file in files if _is_text(file)}
+    absent = [file for file in (PAGE, STYLE, SCRIPT) if file not in found]
+    if absent:
+        raise ConfigError(
+            Problem(
+                "report.template",
+                f"{folder} has no {', '.join(absent)}",
+                "name a folder like configs/templates/report",
+            )
+        )
+    return found
 
 
-def spread(items: Sequence[T], count: int) -> list[T]:
-    """Return up to ``count`` items, evenly spaced over the sequence."""
-    if count >= len(items):
-        return list(items)
-    return [items[index * len(items) // count] for index in range(count)]
+def render_report(facts: ReportFacts, templates: Mapping[str, str]) -> str:
+    """Return the page; every text is escaped, so a persona with ``<script>`` is text.
+
+    Beyond that the page forbids every script but the one whose digest it names, and every request.
+    """
+    environment = ImmutableSandboxedEnvironment(
+        undefined=StrictUndefined,
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        loader=DictLoader(dict(templates)),
+    )
+    script = templates[SCRIPT]
+    try:
+        return environment.get_template(PAGE).render(
+            facts=facts,
+            style=Markup(templates[STYLE]),
+            script=Markup(script),
+            script_digest=_digest_script(script),
+        )
+    except TemplateError as error:
+        where = f"report.template: {getattr(error, 'name', None) or PAGE}"
+        raise ConfigError(
+            Problem(where, f"the template does not render: {error}", "mend it")
+        ) from error
+
+
+def _digest_script(script: str) -> str:
+    """Return the digest by which a content security policy knows an inline script."""
+    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+
+
+def _is_text(file: Path) -> bool:
+    return file.is_file() and file.suffix in (".j2", ".css", ".js")

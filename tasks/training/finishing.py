@@ -123,7 +123,7 @@ def finish_model(finishing: Finishing, encoded: Manifest, examples: Sequence[Exa
         parts = publish_export(storage, path, target)
     storage.write_bytes(f"{path}.curves.svg", curves)
     told = refer_to_file(storage, f"{path}.curves.svg", digest_bytes(curves), 0, "file")
-    bench.pool.add_model(TUNED, serve_as(bench, job, fetch_export(storage, path)))
+    bench.add_model(TUNED, serve_as(bench, job, fetch_export(storage, path)))
     return Finished(
         parts=(*parts, told),
         facts={
@@ -200,16 +200,17 @@ def _check_serving(
     if not probes:
         return None
     bench, job = finishing.bench, finishing.job
-    bench.pool.add_model(TUNED, serve_as(bench, job, target))
+    bench.add_model(TUNED, serve_as(bench, job, target))
     try:
-        found = asyncio.run(
-            measure_endings(
-                bench.pool.engine(TUNED),
-                [probe.token_ids for probe in probes],
-                max_new_tokens=job.config.samples.max_new_tokens,
-                seed=job.config.seed,
+        with bench.pool.use(TUNED):
+            found = asyncio.run(
+                measure_endings(
+                    bench.pool.engine(TUNED),
+                    [probe.token_ids for probe in probes],
+                    max_new_tokens=job.config.samples.max_new_tokens,
+                    seed=job.config.seed,
+                )
             )
-        )
         check_endings(found)
     except BaseException:
         bench.pool.close_model(TUNED)

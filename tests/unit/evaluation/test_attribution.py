@@ -14,14 +14,13 @@ from infra.prompts import PromptTemplate
 from infra.rendering import load_tokenizer
 from infra.schema import from_plain, to_table
 from tasks.evaluation.attribution import (
-    Attribution,
     AttributionPlan,
     plan_attribution,
     score_plan,
     share_credit,
 )
 from tasks.evaluation.likelihood import AnswerEncoder, load_model, score_texts
-from tasks.records import Character, Example, Rejection, Turn
+from tasks.records import Attribution, Character, Example, Rejection, Turn
 from tests.unit.training.exports import build_base
 
 from .test_distractors import make_person

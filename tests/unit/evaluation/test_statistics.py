@@ -298,7 +298,7 @@ def judge(answer: str, who: str, score: float | None, model: str = "tuned") -> J
         model=model,
         judge=who,
         score=score,
-        reason="",
+        justification="",
     )
 
 

@@ -1,0 +1,81 @@
+"""Runs one long function on the cluster, away from the driver: on a GPU, where there are any.
+
+The function gets an ``on_progress`` callback and runs in an actor of its own, so that the driver
+hears how far it is, and can end it, while it computes.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from infra.engine_pool import EnginePool
+from infra.errors import ClusterError, InterruptedRun
+from infra.progress import JobProgress, ProgressListener
+
+T = TypeVar("T")
+
+_POLL_S = 0.5
+_CPUS = 0.5
+
+
+class JobActor:
+    """Runs a function in one thread and answers for it in another."""
+
+    def __init__(self) -> None:
+        self._done, self._total = 0, 0
+
+    def run(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+        """Call the function; its error travels back as it is."""
+        return function(*arguments, on_progress=self._note)
+
+    def progress(self) -> tuple[int, int]:
+        """Return how many of how many steps are done."""
+        return self._done, self._total
+
+    def _note(self, done: int, total: int) -> None:
+        self._done, self._total = done, total
+
+
+def run_on_cluster(
+    pool: EnginePool,
+    function: Callable[..., T],
+    *arguments: Any,
+    stage: str,
+    listener: ProgressListener,
+    stop: threading.Event,
+) -> T:
+    """Call ``function(*arguments, on_progress=…)`` in an actor and return what it returns.
+
+    Idle engines leave where they hold what the job needs. Raises :class:`InterruptedRun` when
+    ``stop`` is set, and :class:`ClusterError` when the actor is lost.
+    """
+    from ray.exceptions import RayActorError, RayTaskError
+
+    ray = pool.cluster.ensure()
+    gpus = 1 if float(ray.cluster_resources().get("GPU", 0)) > 0 else 0
+    with pool.make_room(stage, cpus=_CPUS, gpus=gpus):
+        actor = ray.remote(JobActor).options(num_cpus=_CPUS, num_gpus=gpus, max_concurrency=2)
+        worker = actor.remote()
+        flight = worker.run.remote(function, arguments)
+        began = time.monotonic()
+        try:
+            while not ray.wait([flight], timeout=_POLL_S)[0]:
+                if stop.is_set():
+                    raise InterruptedRun(f"stopped in {stage}; it begins anew with the next run")
+                done, total = ray.get(worker.progress.remote())
+                if total:
+                    rate = done / max(time.monotonic() - began, 1e-9)
+                    eta = (total - done) / rate if rate else None
+                    told = JobProgress(stage, done, total, 0.0, eta, "")
+                    listener.stage_progress(told, finished=False)
+            result: T = ray.get(flight)
+        except RayActorError as error:
+            raise ClusterError(f"{stage}: the process that ran it was lost: {error}") from error
+        except RayTaskError as error:
+            raise error.cause if isinstance(error.cause, Exception) else error from None
+        finally:
+            ray.kill(worker, no_restart=True)
+    return result

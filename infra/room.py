@@ -1,0 +1,96 @@
+"""Keeps account of what a run holds of its cluster, so that what does not fit takes turns.
+
+Ray would queue an actor that has no place, without a word, behind engines that nobody uses any
+more. The account is kept against what the cluster has, so it needs no polling and has no lag;
+what others hold is left to Ray's own placement and its timeout.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from infra.errors import ClusterError
+
+_TICK_S = 0.5
+_ROUNDING = 1e-6
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """Is what something holds of the cluster while it runs: logical CPUs and GPUs."""
+
+    cpus: float
+    gpus: float
+
+    def times(self, count: int) -> Need:
+        """Return what so many of them hold."""
+        return Need(self.cpus * count, self.gpus * count)
+
+
+@dataclass(eq=False, slots=True)
+class Place:
+    """Is what one holder was given."""
+
+    holder: str
+    need: Need
+
+
+@dataclass(eq=False)
+class Room:
+    """Is the account of one run; thread-safe."""
+
+    places: list[Place] = field(default_factory=list)
+    changed: threading.Condition = field(default_factory=threading.Condition)
+
+    def take(
+        self,
+        holder: str,
+        need: Need,
+        capacity: Callable[[], Need],
+        evict: Callable[[], bool],
+        timeout_s: float,
+    ) -> Place:
+        """Wait until there is room, having idle holders leave, and take it.
+
+        ``evict`` ends one idle holder and tells whether there was one. With nothing else held,
+        the room is given whatever the capacity: a cluster may grow. Raises
+        :class:`ClusterError` when nobody left in time.
+        """
+        deadline = time.monotonic() + timeout_s
+        while True:
+            total = capacity()
+            with self.changed:
+                if not self.places or self._fits(need, total):
+                    place = Place(holder, need)
+                    self.places.append(place)
+                    return place
+            if evict():
+                continue
+            if time.monotonic() > deadline:
+                raise ClusterError(
+                    f"no room for {holder} ({need.cpus:g} CPUs, {need.gpus:g} GPUs) after "
+                    f"{timeout_s:.0f} s: the cluster has {total.cpus:g} CPUs and {total.gpus:g} "
+                    f"GPUs, in use by {', '.join(self._holders()) or 'nobody'}. Ask for fewer "
+                    "replicas or GPUs, or raise ray.placement_timeout_s."
+                )
+            with self.changed:
+                self.changed.wait(_TICK_S)
+
+    def leave(self, place: Place) -> None:
+        """Give back what was taken; nothing happens the second time."""
+        with self.changed:
+            if place in self.places:
+                self.places.remove(place)
+            self.changed.notify_all()
+
+    def _fits(self, need: Need, total: Need) -> bool:
+        cpus = sum(place.need.cpus for place in self.places) + need.cpus
+        gpus = sum(place.need.gpus for place in self.places) + need.gpus
+        return cpus <= total.cpus + _ROUNDING and gpus <= total.gpus + _ROUNDING
+
+    def _holders(self) -> list[str]:
+        with self.changed:
+            return sorted(place.holder for place in self.places)

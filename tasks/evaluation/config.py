@@ -1,0 +1,209 @@
+"""Declares the knobs of evaluation: what is asked, who answers, who judges, what is measured."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import field_validator, model_validator
+
+from infra.knobs import Knobs, execution, group, identity, selection
+from tasks.evaluation.abilities import AbilitiesConfig
+
+TUNED = "tuned"
+"""Role of the model that this run trains."""
+
+Suite = Literal["generated", "personagym", "held_out"]
+
+
+class AskedConfig(Knobs):
+    """Says how a stage of evaluation asks its model."""
+
+    temperature: float = identity(0.0, ge=0, le=2, description="Sampling temperature")
+    top_p: float = identity(1.0, gt=0, le=1, description="Nucleus sampling mass")
+    max_new_tokens: int = identity(1024, ge=16, description="Longest completion in tokens")
+    seed: int = identity(0, ge=0, description="Seed of the sampling")
+    max_attempts: int = selection(3, ge=1, description="How often a completion is asked for")
+    min_yield: float = execution(
+        0.5, ge=0, le=1, description="Share of rows that must be accepted, else the run stops"
+    )
+
+
+class SettingsConfig(AskedConfig):
+    """Says how everyday settings are chosen for a persona."""
+
+    model: str = execution("teacher", description="Which of `models` chooses")
+    prompt: str = execution(
+        "prompts/evaluation/choose_settings.j2", description="Prompt file; its content counts"
+    )
+    settings: str = execution(
+        "prompts/evaluation/settings.txt", description="Settings, one a line; the content counts"
+    )
+    count: int = identity(5, ge=1, description="Settings a persona")
+    structured: bool = identity(True, description="Hold the answer to a JSON schema")
+    max_new_tokens: int = identity(256, ge=16, description="Longest completion in tokens")
+
+
+class WritingConfig(AskedConfig):
+    """Says how questions are written to each task's requirement."""
+
+    model: str = execution("teacher", description="Which of `models` writes the questions")
+    prompt: str = execution(
+        "prompts/evaluation/write_questions.j2", description="Prompt file; its content counts"
+    )
+    format: Literal["json", "lines"] = identity(
+        "json", description="json: objects with setting and question; lines: one question a line"
+    )
+    count: int = identity(10, ge=1, description="Questions a persona and task")
+    rounds: int = identity(3, ge=1, description="How often missing questions are asked for")
+    must_ask: bool = identity(True, description="A question must end with a question mark")
+    structured: bool = identity(True, description="Hold the answer to a JSON schema")
+    language: str | None = identity(
+        "en", description="Language of the questions (ISO 639-1); null: any"
+    )
+    temperature: float = identity(0.9, ge=0, le=2, description="Sampling temperature")
+    max_new_tokens: int = identity(2048, ge=16, description="Longest completion in tokens")
+
+
+class QuestionConfig(Knobs):
+    """Says which questions are asked, and about whom."""
+
+    suite: Suite = selection(
+        "generated",
+        description="generated: written for this run's personas; personagym: the static questions "
+        "of a checkout; held_out: the questions of held-out dialogues, no model asked",
+    )
+    path: str | None = execution(
+        None, description="PersonaGym checkout; its questions, rubrics and prompts are read there"
+    )
+    light: bool = selection(
+        True, description="Of PersonaGym, the first question of each task only (Light)"
+    )
+    unseen: bool = selection(
+        True, description="Of this run's personas, only those held out of training"
+    )
+    personas: int | None = selection(
+        None, ge=1, description="Most personas, chosen by smallest hash; null: all"
+    )
+    per_persona: int = selection(5, ge=1, description="Held-out questions a persona")
+    seed: int = selection(0, ge=0, description="Seed of the choice of personas")
+    settings: SettingsConfig | None = group(
+        SettingsConfig, description="Settings that questions play in; null: none"
+    )
+    writing: WritingConfig = group(WritingConfig, description="How questions are written")
+
+
+class AnswerConfig(AskedConfig):
+    """Says how models answer: by default with the paper's sampling, and the prompt of training."""
+
+    prompt: str = execution(
+        "prompts/roleplay.j2",
+        description="System prompt; prompts/evaluation/roleplay_personagym.j2 is PersonaGym's",
+    )
+    with_profile: bool = identity(
+        True, description="Show the profile of personas that have a character"
+    )
+    temperature: float = identity(0.9, ge=0, le=2, description="Sampling temperature")
+    max_new_tokens: int = identity(1024, ge=1, description="Longest answer in tokens")
+    min_yield: float = execution(
+        0.9, ge=0, le=1, description="Share of answers that must not be empty, else the run stops"
+    )
+
+
+class ScoreExampleConfig(AskedConfig):
+    """Says how the example replies, one a score, are written that a judge compares with."""
+
+    prompt: str = execution(
+        "prompts/evaluation/score_examples.j2", description="Prompt file; its content counts"
+    )
+    structured: bool = identity(True, description="Hold the answer to a JSON schema")
+    one_by_one: bool = identity(False, description="Ask for each reply alone, for weak judges")
+    max_chars: int = identity(3000, ge=100, description="Longest reply in characters")
+    max_new_tokens: int = identity(4096, ge=16, description="Longest completion in tokens")
+
+
+class JudgeConfig(AskedConfig):
+    """Is one judge: a model, its prompt and rubrics, and what it is shown."""
+
+    model: str = execution("judge", description="Which of `models` judges; also the judge's name")
+    prompts: Literal["ours", "personagym"] = identity(
+        "ours", description="Our prompt and rubrics, or the checkout's own"
+    )
+    prompt: str = execution(
+        "prompts/evaluation/judge.j2", description="Prompt file of ours; its content counts"
+    )
+    rubrics: str = execution(
+        "prompts/evaluation/rubrics.yaml",
+        description="Rubrics of ours, one a task or one for all; the content counts",
+    )
+    with_profile: bool = identity(False, description="Show the judge the character's profile")
+    structured: bool = identity(True, description="Hold the verdict to a JSON schema")
+    max_justification_chars: int = identity(
+        1500, ge=20, description="Longest justification under the schema, in characters"
+    )
+    max_new_tokens: int = identity(1024, ge=16, description="Longest verdict in tokens")
+    max_missing: float = execution(
+        0.5, ge=0, le=1, description="Share of missing verdicts above which the run stops"
+    )
+    examples: ScoreExampleConfig | None = group(
+        ScoreExampleConfig, description="Example replies shown with the rubric; null: none"
+    )
+    calibration: str | None = execution(
+        None, description="JSONL of rows with known scores, to measure the judge on"
+    )
+
+
+class AttributionConfig(Knobs):
+    """Says how held-out answers are attributed to characters by likelihood."""
+
+    candidates: int = identity(4, ge=2, description="Characters an answer is told from")
+    per_character: int | None = selection(
+        1, ge=1, description="Most held-out examples of a character; null: all"
+    )
+    max_examples: int | None = selection(
+        500, ge=1, description="Most examples of all, by smallest hash; null: all"
+    )
+    seed: int = identity(0, ge=0, description="Seed of the choice of examples and distractors")
+
+
+class EvaluationConfig(Knobs):
+    """Says how models are compared; the first one is what the others are compared with."""
+
+    models: tuple[str, ...] = execution(
+        ("base", TUNED),
+        min_length=1,
+        description="Roles to compare; `tuned` is the model this run trains",
+    )
+    questions: QuestionConfig = group(QuestionConfig, description="What is asked")
+    answers: AnswerConfig = group(AnswerConfig, description="How it is answered")
+    judges: tuple[JudgeConfig, ...] = group((), description="Who judges the answers")
+    attribution: AttributionConfig | None = group(
+        AttributionConfig, description="Attribution by likelihood; null: none"
+    )
+    abilities: AbilitiesConfig = group(
+        AbilitiesConfig, description="General tasks before and after, to see what role-play costs"
+    )
+    people: tuple[str, ...] = execution(
+        (), description="Sheets that people filled in, see `show answers --sample`"
+    )
+    published: str | None = execution(
+        None, description="The paper's recipe to show beside ours: opencharacter, ablation-1…"
+    )
+    bootstrap_seed: int = identity(0, ge=0, description="Seed of the paired bootstrap")
+    resamples: int = identity(10_000, ge=100, description="Resamples of the bootstrap")
+
+    @field_validator("models")
+    @classmethod
+    def _models_are_distinct(cls, roles: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(roles)) != len(roles):
+            raise ValueError("a model is named twice")
+        return roles
+
+    @model_validator(mode="after")
+    def _judges_are_distinct(self) -> EvaluationConfig:
+        roles = [judge.model for judge in self.judges]
+        if len(set(roles)) != len(roles):
+            raise ValueError("two judges have one model: give the second role a name of its own")
+        needs = [judge.model for judge in self.judges if judge.prompts == "personagym"]
+        if (needs or self.questions.suite == "personagym") and self.questions.path is None:
+            raise ValueError("questions.path must name the PersonaGym checkout")
+        return self

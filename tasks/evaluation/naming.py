@@ -1,0 +1,279 @@
+"""Names the nodes of evaluation from what changes their rows, before anything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from infra.bench import Bench, model_identity
+from infra.fingerprints import hash_json, hash_parts
+from infra.manifests import NodeSpec
+from infra.paths import require_path
+from infra.prompts import PromptTemplate
+from tasks.evaluation.abilities import AbilitiesConfig, digest_tasks
+from tasks.evaluation.calibration import digest_labelled
+from tasks.evaluation.config import (
+    TUNED,
+    AttributionConfig,
+    EvaluationConfig,
+    JudgeConfig,
+    QuestionConfig,
+    ScoreExampleConfig,
+    SettingsConfig,
+    WritingConfig,
+)
+from tasks.evaluation.people import digest_sheets
+from tasks.evaluation.personagym import digest_checkout, read_prompts
+from tasks.evaluation.rubrics import JudgingPrompts, bind_rubrics, load_rubrics
+
+VERSIONS = {
+    "question_settings": 1,
+    "question_texts": 1,
+    "questions": 1,
+    "answers": 1,
+    "examples": 1,
+    "judgements": 1,
+    "calibration": 1,
+    "attribution": 1,
+    "abilities": 1,
+    "scores": 1,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class TunedModel:
+    """Says what the tuned model is before it exists: the node that makes it, and its base.
+
+    ``base`` is the role whose configuration it is run with, for it has the same shape.
+    """
+
+    training: NodeSpec
+    base: str
+
+
+def describe_settings(
+    config: SettingsConfig, questions: QuestionConfig, bench: Bench, upstream: Sequence[NodeSpec]
+) -> NodeSpec:
+    """Name the choice of settings, one row a persona."""
+    listed = require_path(config.settings, "evaluation.questions.settings.settings")
+    return bench.name_row_stage(
+        "question_settings",
+        VERSIONS["question_settings"],
+        config,
+        hash_parts(read_prompt(config.prompt).source, listed.read_text(encoding="utf-8")),
+        upstream,
+        **_choose_who(questions),
+    )
+
+
+def describe_texts(
+    config: WritingConfig, questions: QuestionConfig, bench: Bench, upstream: Sequence[NodeSpec]
+) -> NodeSpec:
+    """Name the writing of questions, one row a persona and task."""
+    return bench.name_row_stage(
+        "question_texts",
+        VERSIONS["question_texts"],
+        config,
+        read_prompt(config.prompt).source,
+        upstream,
+        **_choose_who(questions),
+    )
+
+
+def describe_questions(config: QuestionConfig, upstream: Sequence[NodeSpec]) -> NodeSpec:
+    """Name the set of questions that every model answers."""
+    gym = config.suite == "personagym"
+    return NodeSpec.build(
+        "questions",
+        VERSIONS["questions"],
+        identity={"suite": config.suite},
+        selection={
+            **_choose_who(config),
+            **({"light": config.light} if gym else {}),
+            **({"per_persona": config.per_persona} if config.suite == "held_out" else {}),
+        },
+        upstream=upstream,
+        sources=digest_checkout(Path(str(config.path))) if gym else (),
+    )
+
+
+def describe_answers(
+    role: str,
+    config: EvaluationConfig,
+    bench: Bench,
+    upstream: Sequence[NodeSpec],
+    tuned: TunedModel | None,
+) -> NodeSpec:
+    """Name one model's answers; the tuned one is what its training node says."""
+    own = bench.models[tuned.base if tuned and role == TUNED else role]
+    return NodeSpec.build(
+        f"answers_{role}",
+        VERSIONS["answers"],
+        identity={
+            **config.answers.knob_values("identity"),
+            "prompt": read_prompt(config.answers.prompt).source,
+            "model": identify_role(role, bench, tuned),
+        },
+        selection={
+            **config.answers.knob_values("selection"),
+            **own.knob_values("selection"),
+        },
+        upstream=[*upstream, *([tuned.training] if tuned and role == TUNED else [])],
+    )
+
+
+def describe_examples(
+    judge: JudgeConfig, questions: QuestionConfig, bench: Bench, upstream: Sequence[NodeSpec]
+) -> NodeSpec:
+    """Name one judge's score examples, which all models share."""
+    config = judge.examples or ScoreExampleConfig()
+    model = bench.models[judge.model]
+    return NodeSpec.build(
+        f"examples_{judge.model}",
+        VERSIONS["examples"],
+        identity={
+            **config.knob_values("identity"),
+            "with_profile": judge.with_profile,
+            "prompt": load_judging(judge, questions).example_source,
+            "model": model_identity(model),
+        },
+        selection={**config.knob_values("selection"), **model.knob_values("selection")},
+        upstream=upstream,
+    )
+
+
+def describe_judgements(
+    judge: JudgeConfig,
+    role: str,
+    questions: QuestionConfig,
+    bench: Bench,
+    upstream: Sequence[NodeSpec],
+) -> NodeSpec:
+    """Name one judge's verdicts on one model's answers."""
+    return _describe_verdicts(f"judgements_{judge.model}_{role}", judge, questions, bench, upstream)
+
+
+def describe_calibration(judge: JudgeConfig, questions: QuestionConfig, bench: Bench) -> NodeSpec:
+    """Name one judge's verdicts on rows whose score is known."""
+    path = require_path(str(judge.calibration), f"evaluation.judges.{judge.model}.calibration")
+    sources = [digest_labelled(path)]
+    return _describe_verdicts(
+        f"calibration_{judge.model}", judge, questions, bench, (), sources=sources
+    )
+
+
+def describe_attribution(
+    role: str,
+    config: AttributionConfig,
+    prompt: str,
+    bench: Bench,
+    upstream: Sequence[NodeSpec],
+    tuned: TunedModel | None,
+) -> NodeSpec:
+    """Name the attribution of held-out answers by one model."""
+    return NodeSpec.build(
+        f"attribution_{role}",
+        VERSIONS["attribution"],
+        identity={
+            **config.knob_values("identity"),
+            "prompt": read_prompt(prompt).source,
+            "model": identify_role(role, bench, tuned),
+        },
+        selection=config.knob_values("selection"),
+        upstream=[*upstream, *([tuned.training] if tuned and role == TUNED else [])],
+    )
+
+
+def describe_abilities(
+    role: str, config: AbilitiesConfig, bench: Bench, tuned: TunedModel | None
+) -> NodeSpec:
+    """Name the general abilities of one model."""
+    return NodeSpec.build(
+        f"abilities_{role}",
+        VERSIONS["abilities"],
+        identity={
+            **config.knob_values("identity"),
+            "model": identify_role(role, bench, tuned),
+        },
+        selection=config.knob_values("selection"),
+        upstream=[tuned.training] if tuned and role == TUNED else [],
+        sources=digest_tasks(config),
+    )
+
+
+def describe_scores(config: EvaluationConfig, upstream: Sequence[NodeSpec]) -> NodeSpec:
+    """Name the score table; models are named in order, as the first is compared with."""
+    return NodeSpec.build(
+        "scores",
+        VERSIONS["scores"],
+        identity={
+            **config.knob_values("identity"),
+            "models": list(config.models),
+            "judges": [judge.model for judge in config.judges],
+            "published": config.published,
+            "suite": config.questions.suite,
+            "light": config.questions.light,
+        },
+        selection={},
+        upstream=upstream,
+        sources=digest_sheets(config.people),
+    )
+
+
+def identify_role(role: str, bench: Bench, tuned: TunedModel | None) -> str:
+    """Return what a model is: for the tuned one, the node that makes it."""
+    if tuned is not None and role == TUNED:
+        return hash_json(["tuned", tuned.training.fingerprint])
+    return model_identity(bench.models[role])
+
+
+def load_judging(judge: JudgeConfig, questions: QuestionConfig) -> JudgingPrompts:
+    """Read what a judge is asked: our prompts and rubrics, or the checkout's."""
+    if judge.prompts == "personagym":
+        return read_prompts(Path(str(questions.path)))
+    where = f"evaluation.judges.{judge.model}"
+    examples = judge.examples or ScoreExampleConfig()
+    return bind_rubrics(
+        load_rubrics(require_path(judge.rubrics, f"{where}.rubrics")),
+        verdict=read_prompt(judge.prompt),
+        examples=read_prompt(examples.prompt),
+        structured=judge.structured,
+    )
+
+
+def read_prompt(name: str) -> PromptTemplate:
+    """Read a prompt file by its name in the configuration."""
+    return PromptTemplate.load(require_path(name, "evaluation"))
+
+
+def _describe_verdicts(
+    stage: str,
+    judge: JudgeConfig,
+    questions: QuestionConfig,
+    bench: Bench,
+    upstream: Sequence[NodeSpec],
+    sources: Sequence[str] = (),
+) -> NodeSpec:
+    model = bench.models[judge.model]
+    kind, _, _ = stage.partition("_")
+    # The examples' own knobs count in their node, which is upstream.
+    alone = judge.model_copy(update={"examples": None})
+    return NodeSpec.build(
+        stage,
+        VERSIONS[kind],
+        identity={
+            **alone.knob_values("identity"),
+            "prompt": load_judging(judge, questions).verdict_source,
+            "model": model_identity(model),
+        },
+        selection={**alone.knob_values("selection"), **model.knob_values("selection")},
+        upstream=upstream,
+        sources=sources,
+    )
+
+
+def _choose_who(config: QuestionConfig) -> Mapping[str, int | None]:
+    if config.suite == "personagym":
+        return {"personas": config.personas, "seed": config.seed}
+    return {"unseen": int(config.unseen), "personas": config.personas, "seed": config.seed}

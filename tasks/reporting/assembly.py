@@ -1,0 +1,104 @@
+"""Gathers all that the page says from the nodes of a run; what is absent is left out."""
+
+from __future__ import annotations
+
+from tasks.records import Ability
+from tasks.reporting.browser import Limits, choose_rows, encode_rows
+from tasks.reporting.charts import draw_attribution, draw_funnel, draw_scores
+from tasks.reporting.config import ReportConfig
+from tasks.reporting.headline import list_figures, list_verdicts
+from tasks.reporting.judges import (
+    build_agreement_table,
+    build_calibration_table,
+    list_judge_notes,
+)
+from tasks.reporting.learning import TrainingLine, describe_training
+from tasks.reporting.making import (
+    FUNNEL,
+    SCORED,
+    build_cost_table,
+    build_count_table,
+    list_bars,
+    list_rejects,
+)
+from tasks.reporting.overview import (
+    RunFacts,
+    build_model_table,
+    build_node_table,
+    list_licences,
+)
+from tasks.reporting.page import MakingFacts, ReportFacts, ScoreFacts
+from tasks.reporting.run_nodes import RunNodes
+from tasks.reporting.scoring import (
+    build_ability_table,
+    build_attribution_table,
+    build_difference_table,
+    build_score_table,
+    build_style_table,
+    list_judges,
+    split_comparisons,
+)
+from tasks.score_records import (
+    AgreementLine,
+    Calibration,
+    Comparison,
+    Measure,
+    PublishedScore,
+)
+
+
+def assemble_report(nodes: RunNodes, config: ReportConfig, run: RunFacts) -> ReportFacts:
+    """Read the nodes and say in tables, charts and sentences what they hold."""
+    training = describe_training(nodes)
+    limits = Limits(config.characters, config.dialogues, config.answers)
+    rows = choose_rows(nodes, limits)
+    return ReportFacts(
+        title=config.title,
+        run=run,
+        models=build_model_table(nodes, run.models),
+        nodes=build_node_table(nodes),
+        licences=list_licences(nodes),
+        scores=_assemble_scores(nodes, training),
+        making=_assemble_making(nodes, config),
+        training=training,
+        rows=encode_rows(rows) if rows else None,
+    )
+
+
+def _assemble_scores(nodes: RunNodes, training: TrainingLine | None) -> ScoreFacts:
+    measures = nodes.read_part("scores", "measures", Measure)
+    comparisons = nodes.read_part("scores", "comparisons", Comparison)
+    calibrations = nodes.read_part("scores", "calibrations", Calibration)
+    published = nodes.read_part("scores", "published", PublishedScore)
+    judges = list_judges(measures)
+    main, other = split_comparisons(comparisons)
+    return ScoreFacts(
+        figures=list_figures(nodes, training, measures, comparisons),
+        verdicts=list_verdicts(comparisons),
+        scores=tuple(
+            # The paper's rows stand once, beside the scores that are shown first.
+            build_score_table(measures, judge, published if place == 0 else ())
+            for place, judge in enumerate(judges)
+        ),
+        score_chart=draw_scores(measures, judges[0]) if judges else None,
+        differences=build_difference_table(main),
+        other_differences=build_difference_table(other),
+        attribution=build_attribution_table(measures),
+        attribution_chart=draw_attribution(measures),
+        style=build_style_table(measures),
+        abilities=build_ability_table(nodes.read_rows(Ability, "abilities_")),
+        calibration=build_calibration_table(calibrations),
+        judge_notes=list_judge_notes(calibrations),
+        agreement=build_agreement_table(nodes.read_part("scores", "agreements", AgreementLine)),
+    )
+
+
+def _assemble_making(nodes: RunNodes, config: ReportConfig) -> MakingFacts:
+    return MakingFacts(
+        funnel=build_count_table(nodes, FUNNEL),
+        funnel_chart=draw_funnel(list_bars(nodes)),
+        scored=build_count_table(nodes, SCORED),
+        costs=build_cost_table(nodes, config.usd_per_engine_hour),
+        priced=config.usd_per_engine_hour is not None,
+        rejects=tuple(list_rejects(nodes, config.rejects)),
+    )

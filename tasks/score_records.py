@@ -1,0 +1,182 @@
+"""Defines the records of the ``scores`` node: what the report and `compare` read.
+
+They are in long form, one number a row, so that a further judge, task or measure is a further row
+and never a further column. ``judge`` is empty where nobody judges; ``task`` is empty where a
+number is over all tasks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+PANEL = "panel"
+"""Stands for the mean of all judges, where there are several."""
+
+MeasureName = Literal[
+    "persona_score",
+    "score",
+    "attribution",
+    "attribution_hard",
+    "profile_gain",
+    "profile_margin",
+    "refusals",
+    "ai_admissions",
+    "stops",
+    "words",
+    "distinct_1",
+    "distinct_2",
+    "distinct_3",
+    "opening_share",
+    "opening_entropy",
+    "self_similarity",
+    "ability",
+]
+"""What is measured.
+
+``persona_score``: PersonaGym's, mean of task means by persona (1 to 5). ``score``: mean verdict of
+one task (1 to 5). ``attribution``: share of held-out answers that are likeliest under their own
+character's profile; ``attribution_hard``: among characters that are alike. ``profile_gain``: nats a
+token that the profile adds; ``profile_margin``: nats a token over other profiles. ``refusals``,
+``ai_admissions``, ``stops``: shares of answers. ``opening_share``: share of the commonest opening.
+``ability``: a general task's metric, named in ``task`` (lm-evaluation-harness).
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """Is one number of one model, with its spread.
+
+    Attributes:
+        key: Names measure, judge, task and model.
+        name: What is measured.
+        judge: Role of the judge, :data:`PANEL`, or empty.
+        task: One of PersonaGym's five, an ability task, or empty.
+        model: Role of the model that was measured.
+        mean: ``None`` without rows.
+        sd: Standard deviation over rows (for a persona_score: over personas).
+        low: Lower bound of the 95 % interval, clustered by persona; ``None`` where there is none.
+        high: Upper bound.
+        chance: What guessing would give, where that is known.
+        rows: Values that entered.
+        clusters: Personas they belong to.
+        missing: Values that were missing (verdicts that could not be read) and did not enter.
+    """
+
+    key: str
+    name: MeasureName
+    judge: str
+    task: str
+    model: str
+    mean: float | None
+    sd: float | None
+    low: float | None
+    high: float | None
+    chance: float | None
+    rows: int
+    clusters: int
+    missing: int
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Is how far one model is above another on the same rows: a paired cluster bootstrap.
+
+    Attributes:
+        key: Names measure, judge, task and the two models.
+        name: What is compared.
+        judge: Role of the judge, :data:`PANEL`, or empty.
+        task: As in :class:`Measure`.
+        model: The model that is compared.
+        against: The one it is compared with.
+        mean: ``model`` minus ``against``; ``None`` without pairs.
+        low: Lower bound of the 95 % interval; ``None`` below two personas.
+        high: Upper bound.
+        p_value: Two-sided.
+        detectable: Smallest true difference found with 80 % power.
+        rows: Pairs that entered.
+        clusters: Personas they belong to.
+        missing: Pairs left out because a value of either is missing.
+        unmatched: Rows that only one of the models has.
+    """
+
+    key: str
+    name: MeasureName
+    judge: str
+    task: str
+    model: str
+    against: str
+    mean: float | None
+    low: float | None
+    high: float | None
+    p_value: float | None
+    detectable: float | None
+    rows: int
+    clusters: int
+    missing: int
+    unmatched: int
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """Is how good a judge is on rows whose score is known.
+
+    Attributes:
+        key: Names the judge and the file.
+        judge: Role of the judge.
+        source: Name of the file of labelled rows.
+        rows: Rows with a verdict.
+        missing: Rows without.
+        exact: Share of verdicts that are the true score.
+        within_one: Share within one point of it.
+        auc: Area under the ROC curve between rows in voice and out of voice; ties count half;
+            ``None`` where the file does not say which is which.
+    """
+
+    key: str
+    judge: str
+    source: str
+    rows: int
+    missing: int
+    exact: float | None
+    within_one: float | None
+    auc: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class AgreementLine:
+    """Is Krippendorff's alpha (ordinal) among raters: judges, or people and judges.
+
+    Attributes:
+        key: Names the raters.
+        raters: Who rated; judges by role, people by the name on their sheet.
+        people: Whether people are among them.
+        alpha: ``None`` if nothing can be paired.
+        low: Lower bound of the 95 % interval.
+        high: Upper bound.
+        units: Answers with two ratings or more.
+        ratings: Ratings of them.
+        missing: Ratings that were missing.
+    """
+
+    key: str
+    raters: tuple[str, ...]
+    people: bool
+    alpha: float | None
+    low: float | None
+    high: float | None
+    units: int
+    ratings: int
+    missing: int
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedScore:
+    """Is one figure of the paper, to stand beside ours; ``task`` is empty for the PersonaScore."""
+
+    key: str
+    suite: str
+    model: str
+    judge: str
+    task: str
+    value: float

@@ -1,0 +1,190 @@
+"""Checks evaluation with scripted engines: counts, growth, missing verdicts, PersonaGym."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from flows.pipeline import RunResult, open_bench, prepare
+from infra.errors import ConfigError, YieldError
+from infra.manifests import read_manifest, read_tables
+from tests.e2e.scripted import LEDGER, ScriptedWorld, Silent
+from tests.e2e.test_pipeline import latest_states
+from tests.unit.evaluation.test_personagym import lay_out
+
+pytestmark = pytest.mark.e2e
+
+ASKED = 6
+"""Personas that are asked; five tasks each, two questions a task."""
+
+EVALUATION = (
+    "evaluation.models=[teacher]",
+    "evaluation.questions.unseen=false",
+    f"evaluation.questions.personas={ASKED}",
+    "evaluation.questions.writing={count: 2, language: null}",
+    "evaluation.judges=[{model: judge}, {model: second, examples: null}]",
+    "evaluation.resamples=200",
+)
+MODELS = (
+    "models.judge={engine: scripted, model: judge}",
+    "models.second={engine: scripted, model: second}",
+    "models.other={engine: scripted, model: other}",
+)
+ALONE = (*MODELS, *EVALUATION)
+GYM = (
+    *MODELS,
+    "evaluation.models=[teacher, other]",
+    "evaluation.questions.suite=personagym",
+    "evaluation.resamples=200",
+)
+
+
+def read_measures(world: ScriptedWorld, *overrides: str, holds: str = "measures") -> pl.DataFrame:
+    settings = prepare(world.config, overrides)
+    with open_bench(settings, Silent()) as bench:
+        node = world.graph(*overrides).evaluation
+        assert node is not None
+        manifest = read_manifest(bench.storage, node.scores.manifest_path)
+        return read_tables(bench.storage, [p for p in manifest.parts if p.holds == holds])
+
+
+def check_counts(result: RunResult) -> None:
+    for name, counts in result.counts.items():
+        assert counts.planned == counts.accepted + counts.rejected, name
+
+
+def read_page(result: RunResult) -> str:
+    return Path(result.report).read_text(encoding="utf-8")
+
+
+def test_questions_are_written_answered_and_judged_and_counts_add_up(world: ScriptedWorld) -> None:
+    result = world.run(*ALONE)
+    check_counts(result)
+    questions = result.counts["questions"].accepted
+    assert 0.8 * 10 * ASKED <= questions <= 10 * ASKED
+    assert result.counts["answers_teacher"].planned == questions
+    for judge in ("judge", "second"):
+        verdicts = result.counts[f"judgements_{judge}_teacher"]
+        assert verdicts.planned == verdicts.accepted == result.counts["answers_teacher"].accepted
+    assert result.counts["examples_judge"].planned == questions
+    assert "examples_second" not in result.counts
+    assert 1 <= result.scores["persona_score_teacher"] <= 5
+    agreements = read_measures(world, *ALONE, holds="agreements")
+    assert agreements["units"].to_list() == [result.counts["answers_teacher"].accepted]
+    page = read_page(result)
+    assert "PersonaScore" in page and "Krippendorff" in page
+
+    again = world.run(*ALONE)
+    assert again.counts == result.counts and again.engines_started == {}
+    assert {names[-1] for names in latest_states().values()} == {"Cached"}
+
+
+def test_one_more_model_costs_its_own_answers_and_judgements_only(
+    world: ScriptedWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = world.run(*ALONE)
+    more = (*ALONE, "evaluation.models=[teacher, other]")
+    result = world.run(*more)
+    made = {name for name, states in latest_states().items() if states[-1] != "Cached"}
+    assert made == {
+        "answers_other",
+        "judgements_judge_other",
+        "judgements_second_other",
+        "scores",
+        "report",
+    }
+    assert result.scores["persona_score_teacher"] == first.scores["persona_score_teacher"]
+    assert "persona_score_other_gain_low" in result.scores
+    assert set(result.engines_started) == {"other", "judge", "second"}
+
+
+def test_verdicts_that_cannot_be_read_are_missing_counted_and_shown(world: ScriptedWorld) -> None:
+    spoilt = (
+        *ALONE,
+        "models.judge.script={bad_output_share: 0.6}",
+        "evaluation.judges=[{model: judge, max_attempts: 1, examples: null}]",
+    )
+    with pytest.raises(YieldError, match=r"verdicts of judge on teacher's answers .* max_missing"):
+        world.run(*spoilt)
+    allowed = (
+        *spoilt[:-1],
+        "evaluation.judges=[{model: judge, max_attempts: 1, examples: null, max_missing: 1.0}]",
+    )
+    result = world.run(*allowed)
+    check_counts(result)
+    verdicts = world.rows("judgements_judge_teacher", *allowed)
+    unread = verdicts["score"].null_count()
+    assert 0.3 * verdicts.height < unread < verdicts.height
+    assert set(verdicts["score"].drop_nulls().to_list()) <= {1.0, 2.0, 3.0, 4.0, 5.0}
+    measures = read_measures(world, *allowed)
+    whole = measures.filter(pl.col("name") == "persona_score")
+    assert whole["missing"].to_list() == [unread]
+    assert str(unread) in read_page(result)
+
+
+def test_personagym_light_asks_each_task_once_with_its_own_prompts(
+    world: ScriptedWorld, tmp_path: Path
+) -> None:
+    checkout = lay_out(tmp_path / "gym", "A baker from Cork", "A pilot from Oslo", each=3)
+    overrides = (
+        *GYM,
+        f"evaluation.questions.path={checkout}",
+        "evaluation.judges=[{model: judge, prompts: personagym}]",
+        "evaluation.answers.prompt=prompts/evaluation/roleplay_personagym.j2",
+        "evaluation.published=ablation-5",
+    )
+    result = world.run(*overrides)
+    check_counts(result)
+    assert result.counts["questions"].accepted == 10
+    assert result.counts["questions"].rejected == 20
+    assert result.counts["answers_teacher"].planned == 10
+    assert result.counts["judgements_judge_other"].planned == 10
+    published = read_measures(world, *overrides, holds="published")
+    assert published["value"].to_list() == [4.66]
+    full = world.run(*overrides, "evaluation.questions.light=false")
+    assert full.counts["questions"].accepted == 30
+
+
+def test_what_evaluation_lacks_is_told_at_once_and_before_anything_starts(
+    world: ScriptedWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(LEDGER, os.devnull)
+    with pytest.raises(ConfigError) as caught:
+        world.run(
+            "evaluation.models=[teacher, tuned, nobody]",
+            "evaluation.judges=[{model: judge, rubrics: none.yaml}]",
+            "evaluation.questions={suite: personagym, path: nowhere}",
+            "evaluation.people=[sheet.csv]",
+            "evaluation.published=ablation-9",
+        )
+    told = str(caught.value)
+    for said in (
+        "evaluation.models.tuned: this run trains no model",
+        "names a model 'nobody'",
+        "names a model 'judge'",
+        "none.yaml",
+        "no such folder",
+        "sheet.csv",
+        "no recipe 'ablation-9'",
+    ):
+        assert said in told, said
+
+
+def test_models_that_do_not_fit_side_by_side_take_turns(
+    world: ScriptedWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import ray
+
+    from infra.engine_pool import _WORKER_CPUS
+
+    monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 1.5 * _WORKER_CPUS})
+    overrides = (*ALONE, "evaluation.models=[teacher, other]")
+    result = world.run(*overrides)
+    check_counts(result)
+    assert set(result.engines_started) == {"teacher", "other", "judge", "second"}
+    assert sum(result.engines_started.values()) > 4
+    monkeypatch.undo()
+    assert result.scores == world.run(*overrides).scores

@@ -1,0 +1,89 @@
+"""Checks that a run's nodes reach the page, whichever of them there are."""
+
+from __future__ import annotations
+
+import pytest
+
+from infra.manifests import NodeRef
+from infra.storage import Storage
+from tasks.reporting.assembly import assemble_report
+from tasks.reporting.config import ReportConfig
+from tasks.reporting.overview import ModelLine, RunFacts
+from tasks.reporting.page import read_templates, render_report
+from tasks.reporting.run_nodes import RunNodes
+
+from .test_page import read
+from .worlds import (
+    NASTY,
+    write_evaluation,
+    write_run,
+    write_scores,
+    write_synthesis,
+    write_training,
+)
+
+RUN = RunFacts("f" * 32, False, (ModelLine("base", "tiny", "vllm"),), (("ray", "1"),), "a: 1\n")
+
+
+def make_page(storage: Storage, references: list[NodeRef], config: ReportConfig) -> str:
+    facts = assemble_report(RunNodes(storage, references), config, RUN)
+    return render_report(facts, read_templates(config.template))
+
+
+def test_a_whole_run_shows_every_section(storage: Storage) -> None:
+    page = make_page(storage, write_run(storage), ReportConfig(usd_per_engine_hour=2.0))
+    for section in ("results", "judges", "training", "rows-made", "cost", "provenance", "browser"):
+        assert f'id="{section}"' in page
+    assert page.count("<svg") == 4
+    text = " ".join("".join(read(page).text).split())
+    for wanted in (
+        "tuned is 1.80 points above base in PersonaScore by judge, clear of 0.",
+        "cannot be told apart in attribution, alike candidates",
+        "the paper, full, judge gpt-4o",
+        "Judge weak falls short on calibration.jsonl",
+        "Judge judge is good enough",
+        "judge, Mia",
+        "arc_easy",
+        "Why is bread brown?",
+        "upper bound",
+        "cc-by-nc-sa-4.0",
+    ):
+        assert wanted in text
+
+
+@pytest.mark.parametrize(
+    ("part", "present", "absent"),
+    [
+        ("synthesis", ["rows-made", "cost", "browser"], ["results", "judges", "training"]),
+        ("training", ["training", "cost"], ["results", "judges", "browser"]),
+        ("evaluation", ["results", "browser"], ["judges", "training"]),
+        ("scores", ["results", "judges"], ["training", "cost", "browser"]),
+        ("nothing", ["provenance"], ["results", "judges", "training", "cost", "browser"]),
+    ],
+)
+def test_a_part_of_a_run_gives_a_page_of_that_part(
+    storage: Storage, part: str, present: list[str], absent: list[str]
+) -> None:
+    references = {
+        "synthesis": lambda: write_synthesis(storage),
+        "training": lambda: [write_training(storage)],
+        "evaluation": lambda: write_evaluation(storage),
+        "scores": lambda: [write_scores(storage)],
+        "nothing": list,
+    }[part]()
+    page = make_page(storage, references, ReportConfig())
+    assert all(f'id="{section}"' in page for section in present)
+    assert not any(f'id="{section}"' in page for section in absent)
+
+
+def test_a_nasty_persona_changes_no_tag(storage: Storage) -> None:
+    calm = make_page(storage, write_synthesis(storage, persona="calm"), ReportConfig())
+    nasty = make_page(storage, write_synthesis(storage, persona=NASTY), ReportConfig())
+    assert read(calm).tags == read(nasty).tags
+    assert NASTY in "".join(read(nasty).text)  # among the rejects
+
+
+def test_several_judges_have_a_table_each_and_the_paper_stands_once(storage: Storage) -> None:
+    page = make_page(storage, [write_scores(storage, ("judge", "weak"))], ReportConfig())
+    assert page.count("<caption>Judge:") == 2
+    assert page.count("the paper, full") == 1

@@ -1,0 +1,57 @@
+"""Checks that a judge that falls short is said to."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from tasks.reporting.judges import (
+    build_agreement_table,
+    build_calibration_table,
+    list_judge_notes,
+)
+from tasks.score_records import AgreementLine, Calibration
+
+GOOD = Calibration("k", "judge", "rows.jsonl", 118, 2, 0.71, 0.8, 0.9)
+
+
+def test_a_judge_at_the_bar_is_good_enough() -> None:
+    (note,) = list_judge_notes([GOOD])
+    assert note.good and "80.0 % of 118 rows, AUC 0.900" in note.text
+
+
+def test_a_judge_below_either_bar_is_not() -> None:
+    off, deaf, both, mute = list_judge_notes(
+        [
+            replace(GOOD, within_one=0.79),
+            replace(GOOD, auc=0.89),
+            replace(GOOD, within_one=0.1, auc=0.5),
+            replace(GOOD, within_one=None, exact=None, auc=None, rows=0),
+        ]
+    )
+    assert not any(note.good for note in (off, deaf, both, mute))
+    assert "79.0 % of the rows (80 % is asked)" in off.text and "AUC" not in off.text
+    assert "0.890 (0.9 is asked)" in deaf.text and "within" not in deaf.text
+    assert "10.0 %" in both.text and "0.500" in both.text
+    assert "no verdict" in mute.text
+
+
+def test_a_file_that_does_not_say_who_is_in_voice_asks_no_auc() -> None:
+    (note,) = list_judge_notes([replace(GOOD, auc=None)])
+    assert note.good and "AUC" not in note.text
+
+
+def test_calibration_counts_missing_verdicts() -> None:
+    (row,) = build_calibration_table([replace(GOOD, within_one=0.5)]).rows
+    assert [cell.text for cell in row.cells] == ["50.0 %", "71.0 %", "0.900", "118", "2"]
+    assert [cell.tone for cell in row.cells] == ["bad", "", "good", "", "bad"]
+
+
+def test_agreement_says_who_rated() -> None:
+    lines = [
+        AgreementLine("g", ("a", "Mia"), True, 0.684, 0.5, 0.81, 50, 98, 2),
+        AgreementLine("h", ("a", "b"), False, None, None, None, 0, 0, 0),
+    ]
+    people, judges = build_agreement_table(lines).rows
+    assert (people.name, people.note) == ("a, Mia", "people and judges")
+    assert [cell.text for cell in people.cells] == ["0.68", "0.50 to 0.81", "50", "98", "2"]
+    assert judges.cells[0].text == "–" and judges.note == "judges"
