@@ -26,6 +26,7 @@ from tasks.reporting.scoring import (
     is_clear,
     list_judges,
     list_models,
+    order_comparisons,
 )
 from tasks.score_records import Comparison, Measure, MeasureName
 
@@ -70,7 +71,7 @@ def list_verdicts(comparisons: Sequence[Comparison]) -> tuple[Verdict, ...]:
     """Return a sentence a comparison of what models are trained for, over all tasks."""
     return tuple(
         _judge_difference(item)
-        for item in comparisons
+        for item in order_comparisons(comparisons)
         if item.name in MAIN_MEASURES and not item.task
     )
 

@@ -6,6 +6,7 @@ A missing verdict is said wherever it is missing; it entered no mean (:mod:`task
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import get_args
 
 from tasks.records import Ability
 from tasks.reporting.figures import (
@@ -43,16 +44,15 @@ def list_models(measures: Iterable[Measure]) -> tuple[str, ...]:
 
 
 def order_models(models: Iterable[str]) -> tuple[str, ...]:
-    """Return the roles once each: the base first, then the tuned one, then as they come."""
-    return tuple(sorted(dict.fromkeys(models), key=lambda model: (BASE, TUNED, model).index(model)))
+    """Return the roles once each: the base first, then the tuned one, then by name."""
+    ranked = {model: (BASE, TUNED, model).index(model) for model in models}
+    return tuple(sorted(ranked, key=lambda model: (ranked[model], model)))
 
 
 def list_judges(measures: Iterable[Measure]) -> tuple[str, ...]:
     """Return the judges whose scores there are, the panel of all first."""
-    found = dict.fromkeys(
-        measure.judge for measure in measures if measure.name in ("persona_score", "score")
-    )
-    return tuple(sorted(found, key=lambda judge: judge != PANEL))
+    found = {item.judge for item in measures if item.name in ("persona_score", "score")}
+    return tuple(sorted(found, key=_rank_judge))
 
 
 def find_measure(
@@ -115,9 +115,30 @@ def build_difference_table(comparisons: Sequence[Comparison]) -> Table:
 def split_comparisons(
     comparisons: Sequence[Comparison],
 ) -> tuple[tuple[Comparison, ...], tuple[Comparison, ...]]:
-    """Return the comparisons of what models are trained for, and all others."""
-    main = tuple(item for item in comparisons if item.name in MAIN_MEASURES)
-    return main, tuple(item for item in comparisons if item.name not in MAIN_MEASURES)
+    """Return the comparisons of what models are trained for, and all others, both in order."""
+    ordered = order_comparisons(comparisons)
+    main = tuple(item for item in ordered if item.name in MAIN_MEASURES)
+    return main, tuple(item for item in ordered if item.name not in MAIN_MEASURES)
+
+
+def order_comparisons(comparisons: Iterable[Comparison]) -> tuple[Comparison, ...]:
+    """Return comparisons by measure, judge, task and models; in the store they lie by key."""
+    measures: tuple[MeasureName, ...] = get_args(MeasureName)
+    tasks = ("", *TASKS)
+    ranks = {task: place for place, task in enumerate(tasks)}
+    return tuple(
+        sorted(
+            comparisons,
+            key=lambda item: (
+                measures.index(item.name),
+                _rank_judge(item.judge),
+                (ranks.get(item.task, len(tasks)), item.task),
+                (BASE, TUNED, item.model).index(item.model),
+                item.model,
+                item.against,
+            ),
+        )
+    )
 
 
 def build_attribution_table(measures: Sequence[Measure]) -> Table:
@@ -189,6 +210,10 @@ def build_ability_table(abilities: Sequence[Ability]) -> Table:
             for task, metric in kinds
         ),
     )
+
+
+def _rank_judge(judge: str) -> tuple[bool, str]:
+    return judge != PANEL, judge
 
 
 def _score_row(judged: Sequence[Measure], model: str, judge: str) -> Row:

@@ -1,6 +1,6 @@
 """Draws how a training went, from its metrics: loss, learning rate, gradient norm, speed.
 
-This is the only door to matplotlib. Nothing is set globally and no window system is asked: a
+This is the training stage's only door to matplotlib. Nothing is set globally and no window system is asked: a
 figure is drawn on a canvas of its own.
 """
 

@@ -231,10 +231,10 @@ def load_model(name: str, attention: str) -> Any:
             num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=2048,
             initializer_range=0.2, attn_implementation=attention,
         )  # fmt: skip
-        return LlamaForCausalLM(config).float().eval()
+        return LlamaForCausalLM(config).double().eval()
     folder = packaged_configs() / "demo" / "base"
     return AutoModelForCausalLM.from_pretrained(
-        folder, dtype=torch.float32, attn_implementation=attention
+        folder, dtype=torch.float64, attn_implementation=attention
     ).eval()
 
 

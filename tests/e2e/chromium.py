@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from websockets.sync.client import ClientConnection, connect
+from websockets.sync.client import connect
+from websockets.sync.connection import Connection
 
 _ANSWER_S = 60.0
 _START_S = 60.0
@@ -28,7 +29,7 @@ class Page:
         requests: Addresses that the page asked for.
     """
 
-    def __init__(self, connection: ClientConnection) -> None:
+    def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._numbers = count(1)
         self._loaded = False

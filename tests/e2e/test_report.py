@@ -262,6 +262,5 @@ def test_pictures_of_it_are_light_dark_and_narrow(page: Page, tmp_path: Path) ->
         with Image.open(desk) as picture, Image.open(phone) as narrow:
             assert 1200 < picture.width <= 1280 and picture.height > 3_000
             assert 700 < narrow.width <= 780 and narrow.height > picture.height
-            corner = picture.convert("L").getpixel((4, 4))
-        assert isinstance(corner, int)
+            corner = picture.convert("L").tobytes()[0]
         assert corner > 200 if scheme == "light" else corner < 60

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -110,13 +111,21 @@ def test_without_tasks_nothing_is_measured_checked_or_digested() -> None:
     assert digest_tasks(config) == ()
 
 
-def test_an_unknown_task_is_told_with_near_names() -> None:
+def test_an_unknown_task_is_told_with_near_names(monkeypatch: pytest.MonkeyPatch) -> None:
     config = AbilitiesConfig(tasks=("hellaswagg",))
-    (problem,) = check_abilities(config)
+    (problem,) = check_abilities(config)  # the harness's whole index: 12 s
     assert "no task 'hellaswagg'" in problem.what
     assert "hellaswag" in problem.todo
+    index = SimpleNamespace(all_tasks=["hellaswag", "piqa"])
+    monkeypatch.setattr("tasks.evaluation.abilities._open_manager", lambda *asked: index)
     with pytest.raises(ConfigError, match="did you mean hellaswag"):
         measure_abilities(BASE, None, config, "base")
+
+
+def test_known_names_are_found_without_the_whole_index(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr("tasks.evaluation.abilities._open_manager")
+    names = ("hellaswag", "mmlu", "ai2_arc", "gsm8k", "gpqa", "truthfulqa_mc1")
+    assert check_abilities(AbilitiesConfig(tasks=names)) == []
 
 
 def test_a_missing_harness_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:

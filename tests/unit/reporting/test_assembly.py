@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from infra.manifests import NodeRef
@@ -64,14 +66,14 @@ def test_a_whole_run_shows_every_section(storage: Storage) -> None:
 def test_a_part_of_a_run_gives_a_page_of_that_part(
     storage: Storage, part: str, present: list[str], absent: list[str]
 ) -> None:
-    references = {
+    parts: dict[str, Callable[[], list[NodeRef]]] = {
         "synthesis": lambda: write_synthesis(storage),
         "training": lambda: [write_training(storage)],
         "evaluation": lambda: write_evaluation(storage),
         "scores": lambda: [write_scores(storage)],
-        "nothing": list,
-    }[part]()
-    page = make_page(storage, references, ReportConfig())
+        "nothing": lambda: [],
+    }
+    page = make_page(storage, parts[part](), ReportConfig())
     assert all(f'id="{section}"' in page for section in present)
     assert not any(f'id="{section}"' in page for section in absent)
 

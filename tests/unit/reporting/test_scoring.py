@@ -30,11 +30,11 @@ def read(table: Table, row: Row, column: str) -> tuple[str, str]:
 def test_models_and_judges_stand_in_a_fixed_order() -> None:
     measures = [
         make_measure("persona_score", model, 3.0, judge=judge)
-        for model in ("other", "tuned", "base")
-        for judge in ("a", PANEL)
+        for model in ("other", "tuned", "another", "base")
+        for judge in ("b", PANEL, "a")
     ]
-    assert list_models(measures) == ("base", "tuned", "other")
-    assert list_judges(measures) == (PANEL, "a")
+    assert list_models(measures) == ("base", "tuned", "another", "other")
+    assert list_judges(measures) == (PANEL, "a", "b")
     assert list_judges([make_measure("attribution", "base", 0.2)]) == ()
 
 
@@ -109,9 +109,11 @@ def test_only_a_clear_difference_of_what_matters_is_marked() -> None:
 
 
 def test_comparisons_are_split_by_what_models_are_trained_for() -> None:
-    main, other = split_comparisons(make_comparisons())
+    main, other = split_comparisons(list(reversed(make_comparisons())))
     assert [item.name for item in main] == ["persona_score", "attribution", "attribution_hard"]
-    assert [item.name for item in other] == ["score"] * 5 + ["words"]
+    assert [(item.name, item.task) for item in other] == [
+        *(("score", task) for task in TASKS), ("words", ""),
+    ]  # fmt: skip
 
 
 def test_attribution_stands_beside_chance() -> None:

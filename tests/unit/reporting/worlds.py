@@ -280,8 +280,9 @@ def write_scores(storage: Storage, judges: Sequence[str] = ("judge",)) -> NodeRe
         Measure,
         [],
         parts={
-            "measures": (Measure, make_measures(judges)),
-            "comparisons": (Comparison, make_comparisons(judges)),
+            # In the store they lie by key, which says nothing of what comes first.
+            "measures": (Measure, make_measures(judges)[::-1]),
+            "comparisons": (Comparison, make_comparisons(judges)[::-1]),
             "calibrations": (Calibration, calibrations),
             "agreements": (AgreementLine, lines),
             "published": (PublishedScore, published),
