@@ -5,6 +5,7 @@ SHELL := /bin/bash
 CONFIG ?= configs/demo.yaml
 SET ?=
 PERSONA ?= A baker from Lisbon who loves hiking.
+CHECKOUT ?=
 EXTRA ?= cpu
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 # Where pip finds PyTorch's CPU build, if its own configuration does not say (see README).
@@ -13,11 +14,16 @@ TORCH_INDEX ?=
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+HARNESS := .venv-harness
 OPENCHARACTER := $(BIN)/opencharacter
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check \
 	--constraint infra/constraints.txt $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 
-.PHONY: help install pipeline plan chat serve control test lint unit ranks e2e bench demo-models ui clean
+# The demo's judge, who may leave verdicts on a world it does not know missing.
+DEMO_JUDGE := [{model: teacher, prompt: prompts/judge.j2, rubrics: demo/rubric.json, \
+	structured: false, max_new_tokens: 200, examples: null, max_missing: 1}]
+
+.PHONY: help install pipeline plan chat serve personagym control test lint unit harness ranks e2e bench demo-models ui clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,10 +57,16 @@ chat: $(STAMP) ## Talk to the trained model in character: make chat PERSONA="…
 serve: $(STAMP) ## Serve the trained model behind an OpenAI-compatible address on this machine
 	@$(OPENCHARACTER) serve $(CONFIG) $(SET)
 
+personagym: $(STAMP) ## Ask the demo's models PersonaGym's questions: make personagym CHECKOUT=…
+	@test -d "$(CHECKOUT)" || { echo "say where a PersonaGym checkout is: make personagym CHECKOUT=…"; exit 2; }
+	@$(OPENCHARACTER) run $(CONFIG) --set run.name=personagym \
+		--set evaluation.questions.suite=personagym --set evaluation.questions.path=$(CHECKOUT) \
+		--set 'evaluation.judges=$(DEMO_JUDGE)' $(SET)
+
 control: $(STAMP) ## Train on shuffled profiles as well: what of the gain is the profile's?
 	@$(BIN)/python -m tests.benchmarks.control --config $(CONFIG)
 
-test: $(STAMP) lint unit ranks e2e ## Lint, types, layers and all tests
+test: $(STAMP) lint unit harness ranks e2e ## Lint, types, layers and all tests
 
 lint: $(STAMP) ## Style, types and layers
 	@$(BIN)/ruff check .
@@ -63,13 +75,16 @@ lint: $(STAMP) ## Style, types and layers
 	@$(BIN)/lint-imports
 
 unit: $(STAMP) ## Tests without engines, clusters, servers or ranks
-	@$(BIN)/python -m pytest tests/unit tests/contracts -m "not ranks"
+	@$(BIN)/python -m pytest tests/unit tests/contracts -n 2 -m "not ranks and not harness"
+
+harness: $(HARNESS)/.installed ## Tests of the regression guard, with lm-evaluation-harness
+	@$(HARNESS)/bin/python -m pytest tests/unit/evaluation tests/e2e/test_abilities_on_ray.py -m harness
 
 ranks: $(STAMP) ## Contracts of training: tiny models on real ranks, killed and resumed
 	@$(BIN)/python -m pytest tests/contracts -m ranks
 
 e2e: $(STAMP) ## Tests with real vLLM, Ray, Prefect, S3 and endpoint
-	@$(BIN)/python -m pytest tests/e2e
+	@$(BIN)/python -m pytest tests/e2e -m "not harness"
 
 bench: $(STAMP) ## Stage runner against LLM.generate, training against TRL's defaults
 	@$(BIN)/python -m tests.benchmarks.generation
@@ -80,6 +95,16 @@ demo-models: $(STAMP) ## Train the demo's tiny models anew (about half an hour)
 
 ui: $(STAMP) ## Prefect's web interface over what ran here
 	@$(BIN)/prefect server start
+
+# lm-evaluation-harness brings scikit-learn, which every import of transformers then loads as well:
+# twice the time for every rank and engine. So its tests have an environment on top of the other.
+$(HARNESS)/.installed: $(STAMP)
+	@$(BIN)/python -m venv $(HARNESS)
+	@$(BIN)/python -c 'import site; print(site.getsitepackages()[0])' \
+		> $(HARNESS)/lib/python3.11/site-packages/project.pth
+	@$(HARNESS)/bin/python -m pip install --quiet --disable-pip-version-check \
+		--constraint infra/constraints.txt lm-eval
+	@touch $@
 
 clean: ## Remove what tests and tools left; keeps data and .venv
 	@rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache build dist *.egg-info

@@ -8,7 +8,7 @@ from pathlib import Path
 from flows.conversation import Encode
 from flows.settings import Settings
 from infra.asking import AskOptions, RowSession
-from infra.bench import context_length
+from infra.bench import context_length, name_encoder
 from infra.engines.config import ModelConfig
 from infra.engines.protocol import Message
 from infra.engines.streaming import SpeakerThread
@@ -16,7 +16,7 @@ from infra.errors import ConfigError, Problem, Reject
 from infra.fingerprints import content_key
 from infra.paths import require_path
 from infra.prompts import PromptTemplate
-from infra.rendering import load_encoder
+from infra.rendering import PromptEncoder, load_encoder
 from tasks.characters.profile import parse_profile
 from tasks.characters.writing import CharacterInput, CharacterWriter
 from tasks.records import PROFILE_FIELDS
@@ -69,7 +69,7 @@ def make_profile(
     session = RowSession(
         key=key,
         engine=speaker.speaker,
-        encoder=load_encoder(model.model, model.revision) if takes_ids else None,
+        encoder=_load(model) if takes_ids else None,
         options=AskOptions(
             temperature=config.temperature,
             top_p=config.top_p,
@@ -92,11 +92,16 @@ def make_profile(
     return made.profile
 
 
+def _load(model: ModelConfig) -> PromptEncoder:
+    spec = name_encoder(model)
+    return load_encoder(spec.model, spec.revision, spec.template)
+
+
 def make_encoder(model: ModelConfig) -> Encode | None:
     """Return what turns messages into the token ids a vLLM engine takes; ``None`` for others."""
     if model.engine != "vllm":
         return None
-    encoder = load_encoder(model.model, model.revision)
+    encoder = _load(model)
     try:
         encoder.encode((Message("system", "You are Ann."), Message("user", "Hello.")))
     except ValueError as error:  # what transformers raises of a tokenizer without a template

@@ -101,6 +101,9 @@ def check_settings(settings: Settings) -> None:
     problems.extend(check_evaluation(settings))
     roles = {stage.model for stage in _list_asking(settings).values()}
     roles |= set(list_evaluation_roles(settings).values())
+    for role in sorted(roles):
+        if role in settings.models:
+            problems.extend(_check_template(role, settings.models[role]))
     if settings.training is not None:
         roles.add(settings.training.model)
     for role in sorted(roles):
@@ -234,6 +237,25 @@ def _check_folder(where: str, model: ModelConfig) -> Iterator[Problem]:
             f"{where}.max_model_len",
             f"{model.max_model_len} tokens, but the model was made for {own}",
             f"at most {own}",
+        )
+
+
+def _check_template(role: str, model: ModelConfig) -> Iterator[Problem]:
+    """Look for a chat template in a local model that is asked; base models have none."""
+    where = f"models.{role}.chat_template"
+    template = model.chat_template
+    if template is not None:
+        yield from _collect(lambda: require_path(template, where))
+        return
+    settings = Path(model.model) / "tokenizer_config.json"
+    if model.engine != "vllm" or not settings.is_file():
+        return
+    named = "chat_template" in settings.read_text(encoding="utf-8", errors="replace")
+    if not named and not (settings.parent / "chat_template.jinja").is_file():
+        yield Problem(
+            where,
+            f"{model.model} has no chat template of its own, so it cannot be asked",
+            "name one that fits its special tokens, as templates/training/llama3.serving.jinja",
         )
 
 

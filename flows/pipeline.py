@@ -19,7 +19,7 @@ from flows.synthesis import synthesise
 from flows.training import train
 from infra.bench import Bench, Listener, Listeners
 from infra.manifests import Manifest, NodeRef, find_sound_manifest, open_store, read_manifest
-from infra.orchestration import PrefectListener
+from infra.orchestration import PrefectListener, publish_report
 from infra.storage import Storage
 from tasks.export.task import export_folder
 from tasks.reporting.task import write_report
@@ -166,6 +166,7 @@ def write_run(
     if "report" in references:
         page = bench.storage.read_bytes(str(manifests["report"].facts["page"]))
         bench.storage.write_bytes(f"{folder}/report.html", page)
+        publish_report(str(manifests["report"].facts["summary"]), result.report)
     bench.storage.write_bytes(f"{folder}/config.yaml", dump_settings(settings).encode())
     bench.storage.write_bytes(f"{folder}/summary.json", json.dumps(summary, indent=1).encode())
     return result

@@ -74,4 +74,4 @@ def configure_folder(settings: Settings, folder: Path) -> ModelConfig:
     like = settings.models.get(settings.training.model) if settings.training else None
     if like is None or like.engine != "vllm":
         return ModelConfig(model=str(folder))
-    return like.model_copy(update={"model": str(folder), "revision": None})
+    return like.run_export(str(folder))

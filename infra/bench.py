@@ -19,8 +19,9 @@ from infra.engines.identity import identify_model, read_context_length
 from infra.fingerprints import hash_json
 from infra.knobs import Kind
 from infra.manifests import NodeSpec
-from infra.paths import packaged_configs
+from infra.paths import packaged_configs, require_path
 from infra.progress import Progress, ProgressListener
+from infra.rendering import EncoderSpec
 from infra.row_stage import RowStage, RunnerConfig, RunnerContext
 from infra.stage_worker import RowMaker
 from infra.storage import Storage
@@ -163,7 +164,7 @@ class Bench:
                 context_tokens=context_length(config) if takes_ids else None,
             ),
             min_yield=sampling.min_yield,
-            takes_token_ids=(config.model, config.revision) if takes_ids else None,
+            encoder=name_encoder(config) if takes_ids else None,
         )
 
     def model_label(self, model: str) -> str:
@@ -203,7 +204,21 @@ class Bench:
 
 def model_identity(config: ModelConfig) -> str:
     """Return what of a model enters recipe keys: what it is, and its identity knobs."""
-    return hash_json([identify_model(config), config.knob_values("identity")])
+    parts = [identify_model(config), config.knob_values("identity")]
+    template = read_chat_template(config)
+    return hash_json(parts if template is None else [*parts, template])
+
+
+def read_chat_template(config: ModelConfig) -> str | None:
+    """Return the text of the chat template that stands in for a model's own, if one does."""
+    if config.chat_template is None:
+        return None
+    return require_path(config.chat_template, "chat_template").read_text(encoding="utf-8")
+
+
+def name_encoder(config: ModelConfig) -> EncoderSpec:
+    """Say how a model's prompts become token ids."""
+    return EncoderSpec(config.model, config.revision, read_chat_template(config))
 
 
 def context_length(config: ModelConfig) -> int | None:

@@ -47,15 +47,13 @@ class Campaign:
         self._book = LeaseBook.divide(
             range(len(keys)), len(self._replicas), context.config.chunk_rows
         )
-        encoder = stage.takes_token_ids
         self._job = self._ray.put(
             Job(
                 storage=context.storage,
                 folder=stage.node.folder,
                 maker=stage.maker,
                 options=stage.options,
-                encoder_model=encoder[0] if encoder else None,
-                encoder_revision=encoder[1] if encoder else None,
+                encoder=stage.encoder,
             )
         )
         self._flights: dict[Any, tuple[Lease, int]] = {}

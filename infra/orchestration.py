@@ -197,6 +197,12 @@ def publish_node(manifest: Manifest) -> None:
         create_table_artifact(cast(Any, table), key=f"rejects-{key}")
 
 
+def publish_report(markdown: str, address: str) -> None:
+    """Publish what a run came to, with the address of its page, in the flow run."""
+    if FlowRunContext.get() is not None:
+        create_markdown_artifact(f"[The report]({address})\n\n{markdown}", key="report")
+
+
 def _fingerprint_of(_: TaskRunContext, parameters: dict[str, Any]) -> str:
     return str(parameters["node"].fingerprint)
 

@@ -45,8 +45,10 @@ class PromptEncoder:
     This is the only door to transformers' tokenizers in generation.
     """
 
-    def __init__(self, model: str, revision: str | None = None) -> None:
-        self._adopt(load_tokenizer(model, revision), None)
+    def __init__(
+        self, model: str, revision: str | None = None, template: str | None = None
+    ) -> None:
+        self._adopt(load_tokenizer(model, revision), template)
 
     @classmethod
     def from_tokenizer(cls, tokenizer: Any, template: str | None = None) -> PromptEncoder:
@@ -178,7 +180,18 @@ def count_plain_tokens(folder: Path, text: str) -> int | None:
     return None
 
 
+@dataclass(frozen=True, slots=True)
+class EncoderSpec:
+    """Names an encoder so that workers load it: a model, and a template where it has none."""
+
+    model: str
+    revision: str | None = None
+    template: str | None = None
+
+
 @lru_cache(maxsize=4)
-def load_encoder(model: str, revision: str | None = None) -> PromptEncoder:
+def load_encoder(
+    model: str, revision: str | None = None, template: str | None = None
+) -> PromptEncoder:
     """Return the encoder of a model, loaded once a process."""
-    return PromptEncoder(model, revision)
+    return PromptEncoder(model, revision, template)

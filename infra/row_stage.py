@@ -14,6 +14,7 @@ from infra.engine_pool import EnginePool
 from infra.knobs import Knobs, execution
 from infra.manifests import NodeSpec
 from infra.progress import ProgressListener
+from infra.rendering import EncoderSpec
 from infra.stage_worker import RowMaker
 from infra.storage import Storage
 
@@ -47,7 +48,7 @@ class RowStage:
     planned: pl.DataFrame
     options: AskOptions
     min_yield: float
-    takes_token_ids: tuple[str, str | None] | None
+    encoder: EncoderSpec | None
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from infra.engines.core_binding import keep_to_cores
 from infra.engines.protocol import Engine
 from infra.errors import EngineError, Reject, RequestFailed
 from infra.manifests import PartRef
-from infra.rendering import load_encoder
+from infra.rendering import EncoderSpec, load_encoder
 from infra.row_store import Envelope, MadeRow, commit_chunk, encode_rows, reject_detail
 from infra.schema import from_plain
 from infra.storage import Storage
@@ -54,8 +54,7 @@ class Job:
     folder: str
     maker: RowMaker[Any]
     options: AskOptions
-    encoder_model: str | None
-    encoder_revision: str | None
+    encoder: EncoderSpec | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,11 +194,8 @@ class StageWorker(Generic[E_]):
 
 async def _make_row(job: Job, engine: Engine, row: dict[str, Any]) -> MadeRow:
     key, digest = row["key"], row["parents_digest"]
-    encoder = (
-        load_encoder(job.encoder_model, job.encoder_revision)
-        if job.encoder_model is not None
-        else None
-    )
+    spec = job.encoder
+    encoder = load_encoder(spec.model, spec.revision, spec.template) if spec else None
     session = RowSession(key, engine, encoder, job.options)
     outcome = await job.maker.make(key, from_plain(job.maker.inputs, row), session)
     rejected = isinstance(outcome, Reject)

@@ -29,6 +29,11 @@ class ModelConfig(Knobs):
         None, description="Hub commit, tag or branch; for an endpoint, a version you assign"
     )
     dtype: str = identity("auto", description="Weights and activations: auto, bfloat16, float32…")
+    chat_template: str | None = execution(
+        None,
+        description="Jinja file that stands in for the tokenizer's chat template, for base models"
+        " that have none; its content counts",
+    )
     quantization: str | None = identity(None, description="vLLM quantisation method, if any")
     max_model_len: int | None = selection(
         None, ge=64, description="Context in tokens; None takes the model's own"
@@ -64,6 +69,11 @@ class ModelConfig(Knobs):
     script: dict[str, str | int | float | bool] = execution(
         {}, description="What a scripted engine does: latency, faults, responder"
     )
+
+    def run_export(self, folder: str) -> ModelConfig:
+        """Return the configuration of a model trained from this one: it has the same shape."""
+        own = {"model": folder, "revision": None, "chat_template": None}
+        return self.model_copy(update=own)
 
     @model_validator(mode="after")
     def _endpoint_needs_an_address(self) -> ModelConfig:

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from tasks.demo_world.calibration import write_calibration
 from tasks.demo_world.card import write_card
 from tasks.demo_world.data import write_data
 from tasks.demo_world.lessons import School
@@ -35,6 +36,7 @@ def main() -> None:
     out: Path = arguments.out
     out.mkdir(parents=True, exist_ok=True)
     write_data(out)
+    write_calibration(out)
     first: int = arguments.from_phase
     tokenizer = (
         _make_tokenizer(School(arguments.seed)) if first == 1 else load_model(out / "teacher")[1]

@@ -57,7 +57,5 @@ def open_model(bench: Bench, role: str, training: NodeRef | None, like: str | No
         folder = fetch_export(
             bench.storage, str(read_manifest(bench.storage, training.manifest).facts["export"])
         )
-        bench.add_model(
-            TUNED, bench.models[like].model_copy(update={"model": str(folder), "revision": None})
-        )
+        bench.add_model(TUNED, bench.models[like].run_export(str(folder)))
     return bench.models[role]

@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from functools import partial
 
-from infra.bench import Bench
+from infra.bench import Bench, read_chat_template
 from infra.cluster_jobs import run_on_cluster
 from infra.manifests import NodeRef, NodeSpec, PartRef, write_table
 from infra.orchestration import node_task
@@ -271,7 +271,7 @@ def attribute_answers(
     )
     found = run_on_cluster(
         bench.pool,
-        partial(score_plan, name=role),
+        partial(score_plan, name=role, template=read_chat_template(model)),
         plan,
         model.model,
         model.revision,

@@ -11,11 +11,13 @@ from infra.orchestration import node_task
 from infra.set_store import write_set_manifest
 from tasks.reporting.assembly import assemble_report
 from tasks.reporting.config import ReportConfig
+from tasks.reporting.markdown_summary import summarise_scores
 from tasks.reporting.overview import ModelLine, RunFacts
 from tasks.reporting.page import read_templates, render_report
 from tasks.reporting.run_nodes import RunNodes
+from tasks.score_records import Comparison, Measure
 
-VERSION = 2
+VERSION = 3
 
 
 def describe_report(config: ReportConfig, upstream: Sequence[NodeSpec]) -> NodeSpec:
@@ -41,7 +43,8 @@ def write_report(
     """Write the page of a run from whatever nodes it has; ``config_text`` is shown as it is."""
     began = time.monotonic()
     run = _describe_run(bench, node, config_text)
-    facts = assemble_report(RunNodes(bench.storage, stages), config, run)
+    nodes = RunNodes(bench.storage, stages)
+    facts = assemble_report(nodes, config, run)
     page = render_report(facts, read_templates(config.template)).encode()
     path = f"{node.folder}/{node.fingerprint}.html"
     return write_set_manifest(
@@ -52,7 +55,14 @@ def write_report(
         reasons={},
         provenance=bench.provenance(),
         seconds=time.monotonic() - began,
-        facts={"page": path},
+        facts={"page": path, "summary": _summarise(nodes)},
+    )
+
+
+def _summarise(nodes: RunNodes) -> str:
+    return summarise_scores(
+        nodes.read_part("scores", "measures", Measure),
+        nodes.read_part("scores", "comparisons", Comparison),
     )
 
 

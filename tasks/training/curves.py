@@ -1,7 +1,7 @@
 """Draws how a training went, from its metrics: loss, learning rate, gradient norm, speed.
 
-This is the training stage's only door to matplotlib. Nothing is set globally and no window system is asked: a
-figure is drawn on a canvas of its own.
+This is the training stage's only door to matplotlib. Nothing is set globally and no window system
+is asked: a figure is drawn on a canvas of its own.
 """
 
 from __future__ import annotations

@@ -165,7 +165,7 @@ def choose_ending_probes(
 def serve_as(bench: Bench, job: TrainJob, folder: Path) -> ModelConfig:
     """Run the export as the base model is run: it has the same shape."""
     base = bench.models[job.config.model]
-    return base.model_copy(update={"model": str(folder), "revision": None})
+    return base.run_export(str(folder))
 
 
 def _fetch_weights(finishing: Finishing, scratch: Path) -> Path:

@@ -19,6 +19,8 @@ from flows.pipeline import opencharacter, prepare
 from infra.manifests import read_manifest
 from infra.storage import Storage
 
+_MEASURES = ("attribution", "profile_gain", "persona_score")
+
 
 def main() -> None:
     """Run the configuration and its control, and print the three losses."""
@@ -28,6 +30,7 @@ def main() -> None:
     parser.add_argument("--save", type=Path, help="also write the figures to this JSON file")
     arguments = parser.parse_args()
     losses: dict[str, float] = {}
+    scores: dict[str, float] = {}
     for name, control in (("tuned", "none"), ("control", "shuffled_profiles")):
         overrides = [*arguments.set, f"training.control={control}", f"run.name={name}"]
         result = opencharacter(arguments.config, overrides)
@@ -35,6 +38,10 @@ def main() -> None:
             "base": result.scores["eval_loss_base"],
             name: result.scores["eval_loss_tuned"],
         }
+        for measure in _MEASURES:
+            if f"{measure}_tuned" in result.scores:
+                scores[f"{measure}_base"] = result.scores[f"{measure}_base"]
+                scores[f"{measure}_{name}"] = result.scores[f"{measure}_tuned"]
     gain, spoiled = losses["base"] - losses["tuned"], losses["base"] - losses["control"]
     figures = {
         **losses,
@@ -43,6 +50,7 @@ def main() -> None:
         "control_gain": round(spoiled / losses["base"], 4),
         "profile_share_of_gain": round((gain - spoiled) / gain, 4),
         "tuned_below_control": round(1 - losses["tuned"] / losses["control"], 4),
+        **scores,
     }
     print(json.dumps(figures, indent=1))
     if arguments.save:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import csv
 import os
 from pathlib import Path
 
 import polars as pl
 import pytest
 
+from flows.comparing import compare_runs
+from flows.lineage import show_lineage
 from flows.pipeline import RunResult, open_bench, prepare
+from flows.sheets import SheetOptions, write_sheet
 from infra.errors import ConfigError, YieldError
 from infra.manifests import read_manifest, read_tables
 from tests.e2e.scripted import LEDGER, ScriptedWorld, Silent
@@ -16,6 +20,8 @@ from tests.e2e.test_pipeline import latest_states
 from tests.unit.evaluation.test_personagym import lay_out
 
 pytestmark = pytest.mark.e2e
+
+REAL = Path(__file__).resolve().parents[3] / "shared" / "data" / "personagym"
 
 ASKED = 6
 """Personas that are asked; five tasks each, two questions a task."""
@@ -188,3 +194,67 @@ def test_models_that_do_not_fit_side_by_side_take_turns(
     assert sum(result.engines_started.values()) > 4
     monkeypatch.undo()
     assert result.scores == world.run(*overrides).scores
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason=f"no PersonaGym checkout at {REAL}")
+def test_a_real_checkout_is_asked_whole(world: ScriptedWorld) -> None:
+    overrides = (
+        *GYM,
+        "evaluation.models=[teacher]",
+        f"evaluation.questions.path={REAL}",
+        "evaluation.judges=[{model: judge, prompts: personagym, examples: null}]",
+        "runner.chunk_rows=64",
+    )
+    result = world.run(*overrides)
+    check_counts(result)
+    assert result.counts["questions"].accepted == 500
+    assert result.counts["judgements_judge_teacher"].planned == 500
+    measures = read_measures(world, *overrides).filter(pl.col("name") == "persona_score")
+    assert measures["clusters"].to_list() == [100]
+
+
+def test_people_rate_a_sheet_and_every_verdict_leads_back_to_a_persona(
+    world: ScriptedWorld, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = world.run(*ALONE)
+    settings = prepare(world.config, ALONE)
+    sheet = tmp_path / "ada.csv"
+    write_sheet(settings, SheetOptions(sample=20, blind=True, out=str(sheet)))
+    with sheet.open(encoding="utf-8-sig", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 20 and "model" not in rows[0]
+    for place, row in enumerate(rows):
+        row["score"] = str(1 + place % 5)
+    with sheet.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+    rated = world.run(*ALONE, f"evaluation.people=[{sheet}]")
+    assert rated.scores == first.scores
+    lines = read_measures(world, *ALONE, f"evaluation.people=[{sheet}]", holds="agreements")
+    people = lines.filter(pl.col("people"))
+    assert people["raters"].to_list() == [["ada", "judge"], ["ada", "second"]]
+    assert people["units"].to_list() == [20, 20]
+
+    capsys.readouterr()
+    verdict = world.rows("judgements_judge_teacher", *ALONE)["key"][0]
+    show_lineage(settings, verdict[:12], as_json=True)
+    told = capsys.readouterr().out
+    for node in ("answers_teacher", "questions", "characters", "personas"):
+        assert f'"{node}"' in told, node
+
+
+def test_two_runs_of_a_store_are_compared_on_the_questions_both_asked(
+    world: ScriptedWorld,
+) -> None:
+    world.run(*ALONE, "run.name=one")
+    world.run(*ALONE, "run.name=two", "evaluation.answers.temperature=0.5")
+    found = compare_runs("one", "two", str(world.root), seed=1, resamples=100)
+    (gain,) = [
+        item for item in found.comparisons if item.name == "persona_score" and item.judge == "judge"
+    ]
+    assert gain.rows == ASKED and gain.unmatched == 0
+    assert gain.low is not None and gain.high is not None
+    same = compare_runs("one", "one", str(world.root), seed=1, resamples=100)
+    assert {item.mean for item in same.comparisons if item.name == "persona_score"} == {0.0}

@@ -22,7 +22,10 @@ from tasks.evaluation.abilities import (
 )
 from tasks.records import Ability
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # the harness's and its libraries' own
+pytestmark = [
+    pytest.mark.harness,
+    pytest.mark.filterwarnings("ignore"),  # the harness's and its libraries' own
+]
 
 BASE = str(packaged_configs() / "demo" / "base")
 
@@ -62,7 +65,7 @@ ROWS = [
 @pytest.fixture(autouse=True)
 def harness() -> None:
     if find_spec("lm_eval") is None:
-        pytest.fail("lm-evaluation-harness is missing: pip install -e '.[abilities]'")
+        pytest.fail("lm-evaluation-harness is missing: make harness")
 
 
 @pytest.fixture

@@ -91,7 +91,7 @@ def _stay_in_the_group(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture
 def job(storage: Storage) -> Job:
-    return Job(storage, NODE.folder, Echo(), OPTIONS, None, None)
+    return Job(storage, NODE.folder, Echo(), OPTIONS, None)
 
 
 def make_chunk(*texts: str) -> pa.Table:

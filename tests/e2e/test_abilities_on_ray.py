@@ -1,0 +1,35 @@
+"""Runs lm-evaluation-harness on the cluster, on a task of local rows."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from infra.cluster import Cluster, RayConfig
+from infra.cluster_jobs import run_on_cluster
+from infra.engine_pool import EnginePool
+from infra.paths import packaged_configs
+from tasks.evaluation.abilities import AbilitiesConfig
+from tasks.evaluation.general_tasks import measure_model
+from tests.e2e.scripted import Silent
+from tests.unit.evaluation.test_abilities import write_task
+
+pytestmark = [pytest.mark.e2e, pytest.mark.harness]
+
+
+def test_a_model_is_measured_on_the_cluster(ray_cluster: None, tmp_path: Path) -> None:
+    folder = write_task(tmp_path / "own")
+    (found,) = run_on_cluster(
+        EnginePool(Cluster(RayConfig()), {}, Silent()),
+        measure_model,
+        str(packaged_configs() / "demo" / "base"),
+        None,
+        AbilitiesConfig(tasks=(str(folder),)),
+        "base",
+        stage="abilities_base",
+        listener=Silent(),
+        stop=threading.Event(),
+    )
+    assert (found.model, found.task, found.value, found.rows) == ("base", "demo_advice", 0.75, 4)
