@@ -160,6 +160,8 @@ def _read_keys(storage: Storage, manifest: Manifest) -> pl.DataFrame:
     links = [column for column, _ in kind.links]
     if kind.name == "judgement":
         links.append("question_key")
+    if kind.name == "answer":
+        links.append("persona_key")
     empty = _empty(("key", "status"))
     if manifest.members is not None:
         return read_rows(storage, manifest, ["status", *links]) if manifest.parts else empty
@@ -240,6 +242,8 @@ def _list_edges(manifest: Manifest, frames: Mapping[str, pl.DataFrame]) -> Itera
     for name in manifest.upstream:
         if kind.name == "judgement" and name.startswith("examples_") and name in frames:
             yield from _follow_examples(frame, stage, frames[name])
+    if kind.name == "answer" and "characters" in manifest.upstream and "characters" in frames:
+        yield from _follow_characters(frame, stage, frames["characters"])
     if manifest.members is not None and kind.only_parents in frames:
         parents = frames[kind.only_parents].filter(_ACCEPTED)["key"].to_list()
         made = {row_key(manifest.recipe, [parent]): parent for parent in parents}
@@ -255,6 +259,16 @@ def _follow_examples(
         shown = examples.filter(_ACCEPTED).select("question_key", examples_key="key")
         joined = judgements.join(shown, on="question_key")
         yield from _follow(joined, stage, (("examples_key", "score examples"),))
+
+
+def _follow_characters(
+    answers: pl.DataFrame, stage: str, characters: pl.DataFrame
+) -> Iterator[pl.DataFrame]:
+    """Name the character whose profile a model was shown: the persona's."""
+    if "persona_key" in answers.columns and "persona_key" in characters.columns:
+        shown = characters.filter(_ACCEPTED).select("persona_key", character_key="key")
+        joined = answers.join(shown, on="persona_key")
+        yield from _follow(joined, stage, (("character_key", "character"),))
 
 
 def _follow(
