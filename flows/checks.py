@@ -12,6 +12,7 @@ from flows.evaluation_checks import (
     resolve_evaluation,
 )
 from flows.settings import Settings
+from flows.stand_ins import explain_missing
 from infra.bench import context_length
 from infra.engines.config import ModelConfig
 from infra.engines.identity import read_context_length
@@ -111,7 +112,7 @@ def check_settings(settings: Settings) -> None:
             problems.extend(_check_model(f"models.{role}", settings.models[role]))
     problems.extend(_check_contexts(settings))
     if problems:
-        raise ConfigError(*dict.fromkeys(problems))
+        raise ConfigError(*explain_missing(settings, list(dict.fromkeys(problems))))
 
 
 def _list_asking(settings: Settings) -> dict[str, _Asking]:

@@ -1,4 +1,4 @@
-"""Is the command line: `opencharacter run | plan | show | compare | chat | serve | doctor`.
+"""Is the command line: `opencharacter run | plan | show | compare | matrix | chat | serve | doctor`.
 
 Nothing heavy is imported before a command needs it, so that ``--help`` answers at once.
 """
@@ -99,10 +99,10 @@ def plan(config: str, /, *, set_: Overrides = None, json: bool = False) -> None:
         Print JSON instead of a table.
     """
     _quiet_prefect()
-    from flows.pipeline import prepare
-    from flows.planning import draw_plan, print_plan
+    from flows.plan_table import print_plan
+    from flows.planning import plan_run
 
-    drawn = draw_plan(prepare(config, set_ or ()))
+    drawn = plan_run(config, set_ or ())
     print(drawn.model_dump_json() if json else print_plan(drawn))
 
 
@@ -211,6 +211,35 @@ def compare(
         root = load_settings(config, set_ or ()).storage.root
     found = compare_runs(run_a, run_b, root, seed=seed, resamples=resamples)
     print(found.model_dump_json() if json else print_comparison(found))
+
+
+@app.command
+def matrix(
+    *configs: str, set_: Overrides = None, name: str = "", seed: int = 0, json: bool = False
+) -> None:
+    """Run several configurations in one store, one after the other, and compare them.
+
+    Parameters
+    ----------
+    configs:
+        YAML files; each is compared with the first.
+    name:
+        Name of the comparison's folder, <root>/runs/matrix-<name>.
+    seed:
+        Seed of the paired bootstrap.
+    json:
+        Print JSON instead of tables.
+    """
+    _quiet_prefect()
+    from flows.display import Terminal, watch
+    from flows.matrix import opencharacter_matrix, prepare_all, print_matrix
+    from infra.reaper import reap_children
+
+    overrides = tuple(set_ or ())
+    prepare_all(configs, overrides)
+    with reap_children(), Terminal() as terminal, watch(terminal), _stop_on_signals(terminal):
+        found = opencharacter_matrix(list(configs), overrides, name, seed)
+    print(found.model_dump_json() if json else print_matrix(found))
 
 
 @app.command

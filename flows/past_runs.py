@@ -67,7 +67,7 @@ def read_run(label: str, given: str, root: str | None) -> PastRun:
     Raises :class:`ConfigError` when there is no such run, or rows of it are gone.
     """
     where = f"RUN_{label} {given}"
-    storage, name = _find_run(where, given, root)
+    storage, name = find_run(where, given, root)
     summary = _read_summary(storage, name, where)
     manifests = {
         node: _read_node(storage, where, node, path)
@@ -98,7 +98,11 @@ def read_run(label: str, given: str, root: str | None) -> PastRun:
     )
 
 
-def _find_run(where: str, given: str, root: str | None) -> tuple[Storage, str]:
+def find_run(where: str, given: str, root: str | None) -> tuple[Storage, str]:
+    """Return the store and the name of a run, given by its folder, or by name below ``root``.
+
+    ``where`` names the argument in the message of the :class:`ConfigError` raised otherwise.
+    """
     text = given.rstrip("/").removesuffix("/summary.json").removesuffix("/report.html")
     if "/" not in text and root is not None:
         return Storage(root), text

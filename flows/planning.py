@@ -1,123 +1,119 @@
-"""Says what a run would make, what it would reuse and why not, without starting anything."""
+"""Says what a run would make and reuse, why, and what it would cost, without starting anything."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from io import StringIO
-from typing import Any
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
 
 import polars as pl
-from pydantic import BaseModel, ConfigDict
-from rich.console import Console
-from rich.table import Table
 
+from flows.checks import check_settings, pass_on_licences, resolve_settings
+from flows.costs import Reckoner
 from flows.display import Quiet
-from flows.evaluation_planning import LATER, list_asking, plan_evaluation_rows
+from flows.evaluation_graph import EvaluationGraph
+from flows.evaluation_planning import LATER, plan_evaluation_rows
 from flows.graph import Graph, draw_graph
+from flows.measured import Measured
 from flows.pipeline import open_bench
-from flows.settings import Settings
+from flows.plan_table import NodePlan, Plan, Totals
+from flows.prompt_samples import Known, list_asking
+from flows.settings import Settings, load_settings
+from flows.stand_ins import stand_in
 from infra.bench import Bench
-from infra.errors import StoreVersionError
-from infra.manifests import (
-    Manifest,
-    NodeRef,
-    NodeSpec,
-    find_sound_manifest,
-    read_manifest,
-    refer_to,
-)
+from infra.manifests import Manifest, NodeRef, NodeSpec, find_sound_manifest, refer_to
+from infra.model_facts import find_model_facts
 from infra.reading import read_accepted
 from infra.row_store import read_committed
 from tasks.dialogues.planning import plan_pairs
+from tasks.evaluation.question_sets import Sources, collect_questions
+from tasks.evaluation.rubrics import TASKS
 from tasks.instructions.selection import select_instructions
 from tasks.instructions.task import plan_guesses
 from tasks.persona_rows import plan_persona_rows
 from tasks.personas.selection import select_personas
 from tasks.personas.sources import read_persona_rows
-from tasks.records import Instruction, Persona
+from tasks.records import Character, EvalQuestion, Instruction, Persona
+
+R = TypeVar("R", Character, Instruction)
+
+Found = Mapping[str, Manifest | None]
 
 
-class NodePlan(BaseModel):
-    """Is one node of the plan; ``make + reuse == rows``."""
+def plan_run(config: str | Path, overrides: Sequence[str] = ()) -> Plan:
+    """Plan a configuration on this machine as it is: no network, no keys, no downloaded inputs.
 
-    model_config = ConfigDict(frozen=True)
-
-    node: str
-    rows: int
-    make: int
-    reuse: int
-    why: str
-
-
-class Plan(BaseModel):
-    """Is what a run would do, node by node; ``pairs`` counts (question, character) pairs."""
-
-    model_config = ConfigDict(frozen=True)
-
-    run: str
-    root: str
-    personas: int
-    questions: int
-    pairs: int
-    nodes: tuple[NodePlan, ...]
+    Raises :class:`~infra.errors.ConfigError` for all else that would keep a run from starting.
+    """
+    settings = resolve_settings(load_settings(config, overrides))
+    with stand_in(settings) as (ready, notes):
+        check_settings(ready)
+        return draw_plan(pass_on_licences(ready), notes)
 
 
-def draw_plan(settings: Settings) -> Plan:
+def draw_plan(settings: Settings, notes: Sequence[str] = ()) -> Plan:
     """Plan a run. Row stages whose inputs are not made yet are planned by lineage.
 
     Their keys are known before their texts are; only rejections can still change them.
     """
     with open_bench(settings, Quiet()) as bench:
-        graph = draw_graph(settings, bench)
+        graph, measured = draw_graph(settings, bench), Measured(bench.storage)
         found = {node.stage: _find(bench, node) for node in graph.nodes()}
         personas = _list_personas(settings, bench, found["personas"])
         asked = _list_instructions(settings, bench, found["instructions"])
         planned = _plan_rows(settings, graph, personas, asked)
         planned |= plan_evaluation_rows(settings, bench, graph.evaluation, found)
-        later = set(list_asking(graph.evaluation)) - planned.keys()
-        nodes = [_plan_node(bench, node, found, planned, later) for node in graph.nodes()]
+        known = Known(
+            personas=personas,
+            instructions=asked,
+            guesses=_read(bench, found.get("guesses"), Instruction),
+            cast=_read(bench, found["characters"], Character),
+            questions=_list_questions(settings, bench, found),
+        )
+        asking = list_asking(settings, graph, known)
+        reckoner = Reckoner(settings, bench, graph, asking, measured)
+        later = _guess_rows(settings, graph.evaluation, planned["characters"].height)
+        nodes = []
+        for node in graph.nodes():
+            drawn = _plan_node(bench, node, found, planned, later, measured)
+            cost = reckoner.reckon_rows(node, drawn.make)
+            nodes.append(drawn.model_copy(update={"cost": cost}))
+        training = reckoner.reckon_training({node.node: node.rows for node in nodes}, found)
         questions = len(asked) + planned["guesses"].height
         return Plan(
             run=settings.run.name,
             root=bench.storage.root,
-            personas=personas.height,
+            personas=len(personas),
             questions=questions,
             pairs=questions * settings.dialogues.characters_per_question,
             nodes=tuple(nodes),
+            training=training,
+            disk=reckoner.reckon_disk([node.cost for node in nodes], training, found),
+            totals=Totals.add_up(nodes, training),
+            models={role: find_model_facts(item) for role, item in settings.models.items()},
+            notes=tuple(notes),
         )
 
 
-def print_plan(plan: Plan) -> str:
-    """Return the plan as a table for people."""
-    table = Table(box=None, pad_edge=False)
-    for name in ("node", "rows", "to make", "reused", "why"):
-        table.add_column(name, justify="left" if name in ("node", "why") else "right")
-    for node in plan.nodes:
-        table.add_row(node.node, f"{node.rows:,}", f"{node.make:,}", f"{node.reuse:,}", node.why)
-    text = StringIO()
-    console = Console(file=text, width=120, highlight=False)
-    console.print(f"run {plan.run} → {plan.root}", markup=False)
-    console.print(
-        f"{plan.personas:,} personas, {plan.questions:,} questions, {plan.pairs:,} pairs\n"
-    )
-    console.print(table)
-    return text.getvalue().rstrip()
+def find_references(bench: Bench, graph: Graph) -> dict[str, NodeRef]:
+    """Return the references of the nodes of a graph that are done."""
+    found = {node.stage: _find(bench, node) for node in graph.nodes()}
+    return {stage: refer_to(manifest) for stage, manifest in found.items() if manifest}
 
 
 def _find(bench: Bench, node: NodeSpec) -> Manifest | None:
     return find_sound_manifest(bench.storage, node.manifest_path)
 
 
-def _list_personas(settings: Settings, bench: Bench, found: Manifest | None) -> pl.DataFrame:
-    rows = (
-        read_accepted(bench.storage, refer_to(found), Persona)
-        if found
-        else select_personas(read_persona_rows(settings.personas), settings.personas).accepted
-    )
-    return pl.DataFrame(
-        {"key": [row.key for row in rows], "persona": [row.persona for row in rows]},
-        schema={"key": pl.String, "persona": pl.String},
-    )
+def _read(bench: Bench, manifest: Manifest | None, record: type[R]) -> list[R]:
+    return [] if manifest is None else read_accepted(bench.storage, refer_to(manifest), record)
+
+
+def _list_personas(settings: Settings, bench: Bench, found: Manifest | None) -> list[Persona]:
+    if found:
+        return read_accepted(bench.storage, refer_to(found), Persona)
+    raw = read_persona_rows(settings.personas)
+    return list(select_personas(raw, settings.personas).accepted)
 
 
 def _list_instructions(
@@ -128,13 +124,27 @@ def _list_instructions(
     return list(select_instructions(settings.instructions).accepted)
 
 
+def _list_questions(settings: Settings, bench: Bench, found: Found) -> Sequence[EvalQuestion]:
+    """Return the questions of evaluation as far as they are known: made, or in a checkout."""
+    manifest, config = found.get("questions"), settings.evaluation
+    if manifest is not None:
+        return read_accepted(bench.storage, refer_to(manifest), EvalQuestion)
+    if config is not None and config.questions.suite == "personagym":
+        return collect_questions(config.questions, Sources()).questions
+    return ()
+
+
 def _plan_rows(
-    settings: Settings, graph: Graph, personas: pl.DataFrame, asked: list[Instruction]
+    settings: Settings, graph: Graph, personas: Sequence[Persona], asked: Sequence[Instruction]
 ) -> dict[str, pl.DataFrame]:
     """Return the planned keys of every row stage, all parents taken as accepted."""
-    characters = plan_persona_rows(graph.characters.recipe, personas)
+    people = pl.DataFrame(
+        {"key": [row.key for row in personas], "persona": [row.persona for row in personas]},
+        schema={"key": pl.String, "persona": pl.String},
+    )
+    characters = plan_persona_rows(graph.characters.recipe, people)
     guesses = (
-        plan_guesses(graph.guesses.recipe, personas, settings.instructions.synthesis)
+        plan_guesses(graph.guesses.recipe, people, settings.instructions.synthesis)
         if graph.guesses
         else pl.DataFrame(schema={"key": pl.String})
     )
@@ -154,20 +164,44 @@ def _plan_rows(
     return planned
 
 
+def _guess_rows(
+    settings: Settings, graph: EvaluationGraph | None, characters: int
+) -> dict[str, int]:
+    """Return about how many rows the nodes of evaluation have whose questions are not written."""
+    config = settings.evaluation
+    if config is None or graph is None:
+        return {}
+    asked, share, people = config.questions, settings.curation.validation_share, characters
+    if asked.unseen or asked.suite == "held_out":
+        least = settings.curation.min_validation_characters if share else 0
+        people = min(max(round(characters * share), least), characters)
+    people = min(people, asked.personas or people)
+    each = asked.per_persona if asked.suite == "held_out" else len(TASKS) * asked.writing.count
+    groups = (graph.answers, graph.examples, graph.judgements)
+    rows = {node.stage: people * each for group in groups for node in group.values()}
+    if graph.settings is not None:
+        rows[graph.settings.stage] = people
+    if graph.texts is not None:
+        rows[graph.texts.stage] = people * len(TASKS)
+    return rows
+
+
 def _plan_node(
     bench: Bench,
     node: NodeSpec,
-    found: Mapping[str, Manifest | None],
+    found: Found,
     planned: Mapping[str, pl.DataFrame],
-    later: Collection[str],
+    later: Mapping[str, int],
+    measured: Measured,
 ) -> NodePlan:
     manifest = found[node.stage]
     if manifest is not None:
         rows = manifest.counts.planned
         return NodePlan(node=node.stage, rows=rows, make=0, reuse=rows, why="cached")
-    why = _explain(bench, node)
-    if node.stage in later:
-        return NodePlan(node=node.stage, rows=0, make=0, reuse=0, why=LATER)
+    if node.stage not in planned and node.stage in later:
+        rows = later[node.stage]
+        return NodePlan(node=node.stage, rows=rows, make=rows, reuse=0, why=LATER, about=True)
+    why = _explain(node, measured)
     if node.stage not in planned:
         return NodePlan(node=node.stage, rows=0, make=0, reuse=0, why=f"made whole: {why}")
     keys = planned[node.stage].select("key")
@@ -178,9 +212,9 @@ def _plan_node(
     )
 
 
-def _explain(bench: Bench, node: NodeSpec) -> str:
+def _explain(node: NodeSpec, measured: Measured) -> str:
     """Say what changed since the stage's latest manifest, or that there is none."""
-    latest = find_latest(bench, node.stage)
+    latest = measured.find_latest(node.stage)
     if latest is None:
         return "never made here"
     changed = [
@@ -191,23 +225,5 @@ def _explain(bench: Bench, node: NodeSpec) -> str:
     return "changed: " + ", ".join(changed) if changed else "its files are gone or changed"
 
 
-def find_latest(bench: Bench, stage: str) -> Manifest | None:
-    """Return the manifest of a stage that was made last, by its own record of the time."""
-    storage = bench.storage
-    manifests: list[Manifest] = []
-    for path in storage.walk(stage, ".json"):
-        try:
-            manifests.append(read_manifest(storage, path))
-        except StoreVersionError:
-            continue
-    return max(manifests, key=lambda item: item.provenance.get("made_at", ""), default=None)
-
-
 def _differ(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     return [name for name in sorted({*before, *now}) if before.get(name) != now.get(name)]
-
-
-def find_references(bench: Bench, graph: Graph) -> dict[str, NodeRef]:
-    """Return the references of the nodes of a graph that are done."""
-    found = {node.stage: _find(bench, node) for node in graph.nodes()}
-    return {stage: refer_to(manifest) for stage, manifest in found.items() if manifest}

@@ -1,4 +1,7 @@
-"""Composes a run's configuration from YAML and ``--set``, and finds every problem at once."""
+"""Composes a run's configuration from YAML and ``--set``, and finds every problem at once.
+
+A file may go on from another one: ``extends: shared.yaml`` names it, from its own folder.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from flows.plan_config import PlanConfig
 from infra.cluster import RayConfig
 from infra.engines.config import ModelConfig
 from infra.errors import ConfigError, Problem
@@ -27,6 +31,8 @@ from tasks.instructions.config import InstructionConfig
 from tasks.personas.config import PersonaConfig
 from tasks.reporting.config import ReportConfig
 from tasks.training.config import TrainingConfig
+
+_EXTENDS = "extends"
 
 
 class RunConfig(Knobs):
@@ -64,6 +70,7 @@ class Settings(Knobs):
         None, description="Models compared on questions in character; null for none"
     )
     report: ReportConfig = group(ReportConfig, description="The page at the end")
+    plan: PlanConfig = group(PlanConfig, description="What `plan` reckons with")
     runner: RunnerConfig = group(RunnerConfig, description="How row stages are carried out")
     ray: RayConfig = group(RayConfig, description="Where Ray runs")
     retry: RetryConfig = group(RetryConfig, description="Retries of nodes")
@@ -75,12 +82,7 @@ def load_settings(config: str | Path, overrides: Sequence[str] = ()) -> Settings
     Raises :class:`ConfigError` with every unknown key, wrong type and missing value.
     """
     path = require_path(str(config), "CONFIG")
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except yaml.YAMLError as error:
-        raise ConfigError(Problem(str(path), f"not YAML: {error}", "mend the syntax")) from error
-    if not isinstance(data, dict):
-        raise ConfigError(Problem(str(path), "not a mapping of keys", "see configs/demo.yaml"))
+    data = _read_layers(path, ())
     origins = _apply_overrides(data, overrides)
     try:
         settings = Settings.model_validate(data)
@@ -94,6 +96,37 @@ def load_settings(config: str | Path, overrides: Sequence[str] = ()) -> Settings
 def dump_settings(settings: Settings) -> str:
     """Return the resolved configuration as YAML; it holds where keys are, never keys."""
     return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def _read_layers(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
+    """Read a file over the one it extends: mappings are merged, all else is replaced."""
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except yaml.YAMLError as error:
+        raise ConfigError(Problem(str(path), f"not YAML: {error}", "mend the syntax")) from error
+    if not isinstance(data, dict):
+        raise ConfigError(Problem(str(path), "not a mapping of keys", "see configs/demo.yaml"))
+    if _EXTENDS not in data:
+        return data
+    name, where = data.pop(_EXTENDS), f"{path}: {_EXTENDS}"
+    if not isinstance(name, str):
+        raise ConfigError(Problem(where, "is no file name", "name one file, such as shared.yaml"))
+    beside = path.parent / name
+    base = beside.resolve() if beside.is_file() else require_path(name, where)
+    if base in (path, *above):
+        raise ConfigError(Problem(where, f"{name} extends this file again", "break the circle"))
+    return _merge(_read_layers(base, (path, *above)), data)
+
+
+def _merge(base: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in data.items():
+        below = merged.get(key)
+        if isinstance(below, dict) and isinstance(value, dict):
+            merged[key] = _merge(below, value)
+        else:
+            merged[key] = value
+    return merged
 
 
 def _apply_overrides(data: dict[str, Any], overrides: Sequence[str]) -> set[str]:

@@ -3,6 +3,10 @@
 This is the only door to fsspec and s3fs. A write is visible whole or not at all: a temporary
 file and a rename on a local disk, one PUT on S3. Hiccups are retried with bounded backoff
 here, so that no caller has to; what stays broken is a :class:`~infra.errors.StorageError`.
+
+On S3 botocore tries one request up to four times, and one operation is tried up to five times
+here. s3fs's own five tries on top are switched off, and so are its cached listings: others write
+below the same root, and a file that a stale listing does not know would seem to be missing.
 """
 
 from __future__ import annotations
@@ -11,9 +15,11 @@ import hashlib
 import os
 import random
 import shutil
+import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
@@ -28,7 +34,12 @@ T = TypeVar("T")
 
 _ATTEMPTS = 5
 _FIRST_WAIT_S = 0.2
+_REQUEST_ATTEMPTS = 4
 _BLOCK_BYTES = 1 << 20
+_RANGE_BYTES = 32 << 20
+_RANGES_AT_ONCE = 8
+_FINAL = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
+"""What waiting does not mend."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +65,7 @@ class Storage:
         """Raise :class:`ConfigError` unless a file can be written and removed below the root."""
         probe = f".probe-{uuid.uuid4().hex}"
         try:
-            self._write(probe, b"")
+            self.write_bytes(probe, b"")
             self.remove(probe)
         except (OSError, StorageError) as error:
             raise ConfigError(
@@ -67,7 +78,14 @@ class Storage:
 
     def read_bytes(self, path: str) -> bytes:
         """Read a whole file; :class:`FileNotFoundError` if there is none."""
-        return _retrying(lambda: cast(bytes, _system(self.root).cat_file(self.url(path))))
+        return _retrying(lambda: _read_whole(self.url(path)))
+
+    def read_range(self, path: str, start: int, length: int) -> bytes:
+        """Read so many bytes from ``start`` on, fewer at the end of the file; one request."""
+        end = start + length
+        return _retrying(
+            lambda: cast(bytes, _system(self.root).cat_file(self.url(path), start=start, end=end))
+        )
 
     def write_bytes(self, path: str, data: bytes) -> None:
         """Write a file so that readers see all of it or nothing."""
@@ -78,8 +96,23 @@ class Storage:
         _retrying(lambda: self._upload(path, local))
 
     def download(self, path: str, local: Path) -> None:
-        """Copy a file below the root to a local path, block by block; the caller renames it."""
-        _retrying(lambda: cast(None, _system(self.root).get_file(self.url(path), str(local))))
+        """Copy a file below the root to a local path, block by block; the caller renames it.
+
+        From S3 it comes in ranges, each tried again by itself: a connection that breaks after
+        gigabytes does not start them over.
+        """
+        if not is_remote(self.root):
+            _retrying(lambda: cast(None, _system(self.root).get_file(self.url(path), str(local))))
+            return
+        size = _retrying(lambda: _measure(self.url(path)))
+        with local.open("wb") as file, ThreadPoolExecutor(_RANGES_AT_ONCE) as pool:
+            file.truncate(size)
+
+            def fetch(start: int) -> None:
+                data = self.read_range(path, start, min(_RANGE_BYTES, size - start))
+                os.pwrite(file.fileno(), data, start)
+
+            list(pool.map(fetch, range(0, size, _RANGE_BYTES)))
 
     def stat(self, path: str) -> FileStat | None:
         """Describe a file, or return ``None`` if there is none."""
@@ -91,13 +124,7 @@ class Storage:
     def list(self, folder: str, suffix: str = "") -> list[FileStat]:
         """List the files directly in a folder, sorted by name; a missing folder is empty."""
         try:
-            entries = _retrying(
-                lambda: (
-                    _system(self.root).ls(self.url(folder), detail=True, refresh=True)
-                    if is_remote(self.root)
-                    else _system(self.root).ls(self.url(folder), detail=True)
-                )
-            )
+            entries = _retrying(lambda: _system(self.root).ls(self.url(folder), detail=True))
         except FileNotFoundError:
             return []
         stats = [
@@ -195,7 +222,7 @@ def find_inputs(source: str, suffixes: Sequence[str]) -> list[FileStat]:
 def open_input(path: str) -> BinaryIO:
     """Open a user's file for reading bytes; S3 objects are fetched whole, with retries."""
     if is_remote(path):
-        return BytesIO(_retrying(lambda: cast(bytes, _system(path).cat_file(path))))
+        return BytesIO(_retrying(lambda: _read_whole(path)))
     return Path(path).open("rb")
 
 
@@ -210,8 +237,32 @@ def digest_input(stat: FileStat) -> str:
     return digest.hexdigest()
 
 
+def forget_connections() -> None:
+    """Have the next S3 operation read endpoint and credentials anew."""
+    if "s3fs" in sys.modules:
+        fsspec.get_filesystem_class("s3").clear_instance_cache()
+
+
 def _system(path: str) -> Any:
-    return fsspec.filesystem("s3" if is_remote(path) else "file")
+    if not is_remote(path):
+        return fsspec.filesystem("file")
+    retries = {"mode": "standard", "total_max_attempts": _REQUEST_ATTEMPTS}
+    system = fsspec.filesystem("s3", use_listings_cache=False, config_kwargs={"retries": retries})
+    system.retries = 1
+    return system
+
+
+def _read_whole(address: str) -> bytes:
+    # With more than one transfer at once s3fs asks for the size first: a second request.
+    alone = {"max_concurrency": 1} if is_remote(address) else {}
+    return cast(bytes, _system(address).cat_file(address, **alone))
+
+
+def _measure(address: str) -> int:
+    info: dict[str, Any] = _system(address).info(address)
+    if info["type"] != "file":
+        raise FileNotFoundError(address)
+    return int(info["size"])
 
 
 def _stat(info: dict[str, Any], path: str) -> FileStat:
@@ -224,11 +275,57 @@ def _retrying(operation: Callable[[], T]) -> T:
     for attempt in range(1, _ATTEMPTS + 1):
         try:
             return operation()
-        except (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError):
-            raise
-        except OSError as error:
+        except Exception as error:
+            if _lacks_credentials(error):
+                raise ConfigError(_ask_for_credentials(error)) from error
+            if not _may_pass(error):
+                raise
             if attempt == _ATTEMPTS:
                 raise StorageError(f"storage failed {attempt} times: {error}") from error
             time.sleep(wait_s * (0.5 + random.random()))  # noqa: S311 - jitter, not data
             wait_s *= 2
     raise AssertionError("unreachable")
+
+
+def _may_pass(error: Exception) -> bool:
+    """Tell failing disks and answers, and connections that break, from what is wrong for good.
+
+    Neither botocore's nor aiohttp's errors of a broken connection are :class:`OSError`.
+    """
+    if isinstance(error, OSError):
+        return not isinstance(error, _FINAL)
+    if "botocore" not in sys.modules:
+        return False
+    import aiohttp
+    from botocore import exceptions
+    from botocore.parsers import ResponseParserError
+
+    broken = (
+        aiohttp.ClientError,
+        exceptions.HTTPClientError,
+        exceptions.ConnectionError,
+        exceptions.IncompleteReadError,
+        ResponseParserError,
+    )
+    return isinstance(error, broken)
+
+
+def _lacks_credentials(error: Exception) -> bool:
+    if "botocore" not in sys.modules:
+        return False
+    from botocore import exceptions
+
+    missing = (
+        exceptions.NoCredentialsError,
+        exceptions.PartialCredentialsError,
+        exceptions.CredentialRetrievalError,
+    )
+    return isinstance(error, missing)
+
+
+def _ask_for_credentials(error: Exception) -> Problem:
+    return Problem(
+        "S3",
+        f"there are no credentials: {error}",
+        "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or storage.credentials",
+    )

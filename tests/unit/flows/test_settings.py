@@ -198,3 +198,44 @@ def test_a_key_pasted_where_a_reference_belongs_is_refused_and_not_repeated(path
     with pytest.raises(ConfigError, match="env:NAME") as caught:
         load_settings(path, overrides)
     assert "sk-very-secret" not in str(caught.value)
+
+
+def write_layer(folder: Path, name: str, text: str) -> Path:
+    path = folder / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+def test_a_file_says_only_what_differs_from_the_one_it_extends(
+    tmp_path: Path, config: dict[str, Any]
+) -> None:
+    config["curation"] = {"validation_share": 0.3, "seed": 5}
+    write_config(tmp_path, config, "shared.yaml")
+    middle = "extends: ../shared.yaml\ncuration: {seed: 6}\n"
+    write_layer(tmp_path, "deep/middle.yaml", middle)
+    text = "extends: middle.yaml\ndialogues: {rewrite: null}\ninstructions: {sources: [b.jsonl]}\n"
+    settings = load_settings(write_layer(tmp_path, "deep/top.yaml", text))
+    assert settings.run.name == "top"
+    assert (settings.curation.validation_share, settings.curation.seed) == (0.3, 6)
+    assert settings.dialogues.rewrite is None
+    assert settings.dialogues.characters_per_question == 1
+    assert [source.path for source in settings.instructions.sources] == ["b.jsonl"]
+    assert settings.instructions.synthesis.count == 1
+    override = load_settings(tmp_path / "deep/top.yaml", ["curation.seed=7"])
+    assert override.curation.seed == 7
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("extends: none.yaml\n", "no such file: none.yaml"),
+        ("extends: top.yaml\n", "extends this file again"),
+        ("extends: circle.yaml\n", "extends this file again"),
+        ("extends: [a.yaml]\n", "is no file name"),
+    ],
+)
+def test_a_file_that_cannot_be_extended_is_named(tmp_path: Path, text: str, what: str) -> None:
+    write_layer(tmp_path, "circle.yaml", "extends: top.yaml\n")
+    with pytest.raises(ConfigError, match=what):
+        load_settings(write_layer(tmp_path, "top.yaml", text))

@@ -232,3 +232,11 @@ def test_an_input_is_known_by_its_bytes_wherever_it_lies(inputs: Path) -> None:
     )
     assert original == copy
     assert original != changed
+
+
+def test_a_range_is_what_stands_there_and_ends_with_the_file(storage: Storage) -> None:
+    storage.write_bytes("file", b"0123456789")
+    assert storage.read_range("file", 3, 4) == b"3456"
+    assert storage.read_range("file", 8, 10) == b"89"
+    with pytest.raises(FileNotFoundError):
+        storage.read_range("none", 0, 1)

@@ -1,0 +1,297 @@
+"""Reckons what a plan costs: tokens, engine hours, money and disk, from what was measured here.
+
+Prompt tokens come from a rendered and tokenised sample, answers from the mean of the stage's
+latest manifest in this store, hours from its rate. What was never measured is taken from
+`plan` in the configuration; what neither says stays unknown. Likelihoods and general tasks
+(attribution, abilities) are not reckoned: they ask for no tokens.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from pydantic import BaseModel, ConfigDict
+
+from flows.graph import Graph
+from flows.measured import Measured
+from flows.plan_config import PlanConfig
+from flows.prompt_samples import Asking
+from flows.settings import Settings
+from infra.bench import Bench, read_chat_template
+from infra.engines.config import ModelConfig
+from infra.manifests import Manifest, NodeSpec
+from infra.model_facts import find_model_facts, find_model_folder
+from infra.token_counting import CHARS_A_TOKEN, PromptCounter
+from tasks.evaluation.config import TUNED
+from tasks.training.batching import count_steps
+from tasks.training.config import TrainingConfig
+
+_HOUR_S = 3600
+_MILLION = 1_000_000
+_ROW_BYTES = 120
+"""Keys, digest and counts of a row, compressed."""
+_COMPRESSED = 0.4
+"""Text under zstd at level 3, about."""
+_TOKEN_BYTES = 12
+"""Three int32 columns: ids, labels, positions."""
+_STATE_BYTES = 16
+"""A parameter in a checkpoint: weights, fp32 masters and two moments, with room."""
+_WEIGHT_BYTES = {"bfloat16": 2, "float32": 4}
+_FILLED = 0.95
+"""Share of a packed row that tokens fill, about."""
+
+
+class _Plain(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class NodeCost(_Plain):
+    """Is what the rows that a node is to make cost; ``None`` is unknown.
+
+    ``counted`` says where the numbers come from.
+    """
+
+    prompt_tokens: int | None = None
+    output_tokens: int | None = None
+    engine_hours: float | None = None
+    usd: float | None = None
+    disk_bytes: int = 0
+    counted: str = ""
+
+
+class TrainingPlan(_Plain):
+    """Is what training learns from; ``about`` unless the rows are encoded already."""
+
+    examples: int
+    rows: int
+    tokens: int
+    epochs: float
+    steps: int
+    parameters: int | None
+    rank_hours: float | None
+    usd: float | None
+    about: bool
+    make: bool
+
+
+class DiskPlan(_Plain):
+    """Is the disk that a plan needs at the storage root, in bytes; checkpoints at their most.
+
+    ``total`` leaves out what is unknown: of a model whose size is known nowhere here.
+    """
+
+    rows: int
+    encoding: int
+    checkpoints: int | None
+    models: int | None
+    export: int
+    total: int
+
+
+@dataclass(frozen=True)
+class Reckoner:
+    """Reckons the nodes of one plan; ``asking`` says how row nodes ask, by node name."""
+
+    settings: Settings
+    bench: Bench
+    graph: Graph
+    asking: Mapping[str, Asking]
+    measured: Measured
+
+    def reckon_rows(self, node: NodeSpec, make: int) -> NodeCost:
+        """Reckon the rows that a row node is to make."""
+        asking = self.asking.get(node.stage)
+        if asking is None or make == 0:
+            return NodeCost()
+        prompt, output, counted = self._measure_row(node.stage, asking)
+        prompts, outputs = round(make * prompt), round(make * output)
+        model = self._find_model(asking.role)
+        hours = self._reckon_hours(node, asking.role, model, outputs)
+        return NodeCost(
+            prompt_tokens=prompts,
+            output_tokens=outputs,
+            engine_hours=hours,
+            usd=self._price(asking.role, model, prompts, outputs, hours),
+            disk_bytes=round(make * self._measure_bytes(node.stage, output)),
+            counted=counted,
+        )
+
+    def reckon_training(
+        self, rows: Mapping[str, int], found: Mapping[str, Manifest | None]
+    ) -> TrainingPlan | None:
+        """Reckon training; ``rows`` are the planned rows of every node."""
+        config = self.settings.training
+        if config is None or self.graph.encoding is None or self.graph.training is None:
+            return None
+        encoded = found.get("encoding")
+        if encoded is not None:
+            facts = encoded.facts["train"]
+            examples, packed, tokens = facts["examples"], facts["rows"], facts["tokens"]
+        else:
+            examples, tokens = self._estimate_examples(config, rows, found)
+            filled = config.max_length * _FILLED
+            packed = math.ceil(tokens / filled) if config.packing else examples
+        node, make = self.graph.training, found.get("training") is None
+        learnt = tokens * config.epochs
+        rate = self.measured.find_training_rate(node.identity.get("model"))
+        rate = rate or self._knobs.training_tokens_per_s
+        hours = learnt / rate / _HOUR_S if rate and make else (None if make else 0.0)
+        price = self._engine_price
+        facts_of_base = find_model_facts(self.settings.models[config.model])
+        return TrainingPlan(
+            examples=examples,
+            rows=packed,
+            tokens=tokens,
+            epochs=config.epochs,
+            steps=count_steps(packed, config.epochs, config.global_batch),
+            parameters=facts_of_base.parameters if facts_of_base else None,
+            rank_hours=hours,
+            usd=None if hours is None or price is None else hours * price,
+            about=encoded is None,
+            make=make,
+        )
+
+    def reckon_disk(
+        self,
+        costs: Iterable[NodeCost],
+        training: TrainingPlan | None,
+        found: Mapping[str, Manifest | None],
+    ) -> DiskPlan:
+        """Reckon the bytes that what is to be made takes at the storage root."""
+        rows = sum(cost.disk_bytes for cost in costs)
+        text = training.tokens * CHARS_A_TOKEN if training else round(rows / _COMPRESSED)
+        # Curation holds the dialogues with their prompts; the data set holds it twice, once plain.
+        curated = 0 if found.get("curation") else round(text * _COMPRESSED)
+        export = 0 if found.get("export") else text + round(text * _COMPRESSED)
+        encoding = 0
+        if training is not None and not found.get("encoding"):
+            encoding = training.tokens * _TOKEN_BYTES
+        checkpoints, models = self._reckon_weights(training)
+        parts = (rows + curated, encoding, checkpoints, models, export)
+        return DiskPlan(
+            rows=rows + curated,
+            encoding=encoding,
+            checkpoints=checkpoints,
+            models=models,
+            export=export,
+            total=sum(part for part in parts if part is not None),
+        )
+
+    def _reckon_weights(self, training: TrainingPlan | None) -> tuple[int | None, int | None]:
+        """Return the bytes of checkpoints, and of the trained model with its export."""
+        config = self.settings.training
+        if config is None or training is None or not training.make:
+            return 0, 0
+        if training.parameters is None:
+            return None, None
+        width = _WEIGHT_BYTES[config.export_dtype]
+        state = width if config.lora is not None else _STATE_BYTES
+        # One more than is kept: an old one goes when the new one is whole.
+        checkpoints = (config.keep_checkpoints + 1) * state * training.parameters
+        return checkpoints, 2 * width * training.parameters
+
+    def _measure_row(self, stage: str, asking: Asking) -> tuple[float, float, str]:
+        """Return prompt and output tokens of a row, and how they were counted."""
+        if stage not in self._measures:
+            self._measures[stage] = self._count_row(stage, asking)
+        return self._measures[stage]
+
+    def _count_row(self, stage: str, asking: Asking) -> tuple[float, float, str]:
+        past = self.measured.find_tokens(stage)
+        counter = self._count_for(asking.role)
+        prompts = asking.render()
+        if prompts:
+            mean = sum(map(counter.count, prompts)) / len(prompts)
+            prompt = mean * (past.requests if past else 1.0)
+            how = f"{len(prompts)} prompts " + ("tokenised" if counter.exact else "by length")
+        else:
+            prompt = past.prompt if past else 0.0
+            how = "prompts as measured" if past else "no prompt to sample"
+        if past is not None:
+            return prompt, past.output, f"{how}, answers as measured"
+        share = self._knobs.answer_share
+        output = share * asking.max_new_tokens
+        return prompt, output, f"{how}, answers {share:.0%} of {asking.max_new_tokens}"
+
+    def _estimate_examples(
+        self, config: TrainingConfig, rows: Mapping[str, int], found: Mapping[str, Manifest | None]
+    ) -> tuple[int, int]:
+        """Return the training examples and their tokens, before they are encoded."""
+        stages = [node.stage for node in self.graph.dialogues.values()]
+        curated = found.get("curation")
+        played = sum(rows.get(stage, 0) for stage in stages)
+        count = curated.counts.accepted if curated is not None else played
+        examples = round(count * (1 - self.settings.curation.validation_share))
+        examples = min(examples, config.max_examples or examples)
+        past = self.measured.find_latest("encoding")
+        train = past.facts.get("train", {}) if past is not None else {}
+        if train.get("examples"):
+            return examples, round(examples * train["tokens"] / train["examples"])
+        weights = [rows.get(stage, 0) for stage in stages]
+        each = [sum(self._measure_row(stage, self.asking[stage])[:2]) for stage in stages]
+        total = sum(weight * tokens for weight, tokens in zip(weights, each, strict=True))
+        return examples, round(examples * total / max(1, sum(weights)))
+
+    def _reckon_hours(
+        self, node: NodeSpec, role: str, model: ModelConfig, outputs: int
+    ) -> float | None:
+        """Return the hours of all replicas together; an endpoint takes none of ours."""
+        if model.engine == "endpoint":
+            return 0.0
+        rate = self.measured.find_rate(node, self.asking)
+        if rate is not None:
+            # What was measured is a stage's rate, all its replicas together.
+            return outputs / rate / _HOUR_S * model.replicas
+        given = self._knobs.tokens_per_s.get(role)
+        return None if given is None else outputs / given / _HOUR_S
+
+    def _measure_bytes(self, stage: str, output: float) -> float:
+        guess = _ROW_BYTES + output * CHARS_A_TOKEN * _COMPRESSED
+        return self.measured.find_bytes(stage) or guess
+
+    def _price(
+        self, role: str, model: ModelConfig, prompts: int, outputs: int, hours: float | None
+    ) -> float | None:
+        if model.engine == "endpoint":
+            price = self._knobs.usd_per_million_tokens.get(role)
+            if price is None:
+                return None
+            return (prompts * price.prompt + outputs * price.output) / _MILLION
+        if hours is None or self._engine_price is None:
+            return None
+        return hours * self._engine_price
+
+    def _find_model(self, role: str) -> ModelConfig:
+        """Return a role's configuration; the tuned model's is that of its base."""
+        models, training = self.settings.models, self.settings.training
+        if role == TUNED and training is not None:
+            return models[training.model]
+        return models[role]
+
+    def _count_for(self, role: str) -> PromptCounter:
+        model = self._find_model(role)
+        name = f"{model.engine}:{model.model}:{model.chat_template}"
+        if name not in self._counters:
+            template = read_chat_template(model)
+            self._counters[name] = PromptCounter(find_model_folder(model), template)
+        return self._counters[name]
+
+    @cached_property
+    def _counters(self) -> dict[str, PromptCounter]:
+        return {}
+
+    @cached_property
+    def _measures(self) -> dict[str, tuple[float, float, str]]:
+        return {}
+
+    @property
+    def _knobs(self) -> PlanConfig:
+        return self.settings.plan
+
+    @property
+    def _engine_price(self) -> float | None:
+        own = self._knobs.usd_per_engine_hour
+        return own if own is not None else self.settings.report.usd_per_engine_hour

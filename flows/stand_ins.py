@@ -1,0 +1,204 @@
+"""Lets a plan go without what a run needs: downloaded inputs, hub commits, keys.
+
+Missing inputs that the configuration describes (`plan.sources`) are stood in for by generated rows
+of the described number and length, in a folder that goes again. The plan then counts with the very
+code that will count the real ones. A run gets the opposite: :func:`explain_missing` says which
+file it lacks, where it is got and where it goes.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from flows.plan_config import SourceNote
+from flows.settings import Settings
+from infra.engines.config import ModelConfig
+from infra.errors import Problem
+from infra.fingerprints import hash_parts
+from infra.model_facts import find_cached_commit, is_hub_name
+from infra.paths import find_path
+from infra.storage import is_remote
+from tasks.evaluation.config import EvaluationConfig
+from tasks.instructions.config import InstructionSource
+
+_COMMIT = re.compile("[0-9a-f]{40}")
+
+_GYM_QUESTIONS = 50
+"""Questions that PersonaGym has of a persona: five tasks, ten questions each."""
+
+_GYM_TASKS = (
+    "Expected Action",
+    "Toxicity",
+    "Linguistic Habits",
+    "Persona Consistency",
+    "Action Justification",
+)
+_GYM_RUBRIC_WORDS = 400
+_WORDS = (
+    "river", "copper", "window", "gentle", "harbour", "seldom", "orchard", "market", "lantern",
+    "winter", "answer", "travel", "mountain", "careful", "garden", "number", "letter", "evening",
+)  # fmt: skip
+
+
+@contextmanager
+def stand_in(settings: Settings) -> Iterator[tuple[Settings, tuple[str, ...]]]:
+    """Give settings that can be planned on this machine as it is, and say what was made up.
+
+    The settings are resolved ones. Keys are left out, as a plan asks no endpoint.
+    """
+    missing = find_missing(settings)
+    notes = [
+        f"{note.path} is not here: planned with {note.rows:,} made-up rows" for note in missing
+    ]
+    with TemporaryDirectory(prefix="opencharacter-plan-") as folder:
+        ready = _replace_sources(settings, missing, Path(folder))
+        models = {}
+        for role, model in settings.models.items():
+            models[role] = _pin(model).model_copy(update={"api_key": None})
+            if models[role].revision != model.revision:
+                notes.append(
+                    f"models.{role}: the commit of {model.model} is not known on this machine, so"
+                    " nothing it made can be found again; pin models."
+                    f"{role}.revision, or download the model"
+                )
+        yield ready.model_copy(update={"models": models}), tuple(notes)
+
+
+def find_missing(settings: Settings) -> list[SourceNote]:
+    """Return the described inputs that this configuration reads and that are not there."""
+    read = {settings.personas.source, settings.curation.decontamination}
+    read |= {source.path for source in settings.instructions.sources}
+    if settings.evaluation is not None:
+        read.add(settings.evaluation.questions.path)
+    return [
+        note
+        for note in settings.plan.sources.values()
+        if note.path in read and not is_remote(note.path) and find_path(note.path) is None
+    ]
+
+
+def explain_missing(settings: Settings, problems: Sequence[Problem]) -> list[Problem]:
+    """Put in place of every problem with a missing input where it is got and where it goes."""
+    missing = find_missing(settings)
+    told: dict[Problem, None] = {}
+    for problem in problems:
+        note = next(
+            (item for item in missing if item.path in f"{problem.where} {problem.what}"), None
+        )
+        told[problem if note is None else _explain(note)] = None
+    return list(told)
+
+
+def _explain(note: SourceNote) -> Problem:
+    return Problem(
+        note.path, "is not there", f"get {note.get} and put it at {Path(note.path).absolute()}"
+    )
+
+
+def _pin(model: ModelConfig) -> ModelConfig:
+    """Give a hub model whose commit only the network knows one that no run ever has."""
+    revision = model.revision or ""
+    known = _COMMIT.fullmatch(revision) or find_cached_commit(model)
+    if known or not is_hub_name(model):
+        return model
+    return model.model_copy(update={"revision": f"{hash_parts(model.model, revision)}00000000"})
+
+
+def _replace_sources(settings: Settings, missing: Sequence[SourceNote], folder: Path) -> Settings:
+    notes = {note.path: note for note in missing}
+    update: dict[str, Any] = {}
+    note = notes.get(settings.personas.source)
+    if note is not None:
+        sample = settings.personas.sample
+        count = note.rows if sample is None else min(note.rows, sample)
+        column = settings.personas.persona_column
+        rows = [{column: f"A person of {_write(str(n), note.words)}."} for n in range(count)]
+        # What is made up has no language and no twins, and looking for them takes time.
+        update["personas"] = settings.personas.model_copy(
+            update={
+                "source": _write_lines(folder / "personas.jsonl", rows),
+                "language": None,
+                "near_duplicate_similarity": None,
+            }
+        )
+    sources = [
+        source.model_copy(
+            update={"path": _write_source(source, notes[source.path], folder / f"source-{index}")}
+        )
+        if source.path in notes
+        else source
+        for index, source in enumerate(settings.instructions.sources)
+    ]
+    update["instructions"] = settings.instructions.model_copy(update={"sources": tuple(sources)})
+    if settings.evaluation is not None:
+        update["evaluation"] = _replace_gym(settings.evaluation, notes, folder)
+    if settings.curation.decontamination in notes:
+        update["curation"] = settings.curation.model_copy(update={"decontamination": None})
+    return settings.model_copy(update=update)
+
+
+def _write_source(source: InstructionSource, note: SourceNote, path: Path) -> str:
+    rows: list[dict[str, Any]] = []
+    for number in range(note.rows):
+        label = f"{path.name}-{number}"
+        question, answer = f"{_write(label, note.words)}?", _write(label, note.answer_words)
+        if source.format == "lima":
+            rows.append({"conversations": [question, answer]})
+        elif source.format == "persona_hub":
+            rows.append({"synthesized text": f"User prompt: {question}"})
+        elif source.format == "messages":
+            turns = (("user", question), ("assistant", answer))
+            rows.append({"messages": [{"role": role, "content": text} for role, text in turns]})
+        else:
+            rows.append({"instruction": question, "input": "", "output": answer})
+    return _write_lines(path.with_suffix(".jsonl"), rows)
+
+
+def _replace_gym(
+    config: EvaluationConfig, notes: dict[str, SourceNote], folder: Path
+) -> EvaluationConfig:
+    note = notes.get(str(config.questions.path))
+    if note is None:
+        return config
+    checkout = folder / "personagym"
+    for number in range(max(1, note.rows // _GYM_QUESTIONS)):
+        asked = {
+            task: [
+                f"{_write(str(place), note.words)}, {task.lower()}?"
+                for place in range(_GYM_QUESTIONS // len(_GYM_TASKS))
+            ]
+            for task in _GYM_TASKS
+        }
+        path = checkout / "questions" / "benchmark-v1" / f"a person of the number {number}.json"
+        _write_text(path, json.dumps(asked))
+    criteria = f"Evaluation Task:\n{_write('criteria', _GYM_RUBRIC_WORDS)}\n----------\n"
+    shown = "{persona}\n{question}\n{response}\n{score_example}\n"
+    for task in _GYM_TASKS:
+        _write_text(checkout / "rubrics" / f"{task}.txt", criteria + shown)
+    prompts = checkout / "prompts"
+    _write_text(prompts / "rubric_grading" / "sys_prompt.txt", "Rate the answer.")
+    request = f"{_write('request', 60)}\n{{persona}}\n{{question}}\n{{rubric}}\n"
+    _write_text(prompts / "score_examples" / "prompt.txt", request)
+    questions = config.questions.model_copy(update={"path": str(checkout)})
+    return config.model_copy(update={"questions": questions})
+
+
+def _write(label: str, words: int) -> str:
+    """Write so many words, told from all others by the first."""
+    return " ".join([label, *(_WORDS[n % len(_WORDS)] for n in range(words - 1))])
+
+
+def _write_lines(path: Path, rows: Sequence[dict[str, Any]]) -> str:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return str(path)
+
+
+def _write_text(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")

@@ -1,0 +1,298 @@
+"""Holds deployment files to the project and to each other: versions, ports, paths, entry points."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import subprocess
+import tomllib
+from collections.abc import Iterator
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import jsonschema  # type: ignore[import-untyped]
+import pytest
+import yaml
+from prefect.cli.deploy._models import PrefectYamlModel
+from prefect.exceptions import ParameterTypeError
+from prefect.utilities.callables import parameter_schema
+
+from flows.deployments import read_automations, read_deployments
+from flows.settings import StorageConfig, load_settings
+from infra.events import OUTPUT_COLLAPSE, STAGE_COMMITTED, THROUGHPUT_LOW
+
+ROOT = Path(__file__).parents[2]
+PROJECT = "/opt/opencharacter"
+POOL = "opencharacter"
+BLOCK = "00000000-0000-0000-0000-000000000001"
+FILES = (
+    "infra/prefect/prefect.yaml",
+    "infra/prefect/automations",
+    "infra/docker/Dockerfile",
+    "infra/docker/compose.yaml",
+    "infra/kubernetes/raycluster.yaml",
+    "infra/kubernetes/rayjob.yaml",
+    "infra/ray/cluster.yaml",
+    "infra/slurm/run.sbatch",
+)
+WITH_IMAGES = tuple(name for name in FILES if (ROOT / name).is_file())
+GCS_PORT, DASHBOARD_PORT = 6379, 8265
+
+
+def read(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+@cache
+def find_pin(package: str) -> str:
+    found = re.search(rf"^{re.escape(package)}==(\S+)$", read("infra/constraints.txt"), re.M)
+    assert found, f"{package} is not pinned"
+    return found[1]
+
+
+@cache
+def find_image() -> str:
+    project = tomllib.loads(read("pyproject.toml"))["project"]
+    return f"{project['name']}:{project['version']}"
+
+
+def load_compose() -> dict[str, Any]:
+    data: dict[str, Any] = yaml.safe_load(read("infra/docker/compose.yaml"))
+    return data
+
+
+def load_cluster() -> dict[str, Any]:
+    documents = list(yaml.safe_load_all(read("infra/kubernetes/raycluster.yaml")))
+    (cluster,) = [item for item in documents if item["kind"] == "RayCluster"]
+    found: dict[str, Any] = cluster
+    return found
+
+
+def list_pods() -> Iterator[dict[str, Any]]:
+    spec = load_cluster()["spec"]
+    for group in (spec["headGroupSpec"], *spec["workerGroupSpecs"]):
+        yield group["template"]["spec"]
+
+
+# --- Prefect
+
+
+def test_every_deployment_is_complete_and_its_flow_takes_its_parameters() -> None:
+    deployments = read_deployments()
+    assert [item.name for item in deployments] == [
+        "pipeline",
+        "synthesis",
+        "training",
+        "evaluation",
+        "preview",
+    ]
+    for item in deployments:
+        path, _, name = item.entrypoint.partition(":")
+        assert (ROOT / path).is_file()
+        assert item.flow.name == name == item.name
+        item.flow.validate_parameters(item.parameters)
+        assert item.concurrency_limit.limit == 1
+        assert POOL in item.tags
+        assert item.description.endswith(".")
+
+
+def test_prefect_reads_the_same_file() -> None:
+    model = PrefectYamlModel.model_validate(yaml.safe_load(read("infra/prefect/prefect.yaml")))
+    assert model.prefect_version == find_pin("prefect")
+    assert [item.name for item in model.deployments] == [item.name for item in read_deployments()]
+    for item in model.deployments:
+        assert item.work_pool is not None and item.work_pool.name == POOL
+
+
+def test_the_weekly_run_is_off_until_it_is_switched_on() -> None:
+    schedules = {item.name: item.schedules for item in read_deployments()}
+    (weekly,) = schedules.pop("pipeline")
+    assert weekly["active"] is False
+    assert len(weekly["cron"].split()) == 5 and weekly["cron"].split()[2:4] == ["*", "*"]
+    assert not any(schedules.values())
+    made = {item.name: item.make() for item in read_deployments()}
+    assert [schedule.active for schedule in made["pipeline"].schedules or ()] == [False]
+
+
+def test_the_form_names_and_describes_every_field() -> None:
+    for item in read_deployments():
+        schema = parameter_schema(item.flow)
+        properties = [
+            (f"{item.name}.{name}.{key}", value)
+            for name, group in schema.definitions.items()
+            for key, value in group.get("properties", {}).items()
+        ]
+        assert properties
+        untold = [key for key, value in properties if not value.get("description")]
+        assert untold == []
+
+
+def test_a_form_with_an_unknown_field_is_refused() -> None:
+    (pipeline, *_) = read_deployments()
+    with pytest.raises(ParameterTypeError, match="konfig"):
+        pipeline.flow.validate_parameters({"recipe": {"konfig": "configs/demo.yaml"}})
+
+
+def test_automations_listen_to_events_that_are_sent() -> None:
+    automations = {item.name: item for item in read_automations(BLOCK)}
+    heard = {name: set(item.trigger.model_dump()["expect"]) for name, item in automations.items()}
+    assert set.union(*heard.values()) == {
+        STAGE_COMMITTED,
+        THROUGHPUT_LOW,
+        OUTPUT_COLLAPSE,
+        "prefect.flow-run.Late",
+        "prefect.flow-run.Crashed",
+    }
+    for name, item in automations.items():
+        assert item.description, name
+        kinds = [action.type for action in item.actions]
+        assert "send-notification" in kinds
+        assert not (item.enabled and "cancel-flow-run" in kinds), "nothing ends runs unasked"
+
+
+def test_without_a_notification_block_automations_still_load() -> None:
+    for item in read_automations():
+        assert item.actions
+        assert "send-notification" not in [action.type for action in item.actions]
+
+
+# --- Images, versions, paths
+
+
+def test_one_image_everywhere() -> None:
+    services = load_compose()["services"]
+    assert services["worker"]["image"] == services["ray-head"]["image"] == find_image()
+    assert {pod["containers"][0]["image"] for pod in list_pods()} == {find_image()}
+    job = yaml.safe_load(read("infra/kubernetes/rayjob.yaml"))["spec"]
+    submitter = job["submitterPodTemplate"]["spec"]["containers"][0]
+    assert submitter["image"] == find_image()
+    assert yaml.safe_load(read("infra/ray/cluster.yaml"))["docker"]["image"] == find_image()
+    assert f"-t {find_image()} ." in read("infra/docker/Dockerfile")
+
+
+def test_versions_are_those_that_are_installed() -> None:
+    assert load_cluster()["spec"]["rayVersion"] == find_pin("ray")
+    server = load_compose()["services"]["server"]["image"]
+    assert server == f"prefecthq/prefect:{find_pin('prefect')}-python3.11"
+    python = tomllib.loads(read("pyproject.toml"))["project"]["requires-python"]
+    assert python.startswith(">=3.11,") and "FROM python:3.11-" in read("infra/docker/Dockerfile")
+
+
+def test_no_image_names_a_host() -> None:
+    named = re.findall(r"(?:image:|FROM)\s+\"?([^\s\"},]+)", "\n".join(map(read, WITH_IMAGES)))
+    assert len(named) > 7
+    assert [name for name in named if "." in name.partition("/")[0].partition(":")[0]] == []
+
+
+def test_rows_are_kept_where_the_project_keeps_them() -> None:
+    data = f"{PROJECT}/{StorageConfig().root}"
+    dockerfile = read("infra/docker/Dockerfile")
+    assert f"WORKDIR {PROJECT}\n" in dockerfile
+    assert json.dumps(data) in next(
+        line for line in dockerfile.splitlines() if line.startswith("VOLUME")
+    )
+    services = load_compose()["services"]
+    for name in ("worker", "ray-head"):
+        assert f"data:{data}" in services[name]["volumes"]
+    for pod in list_pods():
+        (container,) = pod["containers"]
+        assert container["workingDir"] == PROJECT
+        mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+        assert mounts == {"data": data, "shm": "/dev/shm"}
+        assert {volume["name"] for volume in pod["volumes"]} == set(mounts)
+    options = yaml.safe_load(read("infra/ray/cluster.yaml"))["docker"]["run_options"]
+    assert any(option.startswith("--volume=") and option.endswith(f":{data}") for option in options)
+    assert f"cd {PROJECT}\n" in read("infra/docker/worker.sh")
+
+
+def test_ports_agree() -> None:
+    services = load_compose()["services"]
+    head = services["ray-head"]["command"]
+    assert f"--port={GCS_PORT} " in head and f"--dashboard-port={DASHBOARD_PORT}" in head
+    assert services["worker"]["environment"]["RAY_HEAD"] == f"ray-head:{GCS_PORT}"
+    server = services["server"]
+    assert "--port 4200" in server["command"] and server["ports"] == ["127.0.0.1:4200:4200"]
+    assert services["worker"]["environment"]["PREFECT_API_URL"] == "http://server:4200/api"
+    ports = next(list_pods())["containers"][0]["ports"]
+    assert [port["containerPort"] for port in ports] == [GCS_PORT, DASHBOARD_PORT]
+    assert f"EXPOSE {GCS_PORT} {DASHBOARD_PORT}" in read("infra/docker/Dockerfile")
+
+
+def test_services_wait_for_services_that_say_when_they_are_ready() -> None:
+    compose = load_compose()
+    for service in compose["services"].values():
+        for name, condition in service.get("depends_on", {}).items():
+            assert condition == {"condition": "service_healthy"}
+            assert "healthcheck" in compose["services"][name]
+    url = compose["services"]["server"]["environment"]["PREFECT_API_DATABASE_CONNECTION_URL"]
+    assert url == "postgresql+asyncpg://prefect:${POSTGRES_PASSWORD}@postgres:5432/prefect"
+    worker = read("infra/docker/worker.sh")
+    assert f"--pool {POOL} " in worker and f"work-pool create {POOL} " in worker
+    assert "--prefect-file infra/prefect/prefect.yaml" in worker
+
+
+# --- Ray, Kubernetes, Slurm
+
+
+def test_ray_up_accepts_the_cluster_file() -> None:
+    schema = json.loads(files("ray.autoscaler").joinpath("ray-schema.json").read_text())
+    data = yaml.safe_load(read("infra/ray/cluster.yaml"))
+    jsonschema.validate(data, schema)
+    assert data["max_workers"] == len(data["provider"]["worker_ips"])
+    assert f"--port={GCS_PORT}" in data["head_start_ray_commands"][-1]
+    assert f":{GCS_PORT}" in data["worker_start_ray_commands"][-1]
+
+
+def test_the_ray_job_runs_on_the_ray_cluster() -> None:
+    cluster = load_cluster()
+    job = yaml.safe_load(read("infra/kubernetes/rayjob.yaml"))
+    assert job["apiVersion"] == cluster["apiVersion"] == "ray.io/v1"
+    assert job["spec"]["clusterSelector"] == {"ray.io/cluster": cluster["metadata"]["name"]}
+    claims = [item for item in yaml.safe_load_all(read("infra/kubernetes/raycluster.yaml"))]
+    named = {item["metadata"]["name"] for item in claims if "Claim" in item["kind"]}
+    used = {
+        volume["persistentVolumeClaim"]["claimName"]
+        for pod in list_pods()
+        for volume in pod["volumes"]
+        if "persistentVolumeClaim" in volume
+    }
+    assert used == named
+
+
+def test_commands_in_files_are_commands_of_the_project() -> None:
+    """Load each configuration with the changes that the file makes."""
+    job = yaml.safe_load(read("infra/kubernetes/rayjob.yaml"))["spec"]["entrypoint"]
+    up = re.search(r"opencharacter run [^']+", read("infra/ray/cluster.yaml"))
+    assert up is not None
+    for command in (job.partition("&& ")[2], up[0]):
+        program, verb, config, flag, change = shlex.split(command)
+        assert (program, verb, flag) == ("opencharacter", "run", "--set")
+        assert load_settings(ROOT / config, [change]).ray.address == "auto"
+
+
+@pytest.mark.parametrize("name", ["infra/slurm/run.sbatch", "infra/docker/worker.sh"])
+def test_shell_scripts_parse(name: str) -> None:
+    shell = "bash" if name.endswith("sbatch") else "sh"
+    done = subprocess.run([shell, "-n", str(ROOT / name)], capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_slurm_job_is_told_before_it_ends_and_starts_what_is_installed() -> None:
+    script = read("infra/slurm/run.sbatch")
+    lines = script.splitlines()
+    settings = [index for index, line in enumerate(lines) if line.startswith("#SBATCH")]
+    code = next(i for i, line in enumerate(lines) if line and not line.startswith("#"))
+    assert max(settings) < code, "Slurm reads no setting after the first command"
+    assert "--signal=B:TERM@" in script and "trap " in script
+    assert set(re.findall(r"\.venv/bin/(\w+)", script)) == {"ray", "opencharacter"}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_every_file_is_short_and_the_readme_says_how_to_use_it(name: str) -> None:
+    path = ROOT / name
+    assert path.exists()
+    assert path.is_dir() or len(read(name).splitlines()) <= 100
+    assert name in read("README.md")

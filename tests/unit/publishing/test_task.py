@@ -1,0 +1,51 @@
+"""Proves what names the node of publishing, and what is refused before a run begins."""
+
+from __future__ import annotations
+
+import pytest
+
+from infra.errors import ConfigError
+from tasks.publishing.config import PublishConfig
+from tasks.publishing.task import check_publishing, describe_publish
+
+from .worlds import EXPORT, TRAINING
+
+VARIABLE = "OC_TEST_HUB_TOKEN"
+BOTH = PublishConfig(enabled=True, dataset="me/data", model="me/model", token=f"env:{VARIABLE}")
+
+
+def name(config: PublishConfig, **changed: object) -> str:
+    config = config.model_copy(update=changed)
+    return describe_publish(config, EXPORT, TRAINING).fingerprint
+
+
+def test_another_place_is_another_push_and_another_way_is_not() -> None:
+    assert name(BOTH) == name(BOTH, private=False, timeout_s=5.0, token="env:OTHER")
+    others = [
+        name(BOTH, endpoint="http://hub.test"),
+        name(BOTH, dataset="me/other"),
+        name(BOTH, model=None),
+        name(BOTH, dry_run=True),
+    ]
+    assert len({name(BOTH), *others}) == 5
+
+
+def test_a_push_of_the_data_set_does_not_wait_for_a_model() -> None:
+    only = BOTH.model_copy(update={"model": None})
+    assert set(describe_publish(only, EXPORT, TRAINING).upstream) == {"export"}
+    assert set(describe_publish(BOTH, EXPORT, TRAINING).upstream) == {"export", "training"}
+
+
+def test_a_missing_token_is_said_before_anything_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(VARIABLE, raising=False)
+    with pytest.raises(ConfigError, match=f"export {VARIABLE}="):
+        check_publishing(BOTH, trains=True)
+    check_publishing(BOTH.model_copy(update={"dry_run": True}), trains=True)
+    check_publishing(BOTH.model_copy(update={"enabled": False}), trains=False)
+    monkeypatch.setenv(VARIABLE, "token")
+    check_publishing(BOTH, trains=True)
+
+
+def test_a_run_that_trains_nothing_has_no_model_to_push() -> None:
+    with pytest.raises(ConfigError, match=r"publish\.model"):
+        check_publishing(BOTH, trains=False)
