@@ -6,6 +6,7 @@ CONFIG ?= configs/demo.yaml
 SET ?=
 PERSONA ?= A baker from Lisbon who loves hiking.
 CHECKOUT ?=
+UI_PORT ?= 4200
 EXTRA ?= cpu
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 # Where pip finds PyTorch's CPU build, if its own configuration does not say (see README).
@@ -23,7 +24,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check \
 DEMO_JUDGE := [{model: teacher, prompt: prompts/judge.j2, rubrics: demo/rubric.json, \
 	structured: false, max_new_tokens: 200, examples: null, max_missing: 1}]
 
-.PHONY: help install pipeline plan chat serve personagym control test lint unit harness ranks e2e bench demo-models ui clean
+.PHONY: help install pipeline plan chat endpoint personagym control test lint unit harness ranks e2e bench demo-models ui deploy serve clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,7 +55,7 @@ plan: $(STAMP) ## Say what a run would make and reuse; starts nothing
 chat: $(STAMP) ## Talk to the trained model in character: make chat PERSONA="…"
 	@$(OPENCHARACTER) chat $(CONFIG) --persona "$(PERSONA)" $(SET)
 
-serve: $(STAMP) ## Serve the trained model behind an OpenAI-compatible address on this machine
+endpoint: $(STAMP) ## Serve the trained model behind an OpenAI-compatible address on this machine
 	@$(OPENCHARACTER) serve $(CONFIG) $(SET)
 
 personagym: $(STAMP) ## Ask the demo's models PersonaGym's questions: make personagym CHECKOUT=…
@@ -93,8 +94,17 @@ bench: $(STAMP) ## Stage runner against LLM.generate, training against TRL's def
 demo-models: $(STAMP) ## Train the demo's tiny models anew (about half an hour)
 	@$(BIN)/python -m tasks.demo_world
 
-ui: $(STAMP) ## Prefect's web interface over what ran here
-	@$(BIN)/prefect server start
+ui: $(STAMP) ## Prefect's web interface; on PostgreSQL if PREFECT_API_DATABASE_CONNECTION_URL is set
+	@echo "the UI is at http://127.0.0.1:$(UI_PORT); elsewhere: export PREFECT_API_URL=http://127.0.0.1:$(UI_PORT)/api"
+	@$(BIN)/prefect server start --port $(UI_PORT)
+
+deploy: $(STAMP) ## Put the deployments into the UI, for workers to run: see infra/prefect/prefect.yaml
+	@$(BIN)/prefect work-pool create opencharacter --type process --overwrite
+	@$(BIN)/prefect --no-prompt deploy --all --prefect-file infra/prefect/prefect.yaml
+	@$(BIN)/python -m flows.deployments automations
+
+serve: $(STAMP) ## Serve the deployments with their schedules from this one process
+	@$(BIN)/python -m flows.deployments serve
 
 # lm-evaluation-harness brings scikit-learn, which every import of transformers then loads as well:
 # twice the time for every rank and engine. So its tests have an environment on top of the other.

@@ -21,6 +21,7 @@ from infra.errors import ConfigError, Problem
 from infra.paths import find_path, require_path
 from infra.prompts import PromptTemplate
 from infra.rendering import count_plain_tokens
+from infra.s3_credentials import apply_credentials
 from infra.secrets import read_secret
 from infra.storage import Storage, is_remote
 from tasks.characters.config import CharacterConfig
@@ -28,6 +29,7 @@ from tasks.dialogues.config import StrategyConfig
 from tasks.instructions.config import InstructionSynthesisConfig
 from tasks.instructions.sources import check_instruction_sources, list_licences
 from tasks.personas.sources import check_persona_source
+from tasks.publishing.task import check_publishing
 from tasks.training.batching import plan_batches
 from tasks.training.deepspeed_config import load_deepspeed_config
 
@@ -44,6 +46,8 @@ _PROMPT_VALUES = {
 
 def resolve_settings(settings: Settings) -> Settings:
     """Make every input path absolute, so that workers anywhere find it."""
+    if settings.storage.credentials is not None:
+        apply_credentials(settings.storage.credentials)
     models = {
         role: model.model_copy(update={"model": _absolute(model.model)})
         if model.engine == "vllm"
@@ -100,6 +104,9 @@ def check_settings(settings: Settings) -> None:
     ]
     problems.extend(_check_training(settings))
     problems.extend(check_evaluation(settings))
+    problems.extend(
+        _collect(lambda: check_publishing(settings.publish, trains=settings.training is not None))
+    )
     roles = {stage.model for stage in _list_asking(settings).values()}
     roles |= set(list_evaluation_roles(settings).values())
     for role in sorted(roles):

@@ -1,4 +1,4 @@
-"""Is the command line: `opencharacter run | plan | show | compare | matrix | chat | serve | doctor`.
+"""Is the command line: what `opencharacter --help` lists.
 
 Nothing heavy is imported before a command needs it, so that ``--help`` answers at once.
 """
@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, Parameter
 
+from flows.options import Overrides
+from flows.store_commands import add_commands
 from infra.errors import InterruptedRun, OpenCharacterError
 from infra.prefect_defaults import apply_defaults
 
@@ -26,6 +28,8 @@ app = App(
     help="Train customisable role-playing language models from synthetic personas.",
     version_flags=["--version"],
 )
+
+add_commands(app)
 
 Stage = Literal[
     "personas",
@@ -50,15 +54,6 @@ Shown = Literal[
     "judgements",
     "rejects",
     "lineage",
-]
-Overrides = Annotated[
-    list[str] | None,
-    Parameter(
-        name="--set",
-        help="Override a key of the configuration, as a.b=c; the value is YAML. Repeatable.",
-        negative=(),
-        consume_multiple=False,
-    ),
 ]
 
 

@@ -14,6 +14,7 @@ from tasks.dialogues.task import describe_dialogues
 from tasks.export.task import describe_export
 from tasks.instructions.task import describe_guesses, describe_instructions
 from tasks.personas.task import describe_personas
+from tasks.publishing.task import describe_publish
 from tasks.reporting.task import describe_report
 from tasks.training.task import describe_encoding, describe_training
 
@@ -33,6 +34,7 @@ class Graph:
     training: NodeSpec | None
     evaluation: EvaluationGraph | None
     report: NodeSpec
+    publish: NodeSpec | None
 
     def funnel(self) -> list[str]:
         """Return the names of the nodes that lead from personas to SFT rows."""
@@ -54,6 +56,7 @@ class Graph:
             self.training,
             *(self.evaluation.nodes() if self.evaluation else ()),
             self.report,
+            self.publish,
         )
         return [node for node in nodes if node is not None]
 
@@ -115,4 +118,7 @@ def draw_graph(settings: Settings, bench: Bench) -> Graph:
         training=training,
         evaluation=evaluation,
         report=describe_report(settings.report, shown),
+        publish=describe_publish(settings.publish, export, training)
+        if settings.publish.enabled
+        else None,
     )

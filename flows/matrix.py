@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from io import StringIO
 from pathlib import Path
@@ -28,6 +29,8 @@ from tasks.score_records import Comparison, Measure
 _TEMPLATE = "templates/matrix.html.j2"
 _DASH = "\u2013"
 _WIDTH = 160
+
+_NUMBER = re.compile(r"[+\u2212-]?\d")
 
 
 class _Plain(BaseModel):
@@ -176,11 +179,16 @@ def report_matrix(
     return report
 
 
+def _escape(cell: str) -> str:
+    """Escape a cell's words; what begins with a number is of our own writing and stays."""
+    return cell if _NUMBER.match(cell) else escape_markdown(cell)
+
+
 def write_markdown(report: MatrixReport) -> str:
     """Return the tables of a matrix as Markdown."""
     blocks = [f"# {escape_markdown(report.name)}"]
     for title, head, rows in _list_tables(report):
-        lines = [" | ".join(map(escape_markdown, cells)) for cells in (head, *rows)]
+        lines = [" | ".join(map(_escape, cells)) for cells in (head, *rows)]
         rule = " | ".join("---" for _ in head)
         table = "\n".join(f"| {line} |" for line in (lines[0], rule, *lines[1:]))
         blocks.append(f"## {title}\n\n{table}")

@@ -13,15 +13,18 @@ from flows.checks import check_settings, pass_on_licences, resolve_settings
 from flows.display import current_watcher
 from flows.evaluation import list_waiting, plan_evaluation
 from flows.graph import Graph, draw_graph
+from flows.run_history import RunRecord, note_end, record_run
 from flows.settings import Settings, dump_settings, load_settings
 from flows.stages import Started
 from flows.synthesis import synthesise
 from flows.training import train
 from infra.bench import Bench, Listener, Listeners
+from infra.events import Watchman
 from infra.manifests import Manifest, NodeRef, find_sound_manifest, open_store, read_manifest
 from infra.orchestration import PrefectListener, publish_report
 from infra.storage import Storage
 from tasks.export.task import export_folder
+from tasks.publishing.task import check_hub, publish_run
 from tasks.reporting.task import write_report
 from tasks.training.task import check_training
 
@@ -74,24 +77,37 @@ def opencharacter(
 
 def run_pipeline(settings: Settings, listener: Listener, until: str = "report") -> RunResult:
     """Run the nodes inside the current flow run and write the run's folder."""
-    with open_bench(settings, Listeners(listener, PrefectListener())) as bench:
+    listeners = Listeners(listener, PrefectListener(), Watchman())
+    with open_bench(settings, listeners) as bench:
         listener.run_started(settings.run.name, bench)
         graph = draw_graph(settings, bench)
-        check_base_model(settings, bench, graph, until)
-        started = synthesise(bench, settings, graph, until)
-        evaluation = plan_evaluation(bench, settings, graph, started, until)
-        if evaluation is not None:
-            evaluation.ask_before_training()
-        waiting = list(list_waiting(started).values())
-        started = train(bench, settings, graph, started, until, after=waiting)
-        if evaluation is not None:
-            evaluation.ask_after_training()
-        references = report(bench, settings, graph, started, until).collect()
-        return write_run(bench, settings, graph, references)
+        kept, made_with = bench.storage, bench.provenance()
+        with record_run(kept, settings, graph.nodes(), provenance=made_with, until=until) as record:
+            check_outside(settings, bench, graph, until)
+            started = start_nodes(bench, settings, graph, until)
+            result = write_run(bench, settings, graph, started.collect(), record)
+    return result
 
 
-def check_base_model(settings: Settings, bench: Bench, graph: Graph, until: str) -> None:
-    """Look at the model to fine-tune before anything starts, if this run comes to that."""
+def start_nodes(bench: Bench, settings: Settings, graph: Graph, until: str) -> Started:
+    """Start every node up to a stage; what needs no tuned model is asked before training."""
+    started = synthesise(bench, settings, graph, until)
+    evaluation = plan_evaluation(bench, settings, graph, started, until)
+    if evaluation is not None:
+        evaluation.ask_before_training()
+    waiting = list(list_waiting(started).values())
+    started = train(bench, settings, graph, started, until, after=waiting)
+    if evaluation is not None:
+        evaluation.ask_after_training()
+    return report(bench, settings, graph, started, until)
+
+
+def check_outside(settings: Settings, bench: Bench, graph: Graph, until: str) -> None:
+    """Look at the model to fine-tune and the hub to push to, if this run comes to them."""
+    published = graph.publish
+    reached = Started().reached(until, "report")
+    if published and reached and not find_sound_manifest(bench.storage, published.manifest_path):
+        check_hub(settings.publish)
     node = graph.encoding
     if settings.training is None or node is None or not Started().reached(until, "encoding"):
         return
@@ -100,7 +116,7 @@ def check_base_model(settings: Settings, bench: Bench, graph: Graph, until: str)
 
 
 def report(bench: Bench, settings: Settings, graph: Graph, started: Started, until: str) -> Started:
-    """Start the node that shows what all the others did."""
+    """Start the node that shows what all the others did, and what pushes it, if it is to be."""
     if started.reached(until, "report"):
         started["report"] = write_report.submit(
             bench,
@@ -110,6 +126,16 @@ def report(bench: Bench, settings: Settings, graph: Graph, started: Started, unt
             list(started.values()),
             dump_settings(settings),
         )
+        if graph.publish is not None:
+            started["publish"] = publish_run.submit(
+                bench,
+                graph.publish,
+                settings.retry,
+                settings.publish,
+                started["export"],
+                started.get("training"),
+                settings.run.name,
+            )
     return started
 
 
@@ -130,7 +156,11 @@ def score_run(manifests: dict[str, Manifest]) -> dict[str, float]:
 
 
 def write_run(
-    bench: Bench, settings: Settings, graph: Graph, references: dict[str, NodeRef]
+    bench: Bench,
+    settings: Settings,
+    graph: Graph,
+    references: dict[str, NodeRef],
+    record: RunRecord,
 ) -> RunResult:
     """Write the resolved config and the summary of a run, and return its result."""
     folder = f"runs/{settings.run.name}"
@@ -169,4 +199,6 @@ def write_run(
         publish_report(str(manifests["report"].facts["summary"]), result.report)
     bench.storage.write_bytes(f"{folder}/config.yaml", dump_settings(settings).encode())
     bench.storage.write_bytes(f"{folder}/summary.json", json.dumps(summary, indent=1).encode())
+    done = list(manifests.values())
+    note_end(bench.storage, record, "finished", manifests=done, scores=result.scores)
     return result

@@ -29,6 +29,7 @@ from tasks.evaluation.config import EvaluationConfig
 from tasks.export.config import ExportConfig
 from tasks.instructions.config import InstructionConfig
 from tasks.personas.config import PersonaConfig
+from tasks.publishing.config import PublishConfig
 from tasks.reporting.config import ReportConfig
 from tasks.training.config import TrainingConfig
 
@@ -49,6 +50,11 @@ class StorageConfig(Knobs):
     """Says where everything is kept."""
 
     root: str = execution("data", description="A local folder or s3://bucket/prefix")
+    credentials: str | None = execution(
+        None,
+        description="Where S3 credentials and endpoint are, as prefect:secret-block; null for the"
+        " standard AWS variables",
+    )
 
 
 class Settings(Knobs):
@@ -70,6 +76,7 @@ class Settings(Knobs):
         None, description="Models compared on questions in character; null for none"
     )
     report: ReportConfig = group(ReportConfig, description="The page at the end")
+    publish: PublishConfig = group(PublishConfig, description="Pushing to a hub; off by default")
     plan: PlanConfig = group(PlanConfig, description="What `plan` reckons with")
     runner: RunnerConfig = group(RunnerConfig, description="How row stages are carried out")
     ray: RayConfig = group(RayConfig, description="Where Ray runs")

@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextvars
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from prefect.exceptions import TerminationSignal
@@ -61,10 +61,9 @@ def run_until_told_to_stop(work: Callable[[Stopper], T]) -> T:
     stopper = Stopper()
     context = contextvars.copy_context()
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="run") as executor:
-        running = executor.submit(context.run, work, stopper)
-        try:
-            return running.result()
+        try:  # the signal may come before the call below has returned
+            return executor.submit(context.run, work, stopper).result()
         except TerminationSignal:
             stopper.stop()
-            wait([running])
+            executor.shutdown(wait=True)
             raise

@@ -35,6 +35,7 @@ from prefect.tasks import exponential_backoff
 
 from infra.bench import Bench, Listener
 from infra.errors import RequestFailed, TransientError
+from infra.events import announce_stage
 from infra.knobs import Knobs, execution
 from infra.manifests import (
     Manifest,
@@ -175,6 +176,7 @@ def publish_node(manifest: Manifest) -> None:
     """Publish a finished node as a markdown artifact and, with rejects, a table of reasons."""
     if FlowRunContext.get() is None and TaskRunContext.get() is None:
         return
+    announce_stage(manifest)
     key = manifest.stage.replace("_", "-")
     counts, usage = manifest.counts, manifest.usage
     lines = [
