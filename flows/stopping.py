@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextvars
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent import futures
 from typing import TypeVar
 
 from prefect.exceptions import TerminationSignal
@@ -60,10 +60,20 @@ def run_until_told_to_stop(work: Callable[[Stopper], T]) -> T:
     """
     stopper = Stopper()
     context = contextvars.copy_context()
-    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="run") as executor:
-        try:  # the signal may come before the call below has returned
-            return executor.submit(context.run, work, stopper).result()
-        except TerminationSignal:
-            stopper.stop()
-            executor.shutdown(wait=True)
-            raise
+    outcome: futures.Future[T] = futures.Future()
+
+    def carry_out() -> None:
+        if outcome.set_running_or_notify_cancel():
+            try:
+                outcome.set_result(context.run(work, stopper))
+            except BaseException as error:
+                outcome.set_exception(error)
+
+    try:  # the signal may come before the thread has started: then it finds its work cancelled
+        threading.Thread(target=carry_out, name="run").start()
+        return outcome.result()
+    except TerminationSignal:
+        stopper.stop()
+        if not outcome.cancel():
+            futures.wait([outcome])
+        raise
