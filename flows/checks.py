@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from flows.budget import check_budget
 from flows.evaluation_checks import (
     check_evaluation,
     list_evaluation_roles,
@@ -102,6 +103,7 @@ def check_settings(settings: Settings) -> None:
         *_check_prompts(settings),
         *_check_counts(settings),
     ]
+    problems.extend(check_budget(settings))
     problems.extend(_check_training(settings))
     problems.extend(check_evaluation(settings))
     problems.extend(

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, Parameter
 
-from flows.options import Overrides
+from flows.options import Names, Overrides
 from flows.store_commands import add_commands
 from infra.errors import InterruptedRun, OpenCharacterError
 from infra.prefect_defaults import apply_defaults
@@ -58,8 +58,17 @@ Shown = Literal[
 
 
 @app.command
-def run(config: str, /, *, set_: Overrides = None, until: Stage = "report") -> None:
-    """Run the pipeline, or the part of it up to a stage; running again goes on where it stopped.
+def run(
+    config: str,
+    /,
+    *,
+    set_: Overrides = None,
+    from_: Annotated[Stage, Parameter(name=["--from"])] = "personas",
+    until: Stage = "report",
+    refresh: Names = None,
+    retry_rejects: Names = None,
+) -> None:
+    """Run the pipeline, or a part of it; running again goes on where it stopped.
 
     Prints progress to standard error and one JSON line to standard output at the end.
 
@@ -67,18 +76,32 @@ def run(config: str, /, *, set_: Overrides = None, until: Stage = "report") -> N
     ----------
     config:
         YAML file, in the working folder or packaged, such as configs/demo.yaml.
+    from_:
+        First stage that may be made; what comes before it must be in the store.
     until:
         Last stage to run.
+    refresh:
+        A stage or node to make anew, with other seeds, and all that hangs on it.
+    retry_rejects:
+        A stage or node whose rejected rows are asked again; accepted ones stay.
     """
     _quiet_prefect()
     from flows.display import Terminal, watch
-    from flows.pipeline import opencharacter, prepare
+    from flows.opening import prepare
+    from flows.pipeline import opencharacter
     from infra.reaper import reap_children
 
     overrides = tuple(set_ or ())
     prepare(config, overrides)
     with reap_children(), Terminal() as terminal, watch(terminal), _stop_on_signals(terminal):
-        result = opencharacter(config, overrides, until)
+        result = opencharacter(
+            config,
+            overrides,
+            until,
+            first=from_,
+            refresh=tuple(refresh or ()),
+            retry_rejects=tuple(retry_rejects or ()),
+        )
     print(result.model_dump_json(), flush=True)
 
 
@@ -143,7 +166,7 @@ def show(
         Of lineage, print JSON instead of a tree.
     """
     _quiet_prefect()
-    from flows.pipeline import prepare
+    from flows.opening import prepare
 
     settings = prepare(config, set_ or ())
     if what == "lineage":
@@ -278,7 +301,7 @@ def chat(
     _quiet_prefect()
     from flows.chatting import ChatOptions
     from flows.chatting import chat as hold_chat
-    from flows.pipeline import prepare
+    from flows.opening import prepare
     from infra.reaper import reap_children
 
     options = ChatOptions(
@@ -326,7 +349,7 @@ def serve(
         Where the key that clients must show is, as env:NAME; none if left out.
     """
     _quiet_prefect()
-    from flows.pipeline import prepare
+    from flows.opening import prepare
     from flows.serving import ServeOptions
     from flows.serving import serve as serve_model
     from infra.reaper import reap_children

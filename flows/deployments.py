@@ -21,8 +21,9 @@ from prefect.exceptions import ObjectNotFound
 from prefect.schedules import Cron
 from pydantic import BaseModel, ConfigDict, Field
 
+from flows.opening import prepare
 from flows.parameters import Recipe, Stage, SynthesisSize, list_preview_overrides
-from flows.pipeline import RunResult, prepare, run_pipeline
+from flows.pipeline import RunResult, run_pipeline
 from flows.settings import load_settings
 from flows.stopping import run_until_told_to_stop
 from infra.errors import ConfigError, OpenCharacterError, Problem

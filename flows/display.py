@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import select
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
@@ -17,6 +18,7 @@ from infra.bench import Bench, Listener
 from infra.progress import Progress
 
 _LINE_EVERY_S = 5.0
+_GLANCE_S = 0.2
 _WATCHER: ContextVar[Listener] = ContextVar("watcher")
 
 
@@ -89,6 +91,19 @@ class Terminal(Listener):
         """Print what happened to an engine."""
         self.note(f"engine {model} {text}")
 
+    def approve(self, text: str) -> bool | None:
+        """Show the text under the table and wait for a yes; Ctrl-C is a no."""
+        live, self._live = self._live, None
+        if live is not None:
+            live.stop()
+        self.note(text)
+        self._console.print("Go on? [y/N] ", end="", markup=False)
+        answer = _read_line(lambda: self.bench is not None and self.bench.stop.is_set())
+        if live is not None:
+            live.start()
+            self._live = live
+        return answer.strip().lower() in ("y", "yes")
+
     def note(self, text: str) -> None:
         """Print a line above the table."""
         self._console.print(text, markup=False, soft_wrap=True)
@@ -100,3 +115,11 @@ class Terminal(Listener):
         for progress in self._stages.values():
             table.add_row(progress.stage, *progress.cells())
         return table
+
+
+def _read_line(given_up: Callable[[], bool]) -> str:
+    """Return a line from standard input; an empty one when it ends or the run is stopped."""
+    while not given_up():
+        if select.select([sys.stdin], [], [], _GLANCE_S)[0]:
+            return sys.stdin.readline()
+    return ""

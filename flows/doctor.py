@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from rich.console import Console
 
-from flows.pipeline import prepare
+from flows.opening import prepare
 from infra.errors import OpenCharacterError
 from infra.storage import is_remote
 

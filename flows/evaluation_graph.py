@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from flows.settings import Settings
@@ -58,12 +58,13 @@ def draw_evaluation(
     settings: Settings,
     config: EvaluationConfig,
     bench: Bench,
+    made: Callable[[NodeSpec], NodeSpec],
     *,
     curation: NodeSpec,
     characters: NodeSpec,
     training: NodeSpec | None,
 ) -> EvaluationGraph:
-    """Fingerprint the nodes, upstream first."""
+    """Fingerprint the nodes, upstream first; ``made`` says which of them are made again."""
     asked = config.questions
     own = asked.suite != "personagym"
     cast = [characters] if own else []
@@ -71,45 +72,50 @@ def draw_evaluation(
     if asked.suite == "generated":
         source = [curation, characters]
         if asked.settings is not None:
-            chosen = describe_settings(asked.settings, asked, bench, source)
-        texts = describe_texts(asked.writing, asked, bench, [chosen] if chosen else source)
-    read: list[NodeSpec] = [texts] if texts else []
+            chosen = made(describe_settings(asked.settings, asked, bench, source))
+        read = [chosen] if chosen else source
+        texts = made(describe_texts(asked.writing, asked, bench, read))
+    read = [texts] if texts else []
     if asked.suite == "held_out":
         read = [curation, characters]
-    questions = describe_questions(asked, read)
+    questions = made(describe_questions(asked, read))
 
     tuned = (
         TunedModel(training, settings.training.model) if training and settings.training else None
     )
     shown = cast if config.answers.with_profile else []
     answers = {
-        role: describe_answers(role, config, bench, [questions, *shown], tuned)
+        role: made(describe_answers(role, config, bench, [questions, *shown], tuned))
         for role in config.models
     }
     examples = {
-        judge.model: describe_examples(
-            judge, asked, bench, [questions, *(cast if judge.with_profile else [])]
+        judge.model: made(
+            describe_examples(
+                judge, asked, bench, [questions, *(cast if judge.with_profile else [])]
+            )
         )
         for judge in config.judges
         if judge.examples is not None
     }
     judgements = {
-        (judge.model, role): describe_judgements(
-            judge,
-            role,
-            asked,
-            bench,
-            [
-                answers[role],
-                *([examples[judge.model]] if judge.model in examples else []),
-                *(cast if judge.with_profile else []),
-            ],
+        (judge.model, role): made(
+            describe_judgements(
+                judge,
+                role,
+                asked,
+                bench,
+                [
+                    answers[role],
+                    *([examples[judge.model]] if judge.model in examples else []),
+                    *(cast if judge.with_profile else []),
+                ],
+            )
         )
         for judge in config.judges
         for role in config.models
     }
     calibrations = {
-        judge.model: describe_calibration(judge, asked, bench)
+        judge.model: made(describe_calibration(judge, asked, bench))
         for judge in config.judges
         if judge.calibration is not None
     }
@@ -119,19 +125,21 @@ def draw_evaluation(
         if bench.models[tuned.base if tuned and role == TUNED else role].engine == "vllm"
     ]
     attributions = {
-        role: describe_attribution(
-            role,
-            config.attribution,
-            settings.curation.prompt,
-            bench,
-            [curation, characters],
-            tuned,
+        role: made(
+            describe_attribution(
+                role,
+                config.attribution,
+                settings.curation.prompt,
+                bench,
+                [curation, characters],
+                tuned,
+            )
         )
         for role in (local if config.attribution is not None else [])
         if config.attribution is not None
     }
     abilities = {
-        role: describe_abilities(role, config.abilities, bench, tuned)
+        role: made(describe_abilities(role, config.abilities, bench, tuned))
         for role in (local if config.abilities.tasks else [])
     }
     found = [questions, *answers.values(), *judgements.values(), *calibrations.values()]
@@ -146,5 +154,5 @@ def draw_evaluation(
         calibrations=calibrations,
         attributions=attributions,
         abilities=abilities,
-        scores=describe_scores(config, found),
+        scores=made(describe_scores(config, found)),
     )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from flows.evaluation_graph import EvaluationGraph, draw_evaluation
 from flows.settings import Settings
 from infra.bench import Bench
 from infra.manifests import NodeSpec
+from infra.remaking import read_remakes
 from tasks.characters.task import describe_characters
 from tasks.curation.task import describe_curation
 from tasks.dialogues.task import describe_dialogues
@@ -61,38 +63,48 @@ class Graph:
         return [node for node in nodes if node is not None]
 
 
-def draw_graph(settings: Settings, bench: Bench) -> Graph:
-    """Fingerprint the nodes, upstream first."""
-    personas = describe_personas(settings.personas)
-    instructions = describe_instructions(settings.instructions)
+def draw_graph(
+    settings: Settings, bench: Bench, made: Callable[[NodeSpec], NodeSpec] | None = None
+) -> Graph:
+    """Fingerprint the nodes, upstream first.
+
+    ``made`` says how a node is made again; what the store keeps of that, if it is left out.
+    """
+    if made is None:
+        made = read_remakes(bench.storage).apply
+    personas = made(describe_personas(settings.personas))
+    instructions = made(describe_instructions(settings.instructions))
     guesses = (
-        describe_guesses(settings.instructions.synthesis, bench, personas)
+        made(describe_guesses(settings.instructions.synthesis, bench, personas))
         if settings.instructions.synthesis.count
         else None
     )
-    characters = describe_characters(settings.characters, bench, personas)
+    characters = made(describe_characters(settings.characters, bench, personas))
     strategies = {
         "generate": settings.dialogues.generate,
         "rewrite": settings.dialogues.rewrite,
     }
     dialogues = {
-        name: describe_dialogues(
-            name,
-            settings.dialogues,
-            bench,
-            # Rewriting needs source answers, which guessed instructions do not have.
-            [characters, instructions, *([guesses] if guesses and name == "generate" else [])],
+        name: made(
+            describe_dialogues(
+                name,
+                settings.dialogues,
+                bench,
+                # Rewriting needs source answers, which guessed instructions do not have.
+                [characters, instructions, *([guesses] if guesses and name == "generate" else [])],
+            )
         )
         for name, config in strategies.items()
         if config is not None
     }
     asked = [instructions, *([guesses] if guesses else [])]
-    curation = describe_curation(settings.curation, [*dialogues.values(), characters, *asked])
-    export = describe_export(settings.export, [curation, *dialogues.values(), characters, *asked])
+    played = [*dialogues.values(), characters, *asked]
+    curation = made(describe_curation(settings.curation, played))
+    export = made(describe_export(settings.export, [curation, *played]))
     encoding = training = None
     if settings.training is not None:
-        encoding = describe_encoding(settings.training, bench, curation)
-        training = describe_training(settings.training, bench, encoding)
+        encoding = made(describe_encoding(settings.training, bench, curation))
+        training = made(describe_training(settings.training, bench, encoding))
     shown = [personas, *asked, characters, *dialogues.values(), curation, export]
     shown += [node for node in (encoding, training) if node is not None]
     evaluation = None
@@ -101,6 +113,7 @@ def draw_graph(settings: Settings, bench: Bench) -> Graph:
             settings,
             settings.evaluation,
             bench,
+            made,
             curation=curation,
             characters=characters,
             training=training,
@@ -117,7 +130,7 @@ def draw_graph(settings: Settings, bench: Bench) -> Graph:
         encoding=encoding,
         training=training,
         evaluation=evaluation,
-        report=describe_report(settings.report, shown),
+        report=made(describe_report(settings.report, shown)),
         publish=describe_publish(settings.publish, export, training)
         if settings.publish.enabled
         else None,

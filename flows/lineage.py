@@ -15,7 +15,7 @@ from rich.tree import Tree
 
 from flows.display import Quiet
 from flows.graph import draw_graph
-from flows.pipeline import open_bench
+from flows.opening import open_bench
 from flows.planning import find_references
 from flows.row_index import Row, RowIndex, Status, list_rows, read_index, read_texts
 from flows.settings import Settings

@@ -16,7 +16,8 @@ from rich.table import Table
 from rich.text import Text
 
 from flows.comparing import RunComparison, compare_runs
-from flows.pipeline import RunResult, opencharacter, prepare
+from flows.opening import prepare
+from flows.pipeline import RunResult, opencharacter
 from flows.settings import Settings
 from infra.errors import ConfigError, Problem
 from infra.markdown import escape_markdown

@@ -15,3 +15,8 @@ Overrides = Annotated[
         consume_multiple=False,
     ),
 ]
+
+Names = Annotated[
+    list[str] | None,
+    Parameter(negative=(), consume_multiple=False),
+]

@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from pathlib import Path
 
 from prefect import flow
 from pydantic import BaseModel, ConfigDict
 
-from flows.checks import check_settings, pass_on_licences, resolve_settings
+from flows.again import check_start, mark_remakes
+from flows.approval import ask_for_approval, check_approval, needs_approval
+from flows.budget import Treasurer
 from flows.display import current_watcher
 from flows.evaluation import list_waiting, plan_evaluation
 from flows.graph import Graph, draw_graph
+from flows.opening import open_bench, prepare
+from flows.plan_table import print_plan
+from flows.planning import draw_plan
 from flows.run_history import RunRecord, note_end, record_run
-from flows.settings import Settings, dump_settings, load_settings
+from flows.settings import Settings, dump_settings
 from flows.stages import Started
 from flows.synthesis import synthesise
 from flows.training import train
 from infra.bench import Bench, Listener, Listeners
 from infra.events import Watchman
-from infra.manifests import Manifest, NodeRef, find_sound_manifest, open_store, read_manifest
-from infra.orchestration import PrefectListener, publish_report
-from infra.storage import Storage
+from infra.manifests import Manifest, NodeRef, find_sound_manifest, read_manifest
+from infra.orchestration import PrefectListener, publish_plan, publish_report
+from infra.remaking import is_done
 from tasks.export.task import export_folder
 from tasks.publishing.task import check_hub, publish_run
 from tasks.reporting.task import write_report
@@ -53,40 +57,66 @@ class RunResult(BaseModel):
     engines_started: dict[str, int]
 
 
-def open_bench(settings: Settings, listener: Listener) -> Bench:
-    """Open what the nodes of a run work with; starts neither Ray nor an engine."""
-    storage = Storage(settings.storage.root)
-    open_store(storage)
-    return Bench(storage, settings.models, settings.ray, settings.runner, listener)
-
-
-def prepare(config: str | Path, overrides: Sequence[str] = ()) -> Settings:
-    """Load, resolve and check a configuration; every problem at once, before anything starts."""
-    settings = resolve_settings(load_settings(config, overrides))
-    check_settings(settings)
-    return pass_on_licences(settings)
-
-
 @flow(name="opencharacter", flow_run_name="{config}")
 def opencharacter(
-    config: str = "configs/demo.yaml", overrides: Sequence[str] = (), until: str = "report"
+    config: str = "configs/demo.yaml",
+    overrides: Sequence[str] = (),
+    until: str = "report",
+    first: str = "personas",
+    refresh: Sequence[str] = (),
+    retry_rejects: Sequence[str] = (),
 ) -> RunResult:
-    """Turn personas into characters, dialogues and a data set, as the configuration says."""
-    return run_pipeline(prepare(config, overrides), current_watcher(), until)
+    """Go from personas to a fine-tuned model and its report, as the configuration says.
+
+    Args:
+        config: YAML file, in the working folder or packaged.
+        overrides: Keys to change, each as ``a.b=c``; the value is YAML.
+        until: Last stage to run.
+        first: First stage that may be made; what comes before it must be in the store.
+        refresh: Stages or nodes to make anew.
+        retry_rejects: Stages or nodes whose rejected rows are asked again.
+    """
+    return run_pipeline(
+        prepare(config, overrides),
+        current_watcher(),
+        until,
+        first=first,
+        refresh=refresh,
+        retry_rejects=retry_rejects,
+    )
 
 
-def run_pipeline(settings: Settings, listener: Listener, until: str = "report") -> RunResult:
+def run_pipeline(
+    settings: Settings,
+    listener: Listener,
+    until: str = "report",
+    *,
+    first: str = "personas",
+    refresh: Sequence[str] = (),
+    retry_rejects: Sequence[str] = (),
+) -> RunResult:
     """Run the nodes inside the current flow run and write the run's folder."""
-    listeners = Listeners(listener, PrefectListener(), Watchman())
+    treasurer = Treasurer(settings)
+    listeners = Listeners(listener, PrefectListener(), Watchman(), treasurer)
     with open_bench(settings, listeners) as bench:
-        listener.run_started(settings.run.name, bench)
+        listeners.run_started(settings.run.name, bench)
+        mark_remakes(settings, bench, refresh, retry_rejects)
+        check_start(settings, bench, first)
         graph = draw_graph(settings, bench)
         kept, made_with = bench.storage, bench.provenance()
         with record_run(kept, settings, graph.nodes(), provenance=made_with, until=until) as record:
             check_outside(settings, bench, graph, until)
-            started = start_nodes(bench, settings, graph, until)
-            result = write_run(bench, settings, graph, started.collect(), record)
+            show_plan(settings, bench, graph)
+            with treasurer.explain_stop():
+                references = start_nodes(bench, settings, graph, until).collect()
+            result = write_run(bench, settings, graph, references, record)
     return result
+
+
+def show_plan(settings: Settings, bench: Bench, graph: Graph) -> None:
+    """Publish in the flow run what is to be made and what it will cost, if anything is."""
+    if not all(is_done(bench.storage, node) for node in graph.nodes()):
+        publish_plan(print_plan(draw_plan(settings)))
 
 
 def start_nodes(bench: Bench, settings: Settings, graph: Graph, until: str) -> Started:
@@ -95,6 +125,7 @@ def start_nodes(bench: Bench, settings: Settings, graph: Graph, until: str) -> S
     evaluation = plan_evaluation(bench, settings, graph, started, until)
     if evaluation is not None:
         evaluation.ask_before_training()
+    ask_for_approval(bench, settings, graph, started, until)
     waiting = list(list_waiting(started).values())
     started = train(bench, settings, graph, started, until, after=waiting)
     if evaluation is not None:
@@ -103,7 +134,9 @@ def start_nodes(bench: Bench, settings: Settings, graph: Graph, until: str) -> S
 
 
 def check_outside(settings: Settings, bench: Bench, graph: Graph, until: str) -> None:
-    """Look at the model to fine-tune and the hub to push to, if this run comes to them."""
+    """Look at the people, the model and the hub that this run comes to, before it starts."""
+    if needs_approval(bench, settings, graph, until):
+        check_approval()
     published = graph.publish
     reached = Started().reached(until, "report")
     if published and reached and not find_sound_manifest(bench.storage, published.manifest_path):

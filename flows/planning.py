@@ -15,7 +15,7 @@ from flows.evaluation_graph import EvaluationGraph
 from flows.evaluation_planning import LATER, plan_evaluation_rows
 from flows.graph import Graph, draw_graph
 from flows.measured import Measured
-from flows.pipeline import open_bench
+from flows.opening import open_bench
 from flows.plan_table import NodePlan, Plan, Totals
 from flows.prompt_samples import Known, list_asking
 from flows.settings import Settings, load_settings
@@ -24,6 +24,7 @@ from infra.bench import Bench
 from infra.manifests import Manifest, NodeRef, NodeSpec, find_sound_manifest, refer_to
 from infra.model_facts import find_model_facts
 from infra.reading import read_accepted
+from infra.remaking import count_rounds
 from infra.row_store import read_committed
 from tasks.dialogues.planning import plan_pairs
 from tasks.evaluation.question_sets import Sources, collect_questions
@@ -205,11 +206,19 @@ def _plan_node(
     if node.stage not in planned:
         return NodePlan(node=node.stage, rows=0, make=0, reuse=0, why=f"made whole: {why}")
     keys = planned[node.stage].select("key")
-    committed = read_committed(bench.storage, node.folder).select("key").unique()
-    reuse = keys.join(committed, on="key", how="semi").height
+    settled = _list_settled(read_committed(bench.storage, node.folder), count_rounds(node))
+    reuse = keys.join(settled, on="key", how="semi").height
     return NodePlan(
         node=node.stage, rows=keys.height, make=keys.height - reuse, reuse=reuse, why=why
     )
+
+
+def _list_settled(committed: pl.DataFrame, rounds: int) -> pl.DataFrame:
+    """Return the keys that are not asked again: accepted, or rejected in every round."""
+    asked = committed.group_by("key").agg(
+        accepted=(pl.col("status") == "accepted").any(), times=pl.len()
+    )
+    return asked.filter(pl.col("accepted") | (pl.col("times") > rounds)).select("key")
 
 
 def _explain(node: NodeSpec, measured: Measured) -> str:

@@ -44,6 +44,9 @@ class RunConfig(Knobs):
         pattern=r"^[A-Za-z0-9._-]*$",
         description="Run folder under <root>/runs; the config's file name if left out",
     )
+    approve_before_training: bool = execution(
+        False, description="Show the plan and sample rows, and ask a person, before training"
+    )
 
 
 class StorageConfig(Knobs):
@@ -54,6 +57,22 @@ class StorageConfig(Knobs):
         None,
         description="Where S3 credentials and endpoint are, as prefect:secret-block; null for the"
         " standard AWS variables",
+    )
+
+
+class BudgetConfig(Knobs):
+    """Bounds what one start of a run may spend; all it made is kept, and the next goes on."""
+
+    max_tokens: int | None = execution(
+        None, ge=1, description="Prompt and answer tokens of all models; null: no bound"
+    )
+    max_hours: float | None = execution(
+        None, gt=0, description="Hours on the clock; null: no bound"
+    )
+    max_cost: float | None = execution(
+        None,
+        gt=0,
+        description="USD, by the prices of `plan`, engines and ranks by the hour; null: no bound",
     )
 
 
@@ -78,6 +97,7 @@ class Settings(Knobs):
     report: ReportConfig = group(ReportConfig, description="The page at the end")
     publish: PublishConfig = group(PublishConfig, description="Pushing to a hub; off by default")
     plan: PlanConfig = group(PlanConfig, description="What `plan` reckons with")
+    budget: BudgetConfig = group(BudgetConfig, description="What one start of a run may spend")
     runner: RunnerConfig = group(RunnerConfig, description="How row stages are carried out")
     ray: RayConfig = group(RayConfig, description="Where Ray runs")
     retry: RetryConfig = group(RetryConfig, description="Retries of nodes")
@@ -97,7 +117,8 @@ def load_settings(config: str | Path, overrides: Sequence[str] = ()) -> Settings
         raise ConfigError(*_explain(error, path, origins)) from error
     if settings.run.name:
         return settings
-    return settings.model_copy(update={"run": RunConfig(name=path.stem)})
+    named = settings.run.model_copy(update={"name": path.stem})
+    return settings.model_copy(update={"run": named})
 
 
 def dump_settings(settings: Settings) -> str:

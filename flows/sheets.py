@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from flows.display import Quiet
 from flows.graph import draw_graph
-from flows.pipeline import open_bench
+from flows.opening import open_bench
 from flows.planning import find_references
 from flows.settings import Settings
 from infra.errors import ConfigError, Problem

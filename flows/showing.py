@@ -11,7 +11,7 @@ from rich.text import Text
 
 from flows.display import Quiet
 from flows.graph import Graph, draw_graph
-from flows.pipeline import open_bench
+from flows.opening import open_bench
 from flows.planning import find_references
 from flows.settings import Settings
 from infra.bench import Bench

@@ -21,6 +21,18 @@ STAGES = (
 """What `--until` takes; nodes of one stage (two strategies, guesses) start together."""
 
 
+_STAGE_OF = {"guesses": "instructions", "publish": "report"}
+
+
+def stage_of(node: str) -> str:
+    """Return the stage that a node belongs to, by the node's name."""
+    if node in STAGES:
+        return node
+    if node.startswith("dialogues_"):
+        return "dialogues"
+    return _STAGE_OF.get(node, "evaluation")
+
+
 class Started(dict[str, PrefectFuture[NodeRef]]):
     """Holds the futures of the nodes that were started, by node name, in order."""
 

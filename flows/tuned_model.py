@@ -7,7 +7,7 @@ from pathlib import Path
 
 from flows.display import Quiet
 from flows.graph import draw_graph
-from flows.pipeline import open_bench
+from flows.opening import open_bench
 from flows.settings import Settings
 from infra.engines.config import ModelConfig
 from infra.errors import ConfigError, Problem

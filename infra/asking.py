@@ -15,13 +15,15 @@ T = TypeVar("T")
 
 REMINDER = "\n\nKeep exactly to the format asked for."
 _WARMER = 0.3
+_WARMEST = 1.2
 
 
 @dataclass(frozen=True, slots=True)
 class AskOptions:
     """Says how a stage samples and how often it asks.
 
-    ``context_tokens`` bounds prompt plus answer where the engine takes token ids.
+    ``context_tokens`` bounds prompt plus answer where the engine takes token ids;
+    ``first_attempt`` counts those that a row spent before its reject is retried.
     """
 
     temperature: float
@@ -30,6 +32,7 @@ class AskOptions:
     max_attempts: int
     seed: int
     context_tokens: int | None = None
+    first_attempt: int = 0
 
 
 @dataclass(slots=True)
@@ -63,7 +66,8 @@ class RowSession:
         """
         call, self.calls = self.calls, self.calls + 1
         verdict: T | Reject = Reject("no_attempt")
-        for attempt in range(self.options.max_attempts):
+        first = self.options.first_attempt
+        for attempt in range(first, first + self.options.max_attempts):
             request = self._request(messages, schema, max_new_tokens, call, attempt)
             if isinstance(request, Reject):
                 return request
@@ -90,7 +94,7 @@ class RowSession:
         if attempt and temperature == 0.0:
             last = messages[-1]
             messages = [*messages[:-1], Message(last.role, last.content + REMINDER)]
-            temperature = _WARMER * (attempt - 1)
+            temperature = min(_WARMER * (attempt - 1), _WARMEST)
         budget = max_new_tokens or options.max_new_tokens
         token_ids = self.encoder.encode(messages) if self.encoder is not None else None
         limit = options.context_tokens

@@ -60,12 +60,26 @@ class Listener(ProgressListener, PoolListener):
     def run_started(self, name: str, bench: Bench) -> None:
         """Hear that a run begins; a watcher that stops runs keeps the bench."""
 
+    def approve(self, text: str) -> bool | None:
+        """Show a text and ask a person whether to go on; ``None`` if nobody is there."""
+        return None
+
 
 class Listeners(Listener):
     """Passes on what happens to several watchers."""
 
     def __init__(self, *listeners: Listener) -> None:
         self._listeners = listeners
+
+    def run_started(self, name: str, bench: Bench) -> None:
+        """Tell every watcher that a run begins."""
+        for listener in self._listeners:
+            listener.run_started(name, bench)
+
+    def approve(self, text: str) -> bool | None:
+        """Ask the first watcher who has a person to ask."""
+        answers = (listener.approve(text) for listener in self._listeners)
+        return next((answer for answer in answers if answer is not None), None)
 
     def stage_progress(self, progress: Progress, *, finished: bool) -> None:
         """Tell every watcher where a stage stands."""

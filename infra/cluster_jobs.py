@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from infra.engine_pool import EnginePool
 from infra.errors import ClusterError, InterruptedRun
 from infra.progress import JobProgress, ProgressListener
+from infra.room import Need
 
 T = TypeVar("T")
 
@@ -56,7 +57,7 @@ def run_on_cluster(
 
     ray = pool.cluster.ensure()
     gpus = 1 if float(ray.cluster_resources().get("GPU", 0)) > 0 else 0
-    with pool.make_room(stage, cpus=_CPUS, gpus=gpus):
+    with pool.make_room(stage, Need(_CPUS, gpus)):
         actor = ray.remote(JobActor).options(num_cpus=_CPUS, num_gpus=gpus, max_concurrency=2)
         worker = actor.remote()
         flight = worker.run.remote(function, arguments)

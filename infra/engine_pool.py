@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -24,13 +25,15 @@ from infra.engines.opening import open_remote_engine
 from infra.engines.protocol import Engine
 from infra.engines.vllm_server import VllmServer
 from infra.errors import ClusterError, EngineError
-from infra.room import Need, Place, Room
+from infra.room import Need, Place, Room, free_memory_share
 from infra.stage_worker import StageWorker
 
 _WORKER_CPUS = 0.1
 _ENGINE_CPUS = 0.5
 """Of a machine without GPUs: logical CPUs only decide how many engines stand side by side."""
 _QUEUE_AHEAD = 1.25
+_SPREAD = {"scheduling_strategy": "SPREAD"}
+"""Replicas go to different nodes where they can: a lost node then costs one of them."""
 
 
 class PoolListener(Protocol):
@@ -75,6 +78,8 @@ class EnginePool:
         self._max_restarts = max_restarts
         self._open: dict[str, list[Replica]] = {}
         self._places: dict[str, Place] = {}
+        self._open_since: dict[str, float] = {}
+        self._closed_s = 0.0
         self._room = Room()
         self._users: Counter[str] = Counter()
         self._turns: list[str] = []
@@ -89,9 +94,11 @@ class EnginePool:
                 self.cluster.ensure()
                 config = self._models[name]
                 place = self._take_room(name, _need(config).times(config.replicas))
+                self._open_since[name] = time.monotonic()
                 try:
                     self._open[name] = self._start_all(name, config)
                 except BaseException:
+                    self._note_closed(name)
                     self._room.leave(place)
                     raise
                 self._places[name] = place
@@ -112,9 +119,14 @@ class EnginePool:
                 self._room.changed.notify_all()
 
     @contextmanager
-    def make_room(self, holder: str, *, cpus: float, gpus: float) -> Iterator[None]:
-        """Hold room for something that is no engine inside the block; idle engines leave for it."""
-        place = self._take_room(holder, Need(cpus, gpus))
+    def make_room(self, holder: str, need: Need, *, memory_share: float = 0.0) -> Iterator[None]:
+        """Hold room for something that is no engine inside the block; idle engines leave for it.
+
+        They also leave until ``memory_share`` of this machine's memory is free.
+        """
+        place = self._take_room(holder, need)
+        while free_memory_share() < memory_share and self._evict():
+            pass
         try:
             yield
         finally:
@@ -168,8 +180,29 @@ class EnginePool:
         opened, place = self._open.pop(name, []), self._places.pop(name, None)
         for replica in opened:
             self._stop(replica)
+        self._note_closed(name)
         if place is not None:
             self._room.leave(place)
+
+    def engine_seconds(self) -> float:
+        """Return how long engines have held machines in this run, all replicas together.
+
+        Endpoints hold none: they charge by the token.
+        """
+        now = time.monotonic()
+        open_s = sum(
+            self._engines(name) * (now - since) for name, since in list(self._open_since.items())
+        )
+        return self._closed_s + open_s
+
+    def _engines(self, name: str) -> int:
+        config = self._models[name]
+        return config.replicas if config.engine == "vllm" else 0
+
+    def _note_closed(self, name: str) -> None:
+        since = self._open_since.pop(name, None)
+        if since is not None:
+            self._closed_s += self._engines(name) * (time.monotonic() - since)
 
     def _take_room(self, holder: str, need: Need) -> Place:
         def measure_cluster() -> Need:
@@ -191,6 +224,7 @@ class EnginePool:
         self._listener.engine_event(name, "leaves: its place is needed")
         for replica in opened:
             self._stop(replica)
+        self._note_closed(name)
         self._room.leave(place)
         return True
 
@@ -219,7 +253,9 @@ class EnginePool:
 
     def _open_worker(self, config: ModelConfig, open_engine: Callable[[], Engine]) -> Any:
         ray = self.cluster.ensure()
-        options = {"num_cpus": _WORKER_CPUS, "max_concurrency": 1000}
+        options: dict[str, Any] = {"num_cpus": _WORKER_CPUS, "max_concurrency": 1000}
+        if config.engine != "vllm":
+            options |= _SPREAD
         worker = ray.remote(StageWorker).options(**options).remote(open_engine, _window(config))
         if config.engine == "vllm":
             worker.warm_up.remote(config.model, config.revision)
@@ -291,7 +327,7 @@ def _need(config: ModelConfig) -> Need:
 
 def _vllm_resources(config: ModelConfig) -> dict[str, Any]:
     """Ask Ray for an engine's place: its GPUs if the build has any, else a share of the CPUs."""
-    options: dict[str, Any] = {"max_concurrency": 100_000}
+    options: dict[str, Any] = {"max_concurrency": 100_000, **_SPREAD}
     quiet = {"VLLM_NO_USAGE_STATS": "1"}
     if _has_gpus():
         environment = {"env_vars": quiet}

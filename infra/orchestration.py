@@ -30,8 +30,12 @@ from prefect.client.schemas.objects import State, TaskRun
 from prefect.context import FlowRunContext, TaskRunContext
 from prefect.exceptions import MissingContextError
 from prefect.filesystems import RemoteFileSystem
+from prefect.flow_runs import pause_flow_run
 from prefect.futures import PrefectFuture
+from prefect.input import RunInput
+from prefect.settings import get_current_settings
 from prefect.tasks import exponential_backoff
+from pydantic import Field
 
 from infra.bench import Bench, Listener
 from infra.errors import RequestFailed, TransientError
@@ -197,6 +201,32 @@ def publish_node(manifest: Manifest) -> None:
     if manifest.reasons:
         table = [{"reason": name, "rows": count} for name, count in manifest.reasons.items()]
         create_table_artifact(cast(Any, table), key=f"rejects-{key}")
+
+
+def publish_plan(table: str) -> None:
+    """Publish what a run is about to make, as a table of plain text, in the flow run."""
+    if FlowRunContext.get() is not None:
+        create_markdown_artifact(f"```text\n{table}\n```", key="plan")
+
+
+class Approval(RunInput):
+    """Is the form that a paused run shows in the Prefect UI."""
+
+    go_on: bool = Field(True, title="Go on", description="Off: the run ends, and keeps all.")
+    by: str = Field("", title="Name", description="Who decides; it is kept in the run's log.")
+
+
+def can_pause() -> bool:
+    """Tell whether a server that outlives this process shows the flow run to people."""
+    return FlowRunContext.get() is not None and bool(get_current_settings().api.url)
+
+
+def pause_for_approval(text: str, timeout_s: int) -> bool:
+    """Pause the flow run with a form under a text in Markdown; return what was decided."""
+    form = Approval.with_initial_data(description=text)
+    answer = pause_flow_run(wait_for_input=form, timeout=timeout_s, poll_interval=2)
+    get_run_logger().info("approval: go on = %s, by %s", answer.go_on, answer.by or "nobody named")
+    return answer.go_on
 
 
 def publish_report(markdown: str, address: str) -> None:

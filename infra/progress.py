@@ -15,6 +15,7 @@ class StageProgress:
     stage: str
     planned: int
     reused: int
+    model: str = ""
     accepted: int = 0
     rejected: int = 0
     failed: int = 0

@@ -20,6 +20,7 @@ from typing import Any, Protocol
 
 from infra.cluster import Cluster
 from infra.errors import ClusterError, OpenCharacterError
+from infra.room import Need
 from infra.storage import Storage, is_remote
 
 _TICK_S = 0.5
@@ -59,6 +60,12 @@ class RankRun:
     storage: Storage
     folder: str
     max_failures: int
+
+
+def count_needs(cluster: Cluster, ranks: int) -> Need:
+    """Return what so many ranks will hold of the cluster."""
+    cluster.ensure()
+    return Need(1, 1).times(ranks) if _count_gpus() else Need(_CPUS_PER_RANK, 0).times(ranks)
 
 
 def run_ranks(

@@ -12,10 +12,18 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import psutil  # type: ignore[import-untyped]
+
 from infra.errors import ClusterError
 
 _TICK_S = 0.5
 _ROUNDING = 1e-6
+
+
+def free_memory_share() -> float:
+    """Return the share of this machine's memory that a new process could have."""
+    memory = psutil.virtual_memory()
+    return float(memory.available / memory.total)
 
 
 @dataclass(frozen=True, slots=True)

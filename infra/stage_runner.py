@@ -8,6 +8,7 @@ committed, and the stage ends with a transient error that Prefect retries.
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import polars as pl
@@ -17,6 +18,7 @@ from infra.errors import EngineError
 from infra.manifests import Counts, Manifest, NodeRef, Usage, write_manifest
 from infra.min_yield import check_yield
 from infra.progress import StageProgress
+from infra.remaking import count_rounds, plan_round
 from infra.row_stage import RowStage, RunnerContext
 from infra.row_store import (
     compact_chunks,
@@ -40,18 +42,24 @@ _SUMMARISED = (
 def run_row_stage(stage: RowStage, context: RunnerContext) -> NodeRef:
     """Make every planned row that is not committed yet, then write the node's manifest."""
     storage, folder = context.storage, stage.node.folder
-    planned = stage.planned
-    pending = find_pending(planned, read_committed(storage, folder))
-    progress = StageProgress(stage.node.stage, planned.height, planned.height - pending.height)
-    context.listener.stage_progress(progress, finished=False)
-    if pending.height:
-        with context.pool.use(stage.model) as replicas:
-            Campaign(stage, context, pending, progress, replicas).run()
+    planned, made = stage.planned, set[str]()
+    for number in range(count_rounds(stage.node) + 1):
+        committed = read_committed(storage, folder)
+        if number:
+            planned = plan_round(planned, committed, number)
+        pending = find_pending(planned, committed)
+        made.update(pending["key"])
+        reused = planned.height - pending.height
+        progress = StageProgress(stage.node.stage, planned.height, reused, stage.model)
+        context.listener.stage_progress(progress, finished=False)
+        if pending.height:
+            with context.pool.use(stage.model) as replicas:
+                Campaign(_take_round(stage, number), context, pending, progress, replicas).run()
     parts = select_parts(storage, compact_chunks(storage, folder), planned)
     members = write_members(storage, f"{folder}/{stage.node.fingerprint}.members.parquet", planned)
     draft = _draft_manifest(stage, context, parts, members, progress)
     rows = read_rows(storage, draft, _SUMMARISED)
-    manifest = draft.model_copy(update=_summarise(rows, pending.height, progress))
+    manifest = draft.model_copy(update=_summarise(rows, len(made), progress))
     if manifest.counts.accepted + manifest.counts.rejected != planned.height:
         raise EngineError(
             f"{stage.node.stage}: {planned.height} rows planned, "
@@ -68,6 +76,12 @@ def run_row_stage(stage: RowStage, context: RunnerContext) -> NodeRef:
     reference = write_manifest(storage, manifest)
     context.listener.stage_progress(progress, finished=True)
     return reference
+
+
+def _take_round(stage: RowStage, number: int) -> RowStage:
+    """Return the stage as it asks in a round: with the attempts after those of earlier ones."""
+    spent = number * stage.options.max_attempts
+    return replace(stage, options=replace(stage.options, first_attempt=spent)) if number else stage
 
 
 def _draft_manifest(

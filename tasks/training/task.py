@@ -21,6 +21,7 @@ from infra.manifests import (
 )
 from infra.orchestration import node_task
 from infra.progress import JobProgress
+from infra.ray_train import count_needs
 from infra.reading import read_accepted_frame
 from infra.rendering import load_tokenizer
 from infra.schema import to_table
@@ -43,6 +44,7 @@ from tasks.training.templates import choose_format, read_templates
 
 VERSIONS = {"encoding": 1, "training": 1}
 
+_FREE_MEMORY = 0.5
 _ENCODING_KNOBS = ("template", "max_length", "packing", "seed", "control")
 
 
@@ -114,8 +116,6 @@ def train_model(
 ) -> NodeRef:
     """Fine-tune the base model, export it, and check that what was exported is what was trained."""
     began = time.monotonic()
-    # Engines leave first: their memory is the ranks' now.
-    bench.pool.close()
     manifest = read_manifest(bench.storage, encoded.manifest)
     job = _describe_job(bench, node, config, {part.holds: part for part in manifest.parts})
     job = replace(job, pad_id=manifest.facts["pad_id"], stop_id=manifest.facts["stop_id"])
@@ -123,7 +123,10 @@ def train_model(
     count = config.samples.characters
     cast = revive(Example, rows)
     job = replace(job, probes=choose_ending_probes(job, choose_chat(job), cast, count))
-    outcome = run_job(job, bench.cluster, stop=bench.stop, on_progress=_tell(bench))
+    # Idle engines leave where they hold what the ranks need; others stay for the stages to come.
+    need = count_needs(bench.cluster, config.workers)
+    with bench.pool.make_room("training", need, memory_share=_FREE_MEMORY):
+        outcome = run_job(job, bench.cluster, stop=bench.stop, on_progress=_tell(bench))
     finishing = Finishing(
         bench=bench, node=node, job=job, outcome=outcome, funnel=funnel, origins=origins
     )

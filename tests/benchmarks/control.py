@@ -15,7 +15,8 @@ import json
 from datetime import date
 from pathlib import Path
 
-from flows.pipeline import opencharacter, prepare
+from flows.opening import prepare
+from flows.pipeline import opencharacter
 from infra.manifests import read_manifest
 from infra.storage import Storage
 

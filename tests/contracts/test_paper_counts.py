@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from flows.pipeline import prepare
+from flows.opening import prepare
 from flows.planning import draw_plan
 
 ALPACA, PH_INSTRUCT = 51_010, 50_000

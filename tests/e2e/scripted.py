@@ -7,12 +7,14 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import yaml
 
 from flows.graph import Graph, draw_graph
-from flows.pipeline import RunResult, open_bench, opencharacter, prepare
+from flows.opening import open_bench, prepare
+from flows.pipeline import RunResult, opencharacter
 from infra.bench import Listener
 from infra.engines.protocol import Request
 from infra.engines.scripted_answers import write_answer
@@ -92,9 +94,10 @@ class ScriptedWorld:
         path.write_text("".join(json.dumps(line) + "\n" for line in lines))
         return path
 
-    def run(self, *overrides: str) -> RunResult:
-        """Run the pipeline in this process."""
-        return opencharacter(str(self.config), list(overrides))
+    def run(self, *overrides: str, **parts: Any) -> RunResult:
+        """Run the pipeline in this process; ``parts`` are the flow's other arguments."""
+        result: RunResult = opencharacter(str(self.config), list(overrides), **parts)
+        return result
 
     def graph(self, *overrides: str) -> Graph:
         """Name the nodes of a run."""

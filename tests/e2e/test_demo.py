@@ -29,12 +29,18 @@ from tests.e2e.processes import (
 )
 from tests.e2e.scripted import read_parts
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
 REAL = Path(__file__).resolve().parents[3] / "shared" / "data"
 SMALLER = (
     *("--set", "personas.sample=150", "--set", "instructions.limit=50"),
     *("--set", "instructions.synthesis.count=20", "--set", "training.epochs=1"),
+    *(
+        "--set",
+        "evaluation.questions.personas=8",
+        "--set",
+        "evaluation.attribution.max_examples=24",
+    ),
 )
 ROW_STAGES = ("guesses", "characters", "dialogues_generate", "dialogues_rewrite")
 
@@ -77,7 +83,8 @@ def test_the_demo_is_killed_resumed_loses_its_engine_finishes_and_is_cached(home
         command, environment(home), lambda: count_parts(store, "dialogues_generate") > parts
     )
     await_no_leftovers(before)
-    assert result["engines_started"] == {"teacher": 1, "tuned": 1}
+    # The teacher is also the judge, and returns after the students have had its memory.
+    assert result["engines_started"] == {"teacher": 2, "base": 1, "tuned": 1}
     for name, counts in result["counts"].items():
         assert counts["planned"] == counts["accepted"] + counts["rejected"], name
     for name in ROW_STAGES:
@@ -171,7 +178,8 @@ def test_real_personas_and_instructions_keep_the_structure(home: Path) -> None:
         *("--set", f"personas.source={REAL / 'personas_persona_hub.jsonl'}"),
         *("--set", f"instructions.sources=[{REAL / 'instructions_alpaca_format.jsonl'}]"),
         *("--set", "personas.sample=80", "--set", "instructions.limit=30"),
-        *("--set", "instructions.synthesis.count=10", "--set", "training=null"),
+        *("--set", "instructions.synthesis.count=10"),
+        *("--set", "training=null", "--set", "evaluation=null"),
         store="real",
     )
     result = closing_line(run_command(command, environment(home), timeout_s=400))

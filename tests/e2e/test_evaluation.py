@@ -11,7 +11,8 @@ import pytest
 
 from flows.comparing import compare_runs
 from flows.lineage import show_lineage
-from flows.pipeline import RunResult, open_bench, prepare
+from flows.opening import open_bench, prepare
+from flows.pipeline import RunResult
 from flows.sheets import SheetOptions, write_sheet
 from infra.errors import ConfigError, YieldError
 from infra.manifests import read_manifest, read_tables

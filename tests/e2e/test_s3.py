@@ -95,7 +95,7 @@ def test_store_and_sources_on_s3(endpoint: str, tmp_path: Path) -> None:
 def test_a_bucket_that_is_not_there_is_said_before_anything_starts(
     endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from flows.pipeline import prepare
+    from flows.opening import prepare
 
     world = ScriptedWorld.make(tmp_path)
     for name, value in {

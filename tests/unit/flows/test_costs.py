@@ -11,7 +11,7 @@ import pytest
 
 from flows.display import Quiet
 from flows.graph import draw_graph
-from flows.pipeline import open_bench, prepare
+from flows.opening import open_bench, prepare
 from flows.plan_table import NodePlan, Plan
 from flows.planning import draw_plan
 from infra.manifests import Counts, Manifest, NodeSpec, Usage, write_manifest

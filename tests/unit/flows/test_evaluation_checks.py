@@ -11,7 +11,7 @@ import yaml
 from flows.checks import check_settings, resolve_settings
 from flows.display import Quiet
 from flows.graph import Graph, draw_graph
-from flows.pipeline import open_bench
+from flows.opening import open_bench
 from flows.settings import load_settings
 from infra.errors import ConfigError
 

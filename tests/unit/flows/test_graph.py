@@ -9,7 +9,7 @@ import pytest
 
 from flows.display import Quiet
 from flows.graph import draw_graph
-from flows.pipeline import open_bench
+from flows.opening import open_bench
 from flows.settings import load_settings
 from infra.manifests import NodeSpec
 from infra.paths import packaged_configs

@@ -12,7 +12,7 @@ from huggingface_hub import HfApi, constants
 from flows.display import Quiet
 from flows.evaluation_planning import LATER
 from flows.graph import draw_graph
-from flows.pipeline import open_bench, prepare
+from flows.opening import open_bench, prepare
 from flows.plan_table import Plan, print_plan
 from flows.planning import draw_plan, plan_run
 from infra.errors import ConfigError

@@ -10,7 +10,7 @@ import pytest
 import flows.tuned_model
 from flows.checks import resolve_settings
 from flows.display import Quiet
-from flows.pipeline import open_bench
+from flows.opening import open_bench
 from flows.settings import Settings, load_settings
 from flows.tuned_model import choose_model, find_tuned_model
 from infra.errors import ConfigError

@@ -1,0 +1,26 @@
+"""Loads and checks a configuration, and opens what its nodes work with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from flows.checks import check_settings, pass_on_licences, resolve_settings
+from flows.settings import Settings, load_settings
+from infra.bench import Bench, Listener
+from infra.manifests import open_store
+from infra.storage import Storage
+
+
+def prepare(config: str | Path, overrides: Sequence[str] = ()) -> Settings:
+    """Load, resolve and check a configuration; every problem at once, before anything starts."""
+    settings = resolve_settings(load_settings(config, overrides))
+    check_settings(settings)
+    return pass_on_licences(settings)
+
+
+def open_bench(settings: Settings, listener: Listener) -> Bench:
+    """Open what the nodes of a run work with; starts neither Ray nor an engine."""
+    storage = Storage(settings.storage.root)
+    open_store(storage)
+    return Bench(storage, settings.models, settings.ray, settings.runner, listener)

@@ -1,0 +1,76 @@
+"""Runs the pipeline where it is called from Python, and where its Ray is a cluster that breaks."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.processes import await_no_leftovers, running_pids
+from tests.e2e.scripted import ScriptedWorld, read_parts
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+
+ROW_STAGES = ("guesses", "characters", "dialogues_generate", "dialogues_rewrite")
+
+
+def run_program(module: str, argument: str, home: Path, cwd: Path) -> dict[str, Any]:
+    """Run a program of these tests from another folder; return the JSON of its last line."""
+    done = subprocess.run(
+        [sys.executable, "-m", module, argument],
+        cwd=cwd,
+        env={
+            **os.environ,
+            "PREFECT_HOME": str(home),
+            "PYTHONPATH": str(Path(__file__).parents[2]),
+        },
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    told: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    return told
+
+
+def test_python_calls_from_anywhere_twice_as_a_subflow_and_on_a_ray_that_was_there(
+    tmp_path: Path,
+) -> None:
+    before = running_pids()
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    root = tmp_path / "store"
+    told = run_program("tests.e2e.from_python", str(root), tmp_path / "prefect", elsewhere)
+    assert told["cwd"] == str(elsewhere)
+    for run in ("first", "again", "inside"):
+        for name, counts in told[run]["counts"].items():
+            assert counts["planned"] == counts["accepted"] + counts["rejected"], (run, name)
+    assert told["first"]["engines_started"] == {"teacher": 1}
+    assert told["again"]["engines_started"] == {}
+    assert told["inside"]["counts"] == told["again"]["counts"] == told["first"]["counts"]
+    assert told["ray_ended_after_own_runs"] and told["foreign_ray_kept"]
+    assert Path(told["first"]["report"]).is_file()
+    assert not list(elsewhere.iterdir())
+    await_no_leftovers(before)
+
+
+def test_a_cluster_of_three_nodes_loses_one_in_mid_stage_and_no_row(tmp_path: Path) -> None:
+    before = running_pids()
+    world = ScriptedWorld.make(tmp_path / "world", personas=80)
+    told = run_program(
+        "tests.e2e.three_nodes", str(world.config), tmp_path / "prefect", Path(__file__).parents[2]
+    )
+    assert told["nodes"] == 3
+    assert told["restarts"]
+    for stage in ROW_STAGES:
+        counts = told["result"]["counts"][stage]
+        keys = read_parts(world.root, stage)["key"]
+        assert keys.len() == keys.n_unique() == counts["planned"], stage
+        assert counts["planned"] == counts["accepted"] + counts["rejected"], stage
+    await_no_leftovers(before)
