@@ -27,8 +27,15 @@ def mark_remakes(
     gone on with. Raises :class:`ConfigError` for a name that no node of the run has.
     """
     nodes = [node.stage for node in draw_graph(settings, bench).nodes()]
-    _check_names("--refresh", refresh, nodes)
-    _check_names("--retry-rejects", retry_rejects, nodes)
+    wishes = {"--refresh": refresh, "--retry-rejects": retry_rejects}
+    problems = [
+        Problem(f"{option} {name}", "no node of this run", f"it has: {', '.join(nodes)}")
+        for option, names in wishes.items()
+        for name in names
+        if not pick(name, nodes)
+    ]
+    if problems:
+        raise ConfigError(*problems)
     for name in refresh:
         _mark(settings, bench, pick(name, nodes), Remakes.refresh, is_done)
     for name in retry_rejects:
@@ -52,16 +59,6 @@ def check_start(settings: Settings, bench: Bench, first: str) -> None:
 def pick(name: str, nodes: Sequence[str]) -> list[str]:
     """Return the nodes that a name means: one node, or all of a stage; in the order given."""
     return [name] if name in nodes else [node for node in nodes if stage_of(node) == name]
-
-
-def _check_names(option: str, names: Sequence[str], nodes: Sequence[str]) -> None:
-    problems = [
-        Problem(f"{option} {name}", "no node of this run", f"it has: {', '.join(nodes)}")
-        for name in names
-        if not pick(name, nodes)
-    ]
-    if problems:
-        raise ConfigError(*problems)
 
 
 def _mark(settings: Settings, bench: Bench, nodes: Sequence[str], mark: Mark, ready: Ready) -> None:
