@@ -46,10 +46,12 @@ def ask_for_approval(
 ) -> None:
     """Wait for the rows, show them with the plan, and go on only if a person says so.
 
-    Raises :class:`InterruptedRun` on a no.
+    People take their time, so engines leave first. Raises :class:`InterruptedRun` on a no.
     """
     if not needs_approval(bench, settings, graph, until):
         return
+    started.collect()
+    bench.pool.close()
     curation = started["curation"].result()
     text = "\n".join(describe_rows(bench, curation, print_plan(draw_plan(settings))))
     agreed = pause_for_approval(text, _DAY_S) if can_pause() else bench.listener.approve(text)

@@ -168,7 +168,7 @@ class Server:
         """Return what a GET answers."""
         return httpx.get(self.url + path, timeout=30).raise_for_status().json()
 
-    def post(self, path: str, body: Mapping[str, Any]) -> httpx.Response:
+    def post(self, path: str, body: Mapping[str, Any] | Sequence[Any]) -> httpx.Response:
         """Return the answer to a POST, whatever its status."""
         return httpx.post(self.url + path, json=body, timeout=30)
 
@@ -188,12 +188,20 @@ class Server:
         state = {"type": "CANCELLING", "name": "Cancelling"}
         self.post(f"/flow_runs/{run}/set_state", {"state": state}).raise_for_status()
 
+    def delete(self, path: str) -> None:
+        """Delete what is at a path."""
+        httpx.delete(self.url + path, timeout=30).raise_for_status()
+
     def await_end(self, run: str, timeout_s: float) -> dict[str, Any]:
         """Return a run once its state is final."""
+        return self.await_state(run, "", timeout_s)
+
+    def await_state(self, run: str, wanted: str, timeout_s: float) -> dict[str, Any]:
+        """Return a run once it is in a state of the wanted type, or in a final one."""
         deadline = time.monotonic() + timeout_s
         while True:
             found: dict[str, Any] = self.get(f"/flow_runs/{run}")
-            if found["state_type"] in _FINAL:
+            if found["state_type"] == wanted or found["state_type"] in _FINAL:
                 return found
             assert time.monotonic() < deadline, f"still {found['state_type']}"
             time.sleep(0.5)
@@ -219,6 +227,7 @@ def run_server(postgres: Postgres, folder: Path) -> Iterator[Server]:
         "PREFECT_API_URL": f"http://127.0.0.1:{port}/api",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_WORKER_QUERY_SECONDS": "1",
+        "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "2",
         "PREFECT_LOGGING_LEVEL": "INFO",
         "DO_NOT_TRACK": "1",
     }

@@ -4,20 +4,30 @@ from __future__ import annotations
 
 import json
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from infra.manifests import read_manifest
+from infra.storage import Storage
 from tests.e2e.prefect_world import Server, run_postgres, run_server, run_worker
 from tests.e2e.processes import await_no_leftovers, count_parts, running_pids
 from tests.e2e.scripted import ScriptedWorld, read_parts
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 ROW_STAGES = ("guesses", "characters", "dialogues_generate", "dialogues_rewrite")
 NODES = {"personas", "instructions", *ROW_STAGES, "curation", "export", "report"}
 DEPLOYMENTS = {"pipeline", "synthesis", "training", "evaluation", "preview"}
+TRAINED = (
+    "models.base={model: configs/demo/base}",
+    "curation={language: null, near_duplicate_similarity: null, validation_share: 0.2}",
+    "training={deepspeed: ddp, workers: 1, epochs: 1, max_length: 512, max_examples: 16, "
+    "global_batch: 4, learning_rate: 1.0e-3, precision: fp32, samples: {characters: 0}}",
+)
+EVERY_S = 75
 SLOW = "models.teacher.script={latency_s: 0.4}"
 
 
@@ -39,6 +49,8 @@ def test_runs_are_started_cancelled_resumed_and_cached_through_the_api(tmp_path:
                 await_no_leftovers(before)
                 finish(server, world, form, kept)
                 check_cached(server, world, form)
+                ask_before_training(server, world, form)
+                rerun_on_schedule(server, world, form)
 
         postgres.empty()
         with run_server(postgres, home) as server:
@@ -130,3 +142,93 @@ def check_cached(server: Server, world: ScriptedWorld, form: dict[str, Any]) -> 
     )
     summary = json.loads((world.root / "runs" / "weekly" / "summary.json").read_text())
     assert summary["engines_started"] == {}
+
+
+def train(form: dict[str, Any], *more: str) -> dict[str, Any]:
+    """Let a form's run train as well, on a few rows."""
+    return {**form, "recipe": {**form["recipe"], "overrides": [*TRAINED, *more]}}
+
+
+def ask_before_training(server: Server, world: ScriptedWorld, form: dict[str, Any]) -> None:
+    """Pause before training with the plan and rows in a form; a no ends the run, a yes trains."""
+    asking = train(form, "run.approve_before_training=true")
+    for go_on, state in ((False, "FAILED"), (True, "COMPLETED")):
+        run = start(server, asking)
+        paused = server.await_state(run, "PAUSED", 120)
+        keys = paused["state"]["state_details"]["run_input_keyset"]
+        shown = server.get(f"/flow_runs/{run}/input/{keys['description']}")
+        assert "Train on these rows?" in shown and "to make" in shown and "| user |" in shown
+        assert not list(world.root.glob("training/*/*.json"))
+        answer = {"run_input": {"go_on": go_on, "by": "Ada"}}
+        server.post(f"/flow_runs/{run}/resume", answer).raise_for_status()
+        ended = server.await_end(run, 150)
+        assert ended["state_type"] == state, server.read_log(run)
+        assert "by Ada" in server.read_log(run)
+    assert list(world.root.glob("training/*/*.json"))
+
+
+def rerun_on_schedule(server: Server, world: ScriptedWorld, form: dict[str, Any]) -> None:
+    """Let a schedule fire twice; what lands in the source folder in between is what is made."""
+    shards = world.folder / "shards"
+    shards.mkdir()
+    world.write_personas("shards/first.jsonl", range(24))
+    known = {item["id"] for item in server.find("/flow_runs/filter", {})}
+    source = f"personas.source={shards}"
+    timetable = {
+        "active": True,
+        "schedule": {
+            "interval": EVERY_S,
+            "anchor_date": (datetime.now(UTC) + timedelta(seconds=4)).isoformat(),
+        },
+        "parameters": train(form, source),
+        "max_scheduled_runs": 2,
+    }
+    pipeline = server.get("/deployments/name/pipeline/pipeline")["id"]
+    schedules = f"/deployments/{pipeline}/schedules"
+    (made,) = server.post(schedules, [timetable]).raise_for_status().json()
+
+    first = await_start(server, known)
+    await_node(server, first, "personas")
+    characters = world.graph(*TRAINED, source).characters
+    world.write_personas("shards/second.jsonl", range(24, 34))
+    await_completed(server, first)
+    before = read_manifest(Storage(str(world.root)), characters.manifest_path)
+    second = await_start(server, known | {first})
+    server.delete(f"{schedules}/{made['id']}")
+    await_completed(server, second)
+
+    after = world.manifest("characters", *TRAINED, source)
+    assert before.counts.planned == 24
+    assert (after.counts.made, after.counts.reused) == (10, 24)
+    states = server.read_states(second)
+    remade = {name for name, state in states.items() if state == "Completed"}
+    assert {"personas", "characters", "curation", "training", "report"} <= remade
+    assert states["instructions"] == "Cached"
+    keys = read_parts(world.root, "dialogues_generate")["key"]
+    assert keys.len() == keys.n_unique()
+
+
+def await_start(server: Server, known: set[str]) -> str:
+    """Wait until a schedule has started a run that is not known."""
+    deadline = time.monotonic() + EVERY_S + 200
+    while True:
+        for run in server.find("/flow_runs/filter", {}):
+            if run["id"] not in known and run["state_type"] not in ("SCHEDULED", "PENDING"):
+                assert run["auto_scheduled"]
+                return str(run["id"])
+        assert time.monotonic() < deadline, "the schedule does not fire"
+        time.sleep(0.5)
+
+
+def await_node(server: Server, run: str, node: str) -> None:
+    """Wait until a node of a run is done."""
+    deadline = time.monotonic() + 100
+    while server.read_states(run).get(node) not in ("Completed", "Cached"):
+        assert time.monotonic() < deadline, server.read_log(run)
+        time.sleep(0.5)
+
+
+def await_completed(server: Server, run: str) -> None:
+    """Wait until a run has completed."""
+    ended = server.await_end(run, 200)
+    assert ended["state_type"] == "COMPLETED", server.read_log(run)
