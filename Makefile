@@ -24,7 +24,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check \
 DEMO_JUDGE := [{model: teacher, prompt: prompts/judge.j2, rubrics: demo/rubric.json, \
 	structured: false, max_new_tokens: 200, examples: null, max_missing: 1}]
 
-.PHONY: help install pipeline plan chat endpoint personagym control test lint unit harness ranks e2e bench demo-models ui deploy serve clean
+.PHONY: chaos help install pipeline plan chat endpoint personagym control test lint unit harness ranks e2e bench demo-models ui deploy serve clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -90,6 +90,9 @@ e2e: $(STAMP) ## Tests with real vLLM, Ray, Prefect, S3 and endpoint
 bench: $(STAMP) ## Stage runner against LLM.generate, training against TRL's defaults
 	@$(BIN)/python -m tests.benchmarks.generation
 	@$(BIN)/python -m tests.benchmarks.training
+
+chaos: $(STAMP) ## Kill the demo at random moments, again and again: nothing lost, nothing twice
+	@$(BIN)/python -m tests.chaos
 
 demo-models: $(STAMP) ## Train the demo's tiny models anew (about half an hour)
 	@$(BIN)/python -m tasks.demo_world
