@@ -26,6 +26,7 @@ from typing import Any
 
 import yaml
 
+from infra.engines.vllm_server import choose_cpu_dtype
 from infra.paths import require_path
 from tasks.training.config import TrainingConfig
 from tasks.training.export_checks import measure_loss
@@ -40,12 +41,11 @@ _TRL_STEP = 8 * _RANKS
 _LEARNING_RATE = 1e-3
 
 _OURS: dict[str, Any] = {
-    "precision": "bf16",
     "max_length": 496,
     "global_batch": 8,
     "micro_batch": 1,
 }
-"""What is ours to choose, and differs from the demo's file."""
+"""What is ours to choose, and differs from the demo's file; precision follows from the machine."""
 _EQUAL: dict[str, Any] = {
     "learning_rate": _LEARNING_RATE,
     "warmup_share": 0.0,
@@ -143,6 +143,7 @@ class TrainingBench:
         self._knobs: dict[Side, dict[str, Any]] = {
             "ours": {
                 **demo["training"], **_OURS, **_EQUAL, **_APART,
+                "precision": choose_precision(),
                 "epochs": arguments.epochs,
                 # The linear schedule of transformers: what is left of the peak at the last step.
                 "final_learning_rate": _LEARNING_RATE / steps,
@@ -199,6 +200,11 @@ class TrainingBench:
             raise SystemExit(f"{side} failed:\n{done.stderr[-6000:]}")
         figures = Figures(**json.loads(setup.figures.read_text(encoding="utf-8")))
         return Outcome(figures, self.measure(Path(figures.weights)))
+
+
+def choose_precision() -> str:
+    """Return what a user of this machine would choose: bf16, or fp32 where bf16 is emulated."""
+    return "fp32" if choose_cpu_dtype() == "float32" else "bf16"
 
 
 def _parse_knobs(given: Sequence[str]) -> dict[str, Any]:
