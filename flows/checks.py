@@ -26,6 +26,7 @@ from infra.s3_credentials import apply_credentials
 from infra.secrets import read_secret
 from infra.storage import Storage, is_remote
 from tasks.characters.config import CharacterConfig
+from tasks.characters.sources import check_character_source
 from tasks.dialogues.config import StrategyConfig
 from tasks.instructions.config import InstructionSynthesisConfig
 from tasks.instructions.sources import check_instruction_sources, list_licences
@@ -56,6 +57,7 @@ def resolve_settings(settings: Settings) -> Settings:
         for role, model in settings.models.items()
     }
     personas = settings.personas.model_copy(update={"source": _absolute(settings.personas.source)})
+    source = settings.characters.source and _absolute(settings.characters.source)
     sources = tuple(
         source.model_copy(update={"path": _absolute(source.path)})
         for source in settings.instructions.sources
@@ -72,6 +74,7 @@ def resolve_settings(settings: Settings) -> Settings:
             "models": models,
             "personas": personas,
             "instructions": settings.instructions.model_copy(update={"sources": sources}),
+            "characters": settings.characters.model_copy(update={"source": source}),
             "curation": curation,
             "evaluation": resolve_evaluation(settings.evaluation),
         }
@@ -99,6 +102,7 @@ def check_settings(settings: Settings) -> None:
         *_collect(lambda: Storage(settings.storage.root).check_writable()),
         *check_persona_source(settings.personas),
         *check_instruction_sources(settings.instructions),
+        *check_character_source(settings.characters),
         *_check_roles(settings),
         *_check_prompts(settings),
         *_check_counts(settings),
@@ -127,7 +131,7 @@ def check_settings(settings: Settings) -> None:
 def _list_asking(settings: Settings) -> dict[str, _Asking]:
     """Return the stages of this run that ask a model, by their key in the configuration."""
     stages: dict[str, _Asking | None] = {
-        "characters": settings.characters,
+        "characters": settings.characters if settings.characters.source is None else None,
         "dialogues.generate": settings.dialogues.generate,
         "dialogues.rewrite": settings.dialogues.rewrite,
         "instructions.synthesis": (

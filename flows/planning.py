@@ -203,7 +203,7 @@ def _plan_node(
         rows = later[node.stage]
         return NodePlan(node=node.stage, rows=rows, make=rows, reuse=0, why=LATER, about=True)
     why = _explain(node, measured)
-    if node.stage not in planned:
+    if node.stage not in planned or not node.by_rows:
         return NodePlan(node=node.stage, rows=0, make=0, reuse=0, why=f"made whole: {why}")
     keys = planned[node.stage].select("key")
     settled = _list_settled(read_committed(bench.storage, node.folder), count_rounds(node))

@@ -100,13 +100,13 @@ class _Recorder:
 
 def list_asking(settings: Settings, graph: Graph, known: Known) -> dict[str, Asking]:
     """Return how every row node of the run asks, by node name; nothing is rendered yet."""
-    stages = {
-        "characters": Asking(
+    stages: dict[str, Asking] = {}
+    if graph.characters.by_rows:
+        stages["characters"] = Asking(
             settings.characters.model,
             settings.characters.max_new_tokens,
             partial(_sample_characters, settings, known),
         )
-    }
     if graph.guesses is not None:
         guessing = settings.instructions.synthesis
         stages["guesses"] = Asking(

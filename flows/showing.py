@@ -107,7 +107,7 @@ def _find_evaluation(
 def _accepted(bench: Bench, node: NodeSpec, done: dict[str, NodeRef], record: type[R]) -> list[R]:
     if node.stage in done:
         return read_accepted(bench.storage, done[node.stage], record)
-    return read_part_rows(bench.storage, node.folder, record)
+    return read_part_rows(bench.storage, node.folder, record) if node.by_rows else []
 
 
 def _find_rejects(

@@ -58,7 +58,7 @@ def train(
 def list_origins(settings: Settings) -> Origins:
     """Say what the model comes from: teachers and sources, with the licences that are known."""
     known = settings.export.licences
-    roles = {settings.characters.model}
+    roles = {settings.characters.model} if settings.characters.source is None else set()
     roles |= {
         strategy.model
         for strategy in (settings.dialogues.generate, settings.dialogues.rewrite)

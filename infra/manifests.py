@@ -126,6 +126,11 @@ class NodeSpec:
         )
 
     @property
+    def by_rows(self) -> bool:
+        """Tell whether its rows are made one by one, by asking a model."""
+        return "max_attempts" in self.selection
+
+    @property
     def folder(self) -> str:
         """Return the folder of the recipe's parts below the storage root."""
         return stage_folder(self.stage, self.recipe)

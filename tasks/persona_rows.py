@@ -1,4 +1,4 @@
-"""Plans the rows of stages that make one row a persona."""
+"""Knows how a persona reads, and plans the rows of stages that make one row a persona."""
 
 from __future__ import annotations
 
@@ -6,6 +6,12 @@ import polars as pl
 
 from infra.fingerprints import row_key
 from infra.row_store import parents_digest
+from infra.text_cleaning import clean_text, strip_quotes
+
+
+def normalise_persona(text: str) -> str:
+    """Return a persona on one line, clean, without quotes around it."""
+    return strip_quotes(" ".join(clean_text(text).split()))
 
 
 def plan_persona_rows(recipe: str, personas: pl.DataFrame) -> pl.DataFrame:

@@ -8,6 +8,11 @@ from infra.knobs import Knobs, execution, identity, selection
 class CharacterConfig(Knobs):
     """Says which model writes profiles, from which prompt, and what it takes to be accepted."""
 
+    source: str | None = execution(
+        None,
+        description="Rows of your own with `persona` and the eight fields, as exported; then no"
+        " model is asked for profiles",
+    )
     model: str = execution("teacher", description="Which of `models` writes the profiles")
     prompt: str = execution(
         "prompts/character.j2", description="Prompt file; its content is what counts"

@@ -1,23 +1,38 @@
-"""Offers the node that writes a character for every persona."""
+"""Offers the node that writes a character for every persona, or takes those that are given."""
 
 from __future__ import annotations
+
+import time
 
 from infra.bench import Bench
 from infra.manifests import NodeRef, NodeSpec
 from infra.orchestration import node_task
 from infra.paths import require_path
 from infra.prompts import PromptTemplate
-from infra.set_store import read_set
+from infra.reading import read_accepted
+from infra.set_store import read_set, write_set
 from infra.stage_runner import run_row_stage
 from tasks.characters.config import CharacterConfig
+from tasks.characters.sources import digest_character_source, take_characters
 from tasks.characters.writing import CharacterWriter
 from tasks.persona_rows import plan_persona_rows
+from tasks.records import Character, Persona, Rejection
 
 VERSION = 1
+TAKE_VERSION = 1
 
 
 def describe_characters(config: CharacterConfig, bench: Bench, personas: NodeSpec) -> NodeSpec:
     """Name the node from its knobs, its prompt's content, its model and the personas."""
+    if config.source is not None:
+        return NodeSpec.build(
+            "characters",
+            TAKE_VERSION,
+            identity={"taken": True},
+            selection={},
+            upstream=[personas],
+            sources=digest_character_source(config.source),
+        )
     prompt = load_prompt(config).source
     return bench.name_row_stage("characters", VERSION, config, prompt, [personas])
 
@@ -26,11 +41,28 @@ def describe_characters(config: CharacterConfig, bench: Bench, personas: NodeSpe
 def write_characters(
     bench: Bench, node: NodeSpec, config: CharacterConfig, personas: NodeRef
 ) -> NodeRef:
-    """Write the eight-field profile of every persona."""
+    """Write the eight-field profile of every persona, or take those that the config names."""
+    if config.source is not None:
+        return _take_characters(bench, node, config.source, personas)
     planned = plan_persona_rows(node.recipe, read_set(bench.storage, personas, "accepted"))
     maker = CharacterWriter(load_prompt(config), config.structured, config.language)
     stage = bench.row_stage(node, model=config.model, maker=maker, planned=planned, sampling=config)
     return run_row_stage(stage, bench.runner_context())
+
+
+def _take_characters(bench: Bench, node: NodeSpec, source: str, personas: NodeRef) -> NodeRef:
+    began = time.monotonic()
+    known = read_accepted(bench.storage, personas, Persona)
+    cast = take_characters(source, known, node.recipe)
+    return write_set(
+        bench.storage,
+        node,
+        cast.accepted,
+        cast.rejected,
+        records=(Character, Rejection),
+        provenance=bench.provenance(),
+        seconds=time.monotonic() - began,
+    )
 
 
 def load_prompt(config: CharacterConfig) -> PromptTemplate:

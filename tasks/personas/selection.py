@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from infra.fingerprints import content_key, hash_parts
 from infra.languages import detect_languages
 from infra.near_duplicates import find_near_duplicates
-from infra.text_cleaning import clean_text, strip_quotes
+from tasks.persona_rows import normalise_persona
 from tasks.personas.config import PersonaConfig
 from tasks.personas.sources import RawPersona
 from tasks.records import Persona, Rejection
@@ -60,11 +60,6 @@ def select_personas(raws: Iterable[RawPersona], config: PersonaConfig) -> Select
     personas = _drop_twins(personas, config, rejections)
     personas = _sample(personas, config, rejections)
     return Selection(tuple(personas), rejections.collect())
-
-
-def normalise_persona(text: str) -> str:
-    """Return a persona on one line, clean, without quotes around it."""
-    return strip_quotes(" ".join(clean_text(text).split()))
 
 
 def _judge_length(text: str, config: PersonaConfig) -> str | None:

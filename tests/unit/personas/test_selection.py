@@ -7,8 +7,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from tasks.persona_rows import normalise_persona
 from tasks.personas.config import PersonaConfig
-from tasks.personas.selection import Selection, normalise_persona, select_personas
+from tasks.personas.selection import Selection, select_personas
 from tasks.personas.sources import RawPersona, read_persona_rows
 
 REAL = Path(__file__).parents[4] / "shared/data/personas_persona_hub.jsonl"
