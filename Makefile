@@ -99,7 +99,8 @@ demo-models: $(STAMP) ## Train the demo's tiny models anew (about half an hour)
 
 ui: $(STAMP) ## Prefect's web interface; on PostgreSQL if PREFECT_API_DATABASE_CONNECTION_URL is set
 	@echo "the UI is at http://127.0.0.1:$(UI_PORT); elsewhere: export PREFECT_API_URL=http://127.0.0.1:$(UI_PORT)/api"
-	@$(BIN)/prefect server start --port $(UI_PORT)
+	@PREFECT_SERVER_UI_API_URL=http://127.0.0.1:$(UI_PORT)/api \
+		$(BIN)/prefect server start --port $(UI_PORT)
 
 deploy: $(STAMP) ## Put the deployments into the UI, for workers to run: see infra/prefect/prefect.yaml
 	@$(BIN)/prefect work-pool create opencharacter --type process --overwrite
