@@ -212,9 +212,13 @@ class Server:
         return {item["name"]: item["state_name"] for item in self.find("/task_runs/filter", body)}
 
     def read_log(self, run: str) -> str:
-        """Return what a run logged, for a message when it ended otherwise than it should."""
+        """Return the end of what a run logged, for a message when it ended otherwise."""
+        return self.read_whole_log(run)[-4000:]
+
+    def read_whole_log(self, run: str) -> str:
+        """Return what a run logged."""
         body = {"logs": {"flow_run_id": {"any_": [run]}}, "limit": 200}
-        return "\n".join(item["message"] for item in self.find("/logs/filter", body))[-4000:]
+        return "\n".join(item["message"] for item in self.find("/logs/filter", body))
 
 
 @contextmanager

@@ -129,7 +129,8 @@ def finish(server: Server, world: ScriptedWorld, form: dict[str, Any], kept: set
     assert (made.made, made.reused) == (48 - len(kept), len(kept))
     states = server.read_states(run)
     assert set(states) == NODES
-    assert "Cached" not in states.values()
+    cached = {name for name, state in states.items() if state == "Cached"}
+    assert cached <= {"personas", "instructions", "guesses"}, "these were done when it was cancelled"
 
 
 def check_cached(server: Server, world: ScriptedWorld, form: dict[str, Any]) -> None:
@@ -163,7 +164,7 @@ def ask_before_training(server: Server, world: ScriptedWorld, form: dict[str, An
         server.post(f"/flow_runs/{run}/resume", answer).raise_for_status()
         ended = server.await_end(run, 150)
         assert ended["state_type"] == state, server.read_log(run)
-        assert "by Ada" in server.read_log(run)
+        assert "by Ada" in server.read_whole_log(run)
     assert list(world.root.glob("training/*/*.json"))
 
 
