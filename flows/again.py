@@ -2,51 +2,67 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 
-from flows.graph import draw_graph
+from flows.graph import Graph, draw_graph
 from flows.settings import Settings
 from flows.stages import STAGES, stage_of
 from infra.bench import Bench
 from infra.errors import ConfigError, Problem
 from infra.manifests import NodeSpec
 from infra.remaking import Remakes, has_rejects, is_done, read_remakes, write_remakes
-from infra.storage import Storage
 
-Mark = Callable[[Remakes, NodeSpec], Remakes]
-Ready = Callable[[Storage, NodeSpec], bool]
-Found = dict[str, tuple[NodeSpec, NodeSpec]]
+REFRESH, RETRY = "--refresh", "--retry-rejects"
+
+Drawn = Mapping[str, tuple[NodeSpec, NodeSpec]]
+"""Each node by name: as it is described, and as it is made."""
 
 
-def mark_remakes(
+def wish_remakes(
     settings: Settings, bench: Bench, refresh: Sequence[str], retry_rejects: Sequence[str]
-) -> None:
-    """Have nodes made anew, or their rejects asked again, in this run and all later ones.
+) -> Remakes:
+    """Return the store's remakes with nodes to be made anew, or their rejects asked again.
 
-    A node that is not done yet, because an earlier run with the same wish was interrupted, is
-    gone on with. Raises :class:`ConfigError` for a name that no node of the run has.
+    Only nodes that are done now are marked. A wish stays open until a run ends well; till then
+    the same wish changes nothing, so that a run can be interrupted and started again as it was.
+    Raises :class:`ConfigError` for a name that no node of the run has.
     """
-    nodes = [node.stage for node in draw_graph(settings, bench).nodes()]
-    wishes = {"--refresh": refresh, "--retry-rejects": retry_rejects}
+    remakes = kept = read_remakes(bench.storage)
+    drawn = _draw(settings, bench, kept)
+    rows = {name: pair for name, pair in drawn.items() if pair[1].by_rows}
     problems = [
-        Problem(f"{option} {name}", "no node of this run", f"it has: {', '.join(nodes)}")
-        for option, names in wishes.items()
-        for name in names
-        if not pick(name, nodes)
+        *_check_names(REFRESH, refresh, "no node of this run", drawn),
+        *_check_names(RETRY, retry_rejects, "no node of this run that asks a model", rows),
     ]
     if problems:
         raise ConfigError(*problems)
-    for name in refresh:
-        _mark(settings, bench, pick(name, nodes), Remakes.refresh, is_done)
-    for name in retry_rejects:
-        _mark(settings, bench, pick(name, nodes), Remakes.retry, has_rejects)
+    wishes = [(REFRESH, name) for wish in refresh for name in pick(wish, list(drawn))]
+    wishes += [(RETRY, name) for wish in retry_rejects for name in pick(wish, list(rows))]
+    for option, name in wishes:
+        # Marking a node gives those below it other names, so each is looked up anew.
+        plain, _ = _draw(settings, bench, remakes)[name]
+        ready = is_done if option == REFRESH else has_rejects
+        if kept.is_open(option, plain) or not ready(bench.storage, drawn[name][1]):
+            remakes = remakes.open(option, plain)
+            continue
+        marked = remakes.refresh(plain) if option == REFRESH else remakes.retry(plain)
+        remakes = marked.open(option, plain)
+    return remakes
 
 
-def check_start(settings: Settings, bench: Bench, first: str) -> None:
+def close_wishes(settings: Settings, bench: Bench) -> None:
+    """Forget the wishes of a run that ended well: the same words mean once more from now on."""
+    kept = read_remakes(bench.storage)
+    if kept.wishes:
+        plain = [described for described, _ in _draw(settings, bench, kept).values()]
+        write_remakes(bench.storage, kept.close(plain))
+
+
+def check_start(bench: Bench, graph: Graph, first: str) -> None:
     """Raise :class:`ConfigError` if a node of a stage before ``first`` is not done."""
     missing = [
         node.stage
-        for node in draw_graph(settings, bench).nodes()
+        for node in graph.nodes()
         if STAGES.index(stage_of(node.stage)) < STAGES.index(first)
         and not is_done(bench.storage, node)
     ]
@@ -58,21 +74,23 @@ def check_start(settings: Settings, bench: Bench, first: str) -> None:
 
 def pick(name: str, nodes: Sequence[str]) -> list[str]:
     """Return the nodes that a name means: one node, or all of a stage; in the order given."""
-    return [name] if name in nodes else [node for node in nodes if stage_of(node) == name]
+    return [node for node in nodes if name in (node, stage_of(node))]
 
 
-def _mark(settings: Settings, bench: Bench, nodes: Sequence[str], mark: Mark, ready: Ready) -> None:
-    """Mark nodes, upstream first, as marking one gives those below it other names."""
-    for name in nodes:
-        remakes = read_remakes(bench.storage)
-        found: Found = {}
+def _check_names(option: str, names: Sequence[str], what: str, drawn: Drawn) -> list[Problem]:
+    todo = f"it has: {', '.join(drawn)}"
+    return [
+        Problem(f"{option} {name}", what, todo) for name in names if not pick(name, list(drawn))
+    ]
 
-        def note(node: NodeSpec, remakes: Remakes = remakes, found: Found = found) -> NodeSpec:
-            made = remakes.apply(node)
-            found[node.stage] = node, made
-            return made
 
-        draw_graph(settings, bench, note)
-        plain, made = found[name]
-        if ready(bench.storage, made):
-            write_remakes(bench.storage, mark(remakes, plain))
+def _draw(settings: Settings, bench: Bench, remakes: Remakes) -> Drawn:
+    found: dict[str, tuple[NodeSpec, NodeSpec]] = {}
+
+    def note(node: NodeSpec) -> NodeSpec:
+        made = remakes.apply(node)
+        found[node.stage] = node, made
+        return made
+
+    draw_graph(settings, bench, note)
+    return found

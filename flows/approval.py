@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import time
 from collections.abc import Iterator
 
 from flows.graph import Graph
@@ -34,9 +34,9 @@ def needs_approval(bench: Bench, settings: Settings, graph: Graph, until: str) -
     return not is_done(bench.storage, node)
 
 
-def check_approval() -> None:
+def check_approval(bench: Bench) -> None:
     """Raise :class:`ConfigError` if there is nobody to ask."""
-    if not can_pause() and not sys.stdin.isatty():
+    if not bench.listener.can_approve() and not can_pause():
         todo = "run it on a terminal, or as a deployment of a Prefect server; or set it to false"
         raise ConfigError(Problem("run.approve_before_training", "there is nobody to ask", todo))
 
@@ -54,9 +54,19 @@ def ask_for_approval(
     bench.pool.close()
     curation = started["curation"].result()
     text = "\n".join(describe_rows(bench, curation, print_plan(draw_plan(settings))))
-    agreed = pause_for_approval(text, _DAY_S) if can_pause() else bench.listener.approve(text)
+    began = time.monotonic()
+    try:
+        agreed = _ask(bench, text)
+    finally:
+        bench.waited_s += time.monotonic() - began
     if not agreed:
         raise InterruptedRun(_REFUSED)
+
+
+def _ask(bench: Bench, text: str) -> bool:
+    if bench.listener.can_approve():
+        return bench.listener.approve(text)
+    return pause_for_approval(text, _DAY_S, bench.stop)
 
 
 def describe_rows(bench: Bench, curation: NodeRef, plan: str) -> Iterator[str]:

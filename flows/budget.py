@@ -38,17 +38,21 @@ class Spent:
 
 
 def check_budget(settings: Settings) -> list[Problem]:
-    """Return what keeps a budget from being kept: a bound on cost where nothing has a price."""
-    if settings.budget.max_cost is None or engine_price(settings) is not None:
+    """Return what keeps a budget from being kept: a bound on cost of what has no price."""
+    if settings.budget.max_cost is None:
         return []
-    unpriced = sorted(
-        role for role in settings.models if role not in settings.plan.usd_per_million_tokens
-    )
-    if not unpriced:
-        return []
-    what = f"nothing says what {', '.join(unpriced)} costs"
-    todo = "set plan.usd_per_engine_hour, or plan.usd_per_million_tokens of these roles"
-    return [Problem("budget.max_cost", what, todo)]
+    unpriced = [
+        (f"plan.usd_per_million_tokens.{role}", role)
+        for role, model in settings.models.items()
+        if model.engine == "endpoint" and role not in settings.plan.usd_per_million_tokens
+    ]
+    hourly = [role for role, model in settings.models.items() if model.engine == "vllm"]
+    if engine_price(settings) is None and (hourly or settings.training is not None):
+        unpriced.append(("plan.usd_per_engine_hour", ", ".join(hourly) or "training"))
+    return [
+        Problem("budget.max_cost", f"nothing says what {what} costs", f"set {key}")
+        for key, what in unpriced
+    ]
 
 
 def engine_price(settings: Settings) -> float | None:
@@ -113,7 +117,12 @@ class Treasurer(Listener):
         for stage in self._stages.values():
             tokens += stage.prompt_tokens + stage.completion_tokens
             price = self.settings.plan.usd_per_million_tokens.get(stage.model)
-            if price is not None:
+            if price is not None and self._is_endpoint(stage.model):
                 usd += stage.prompt_tokens / _MILLION * price.prompt
                 usd += stage.completion_tokens / _MILLION * price.output
-        return Spent(tokens, (now - self._began) / _HOUR_S, usd)
+        waited_s = self._bench.waited_s if self._bench is not None else 0.0
+        return Spent(tokens, (now - self._began - waited_s) / _HOUR_S, usd)
+
+    def _is_endpoint(self, role: str) -> bool:
+        model = self.settings.models.get(role)
+        return model is not None and model.engine == "endpoint"

@@ -81,7 +81,7 @@ def run(
     until:
         Last stage to run.
     refresh:
-        A stage or node to make anew, with other seeds, and all that hangs on it.
+        A stage or node to make anew, its rows with other seeds, and all that reads it.
     retry_rejects:
         A stage or node whose rejected rows are asked again; accepted ones stay.
     """
@@ -392,12 +392,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
 @contextmanager
 def _stop_on_signals(terminal: Terminal) -> Iterator[None]:
     """Turn the first Ctrl-C or SIGTERM into an orderly stop; a second one ends at once."""
+    told: list[int] = []
 
     def stop(number: int, _: FrameType | None) -> None:
         bench = terminal.bench
         if bench is None:
             raise KeyboardInterrupt
-        if bench.stop.is_set():
+        told.append(number)
+        if len(told) > 1:
             # Threads still wait for engines; the reaper ends those, and nothing committed is lost.
             terminal.note("ending at once")
             os._exit(InterruptedRun.exit_code)

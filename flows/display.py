@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import select
 import sys
+import termios
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -91,12 +92,17 @@ class Terminal(Listener):
         """Print what happened to an engine."""
         self.note(f"engine {model} {text}")
 
-    def approve(self, text: str) -> bool | None:
+    def can_approve(self) -> bool:
+        """Tell whether somebody sits at the terminal."""
+        return sys.stdin.isatty()
+
+    def approve(self, text: str) -> bool:
         """Show the text under the table and wait for a yes; Ctrl-C is a no."""
         live, self._live = self._live, None
         if live is not None:
             live.stop()
         self.note(text)
+        termios.tcflush(sys.stdin, termios.TCIFLUSH)  # what was typed before was no answer
         self._console.print("Go on? [y/N] ", end="", markup=False)
         answer = _read_line(lambda: self.bench is not None and self.bench.stop.is_set())
         if live is not None:

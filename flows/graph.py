@@ -131,7 +131,7 @@ def draw_graph(
         training=training,
         evaluation=evaluation,
         report=made(describe_report(settings.report, shown)),
-        publish=describe_publish(settings.publish, export, training)
+        publish=made(describe_publish(settings.publish, export, training))
         if settings.publish.enabled
         else None,
     )

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextvars
 import json
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from prefect import flow
 from pydantic import BaseModel, ConfigDict
 
-from flows.again import check_start, mark_remakes
+from flows.again import check_start, close_wishes, wish_remakes
 from flows.approval import ask_for_approval, check_approval, needs_approval
 from flows.budget import Treasurer
 from flows.display import current_watcher
@@ -23,10 +26,11 @@ from flows.stages import Started
 from flows.synthesis import synthesise
 from flows.training import train
 from infra.bench import Bench, Listener, Listeners
+from infra.errors import OpenCharacterError
 from infra.events import Watchman
 from infra.manifests import Manifest, NodeRef, find_sound_manifest, read_manifest
 from infra.orchestration import PrefectListener, publish_plan, publish_report
-from infra.remaking import is_done
+from infra.remaking import is_done, write_remakes
 from tasks.export.task import export_folder
 from tasks.publishing.task import check_hub, publish_run
 from tasks.reporting.task import write_report
@@ -100,23 +104,41 @@ def run_pipeline(
     listeners = Listeners(listener, PrefectListener(), Watchman(), treasurer)
     with open_bench(settings, listeners) as bench:
         listeners.run_started(settings.run.name, bench)
-        mark_remakes(settings, bench, refresh, retry_rejects)
-        check_start(settings, bench, first)
-        graph = draw_graph(settings, bench)
+        remakes = wish_remakes(settings, bench, refresh, retry_rejects)
+        graph = draw_graph(settings, bench, remakes.apply)
+        check_start(bench, graph, first)
+        if refresh or retry_rejects:
+            write_remakes(bench.storage, remakes)
         kept, made_with = bench.storage, bench.provenance()
         with record_run(kept, settings, graph.nodes(), provenance=made_with, until=until) as record:
             check_outside(settings, bench, graph, until)
-            show_plan(settings, bench, graph)
-            with treasurer.explain_stop():
+            with show_plan(settings, bench, graph), treasurer.explain_stop():
                 references = start_nodes(bench, settings, graph, until).collect()
+            close_wishes(settings, bench)
             result = write_run(bench, settings, graph, references, record)
     return result
 
 
-def show_plan(settings: Settings, bench: Bench, graph: Graph) -> None:
-    """Publish in the flow run what is to be made and what it will cost, if anything is."""
-    if not all(is_done(bench.storage, node) for node in graph.nodes()):
-        publish_plan(print_plan(draw_plan(settings)))
+@contextmanager
+def show_plan(settings: Settings, bench: Bench, graph: Graph) -> Iterator[None]:
+    """Publish, beside the block, what is to be made and what it will cost, if anything is."""
+
+    def publish() -> None:
+        try:
+            publish_plan(print_plan(draw_plan(settings)))
+        except OpenCharacterError as error:
+            publish_plan(f"no plan: {error}")
+
+    if all(is_done(bench.storage, node) for node in graph.nodes()):
+        yield
+        return
+    context = contextvars.copy_context()
+    planner = threading.Thread(target=context.run, args=(publish,), name="plan")
+    planner.start()
+    try:
+        yield
+    finally:
+        planner.join()
 
 
 def start_nodes(bench: Bench, settings: Settings, graph: Graph, until: str) -> Started:
@@ -136,7 +158,7 @@ def start_nodes(bench: Bench, settings: Settings, graph: Graph, until: str) -> S
 def check_outside(settings: Settings, bench: Bench, graph: Graph, until: str) -> None:
     """Look at the people, the model and the hub that this run comes to, before it starts."""
     if needs_approval(bench, settings, graph, until):
-        check_approval()
+        check_approval(bench)
     published = graph.publish
     reached = Started().reached(until, "report")
     if published and reached and not find_sound_manifest(bench.storage, published.manifest_path):

@@ -60,9 +60,13 @@ class Listener(ProgressListener, PoolListener):
     def run_started(self, name: str, bench: Bench) -> None:
         """Hear that a run begins; a watcher that stops runs keeps the bench."""
 
-    def approve(self, text: str) -> bool | None:
-        """Show a text and ask a person whether to go on; ``None`` if nobody is there."""
-        return None
+    def can_approve(self) -> bool:
+        """Tell whether there is a person to ask."""
+        return False
+
+    def approve(self, text: str) -> bool:
+        """Show a text and ask the person whether to go on; only after :meth:`can_approve`."""
+        return False
 
 
 class Listeners(Listener):
@@ -76,10 +80,14 @@ class Listeners(Listener):
         for listener in self._listeners:
             listener.run_started(name, bench)
 
-    def approve(self, text: str) -> bool | None:
+    def can_approve(self) -> bool:
+        """Tell whether any watcher has a person to ask."""
+        return any(listener.can_approve() for listener in self._listeners)
+
+    def approve(self, text: str) -> bool:
         """Ask the first watcher who has a person to ask."""
-        answers = (listener.approve(text) for listener in self._listeners)
-        return next((answer for answer in answers if answer is not None), None)
+        asked = (listener for listener in self._listeners if listener.can_approve())
+        return next(asked).approve(text)
 
     def stage_progress(self, progress: Progress, *, finished: bool) -> None:
         """Tell every watcher where a stage stands."""
@@ -107,6 +115,8 @@ class Bench:
         self.models = dict(models)
         self.listener = listener
         self.stop = threading.Event()
+        self.waited_s = 0.0
+        """How long the run has waited for people."""
         self._runner = runner
         self.cluster = Cluster(ray)
         self.pool = EnginePool(

@@ -221,10 +221,10 @@ class EnginePool:
             turns = {name: turn for turn, name in enumerate(self._turns)}
             name = min(idle, key=lambda name: turns.get(name, -1))
             opened, place = self._open.pop(name), self._places.pop(name)
+            self._note_closed(name)
         self._listener.engine_event(name, "leaves: its place is needed")
         for replica in opened:
             self._stop(replica)
-        self._note_closed(name)
         self._room.leave(place)
         return True
 

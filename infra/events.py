@@ -146,7 +146,7 @@ class Watchman(Listener):
 
     def _judge_rejects(self, progress: StageProgress, watched: _Watched) -> None:
         made = progress.made - watched.made
-        if made < self._limits.collapse_rows:
+        if made < self._limits.collapse_rows or progress.again:
             return
         share = (progress.rejected - watched.rejected) / made
         collapsed = share >= self._limits.collapse_share

@@ -7,7 +7,9 @@ if the manifest and its parts are there unchanged. Only transient errors are ret
 
 from __future__ import annotations
 
+import contextvars
 import functools
+import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -28,7 +30,7 @@ from prefect.artifacts import (
 from prefect.cache_policies import CacheKeyFnPolicy
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.context import FlowRunContext, TaskRunContext
-from prefect.exceptions import MissingContextError
+from prefect.exceptions import FlowPauseTimeout, MissingContextError
 from prefect.filesystems import RemoteFileSystem
 from prefect.flow_runs import pause_flow_run
 from prefect.futures import PrefectFuture
@@ -38,7 +40,7 @@ from prefect.tasks import exponential_backoff
 from pydantic import Field
 
 from infra.bench import Bench, Listener
-from infra.errors import RequestFailed, TransientError
+from infra.errors import InterruptedRun, RequestFailed, TransientError
 from infra.events import announce_stage
 from infra.knobs import Knobs, execution
 from infra.manifests import (
@@ -54,6 +56,7 @@ from infra.storage import is_remote
 
 P = ParamSpec("P")
 _ARTIFACT_EVERY_S = 3.0
+_GLANCE_S = 0.5
 
 
 class RetryConfig(Knobs):
@@ -75,6 +78,8 @@ class NodeTask(Generic[P]):
         @functools.wraps(body)
         def guarded(bench: Bench, node: NodeSpec, *args: P.args, **kwargs: P.kwargs) -> NodeRef:
             found = find_sound_manifest(bench.storage, node.manifest_path)
+            if found is None and bench.stop.is_set():
+                raise InterruptedRun(f"stopped before {node.stage}; everything committed is kept")
             reference = refer_to(found) if found else body(bench, node, *args, **kwargs)
             publish_node(read_manifest(bench.storage, reference.manifest))
             return reference
@@ -221,10 +226,34 @@ def can_pause() -> bool:
     return FlowRunContext.get() is not None and bool(get_current_settings().api.url)
 
 
-def pause_for_approval(text: str, timeout_s: int) -> bool:
-    """Pause the flow run with a form under a text in Markdown; return what was decided."""
+def pause_for_approval(text: str, timeout_s: int, stop: threading.Event) -> bool:
+    """Pause the flow run with a form under a text in Markdown; return what was decided.
+
+    Raises :class:`InterruptedRun` when ``stop`` is set, or nobody answers in time.
+    """
     form = Approval.with_initial_data(description=text)
-    answer = pause_flow_run(wait_for_input=form, timeout=timeout_s, poll_interval=2)
+    answers: list[Approval | Exception] = []
+
+    def wait() -> None:
+        try:
+            answers.append(pause_flow_run(wait_for_input=form, timeout=timeout_s, poll_interval=2))
+        except Exception as error:
+            answers.append(error)
+
+    # Prefect looks at nothing but its own state while it waits, so that is done in a thread.
+    waiter = threading.Thread(
+        target=contextvars.copy_context().run, args=(wait,), name="approval", daemon=True
+    )
+    waiter.start()
+    while waiter.is_alive() and not stop.is_set():
+        waiter.join(_GLANCE_S)
+    if not answers:
+        raise InterruptedRun("stopped while it waited for an approval; the rows are kept")
+    answer = answers[0]
+    if isinstance(answer, FlowPauseTimeout):
+        raise InterruptedRun("nobody approved the training in time; the rows are kept")
+    if isinstance(answer, Exception):
+        raise answer
     get_run_logger().info("approval: go on = %s, by %s", answer.go_on, answer.by or "nobody named")
     return answer.go_on
 

@@ -10,12 +10,16 @@ from typing import Protocol
 
 @dataclass(slots=True)
 class StageProgress:
-    """Is the state of one running stage; rates are over this run only."""
+    """Is the state of one running stage; rates are over this run only.
+
+    ``again`` says that its rows were all rejected before.
+    """
 
     stage: str
     planned: int
     reused: int
     model: str = ""
+    again: bool = False
     accepted: int = 0
     rejected: int = 0
     failed: int = 0

@@ -11,7 +11,7 @@ What was asked for is kept in the store, so that every later run of the recipe g
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 import polars as pl
@@ -23,6 +23,7 @@ from infra.storage import Storage
 
 REFRESH = "refresh"
 RETRIES = "retry_rejects"
+_WISHES = "wishes"
 _PATH = "remakes.json"
 
 
@@ -30,11 +31,13 @@ _PATH = "remakes.json"
 class Remakes:
     """Is what of a store is made again: how often, by ``refresh`` or ``retry_rejects``.
 
-    Nodes are named by stage and the recipe they have without it.
+    Nodes are named by stage and the recipe they have without it. ``wishes`` are those that no
+    run has carried out to its end yet.
     """
 
     refreshed: Mapping[str, int] = field(default_factory=dict)
     retried: Mapping[str, int] = field(default_factory=dict)
+    wishes: frozenset[str] = frozenset()
 
     def apply(self, node: NodeSpec) -> NodeSpec:
         """Return the node as it is to be made now."""
@@ -50,18 +53,36 @@ class Remakes:
         """Return the remakes with a node's rejects, as described without them, retried again."""
         return replace(self, retried=_count_up(self.retried, _name(node)))
 
+    def open(self, wish: str, node: NodeSpec) -> Remakes:
+        """Return the remakes with a wish for a node on record."""
+        return replace(self, wishes=self.wishes | {f"{wish} {_name(node)}"})
+
+    def is_open(self, wish: str, node: NodeSpec) -> bool:
+        """Tell whether a wish for a node is on record."""
+        return f"{wish} {_name(node)}" in self.wishes
+
+    def close(self, nodes: Iterable[NodeSpec]) -> Remakes:
+        """Return the remakes without the wishes for some nodes."""
+        names = {_name(node) for node in nodes}
+        left = {wish for wish in self.wishes if wish.rpartition(" ")[2] not in names}
+        return replace(self, wishes=frozenset(left))
+
 
 def read_remakes(storage: Storage) -> Remakes:
     """Read what of a store is made again; nothing, at first."""
     if storage.stat(_PATH) is None:
         return Remakes()
     data = json.loads(storage.read_bytes(_PATH))
-    return Remakes(data[REFRESH], data[RETRIES])
+    return Remakes(data[REFRESH], data[RETRIES], frozenset(data[_WISHES]))
 
 
 def write_remakes(storage: Storage, remakes: Remakes) -> None:
     """Keep what of a store is made again."""
-    data = {REFRESH: dict(remakes.refreshed), RETRIES: dict(remakes.retried)}
+    data = {
+        REFRESH: dict(remakes.refreshed),
+        RETRIES: dict(remakes.retried),
+        _WISHES: sorted(remakes.wishes),
+    }
     storage.write_bytes(_PATH, json.dumps(data, indent=1, sort_keys=True).encode())
 
 

@@ -10,7 +10,9 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
 
@@ -20,10 +22,15 @@ _TICK_S = 0.5
 _ROUNDING = 1e-6
 
 
-def free_memory_share() -> float:
-    """Return the share of this machine's memory that a new process could have."""
+def free_memory_share(limits: Path = Path("/sys/fs/cgroup")) -> float:
+    """Return the share of this machine's memory, or this container's, that is free."""
     memory = psutil.virtual_memory()
-    return float(memory.available / memory.total)
+    share = float(memory.available / memory.total)
+    with suppress(OSError, ValueError):  # no limit reads as "max"
+        most = int((limits / "memory.max").read_text())
+        used = int((limits / "memory.current").read_text())
+        share = min(share, max(0.0, 1 - used / most))
+    return share
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,7 +42,7 @@ _SUMMARISED = (
 def run_row_stage(stage: RowStage, context: RunnerContext) -> NodeRef:
     """Make every planned row that is not committed yet, then write the node's manifest."""
     storage, folder = context.storage, stage.node.folder
-    planned, made = stage.planned, set[str]()
+    planned, made, spent_s = stage.planned, set[str](), 0.0
     for number in range(count_rounds(stage.node) + 1):
         committed = read_committed(storage, folder)
         if number:
@@ -50,16 +50,19 @@ def run_row_stage(stage: RowStage, context: RunnerContext) -> NodeRef:
         pending = find_pending(planned, committed)
         made.update(pending["key"])
         reused = planned.height - pending.height
-        progress = StageProgress(stage.node.stage, planned.height, reused, stage.model)
+        progress = StageProgress(
+            stage.node.stage, planned.height, reused, stage.model, again=number > 0
+        )
         context.listener.stage_progress(progress, finished=False)
         if pending.height:
             with context.pool.use(stage.model) as replicas:
                 Campaign(_take_round(stage, number), context, pending, progress, replicas).run()
+            spent_s += progress.seconds
     parts = select_parts(storage, compact_chunks(storage, folder), planned)
     members = write_members(storage, f"{folder}/{stage.node.fingerprint}.members.parquet", planned)
-    draft = _draft_manifest(stage, context, parts, members, progress)
+    draft = _draft_manifest(stage, context, parts, members, spent_s)
     rows = read_rows(storage, draft, _SUMMARISED)
-    manifest = draft.model_copy(update=_summarise(rows, len(made), progress))
+    manifest = draft.model_copy(update=_summarise(rows, len(made), spent_s))
     if manifest.counts.accepted + manifest.counts.rejected != planned.height:
         raise EngineError(
             f"{stage.node.stage}: {planned.height} rows planned, "
@@ -79,13 +82,18 @@ def run_row_stage(stage: RowStage, context: RunnerContext) -> NodeRef:
 
 
 def _take_round(stage: RowStage, number: int) -> RowStage:
-    """Return the stage as it asks in a round: with the attempts after those of earlier ones."""
-    spent = number * stage.options.max_attempts
-    return replace(stage, options=replace(stage.options, first_attempt=spent)) if number else stage
+    """Return the stage as it asks in a round: with the attempts after those of earlier ones.
+
+    What was rejected before may all be rejected again, so the yield is judged at the end only.
+    """
+    if not number:
+        return stage
+    options = replace(stage.options, first_attempt=number * stage.options.max_attempts)
+    return replace(stage, options=options, min_yield=0.0)
 
 
 def _draft_manifest(
-    stage: RowStage, context: RunnerContext, parts: Any, members: Any, progress: StageProgress
+    stage: RowStage, context: RunnerContext, parts: Any, members: Any, seconds: float
 ) -> Manifest:
     node = stage.node
     return Manifest(
@@ -101,11 +109,11 @@ def _draft_manifest(
         reasons={},
         usage=Usage(),
         provenance=context.provenance(),
-        facts={"engine_seconds": round(progress.seconds, 3)} if progress.made else {},
+        facts={"engine_seconds": round(seconds, 3)} if seconds else {},
     )
 
 
-def _summarise(rows: pl.DataFrame, made: int, progress: StageProgress) -> dict[str, Any]:
+def _summarise(rows: pl.DataFrame, made: int, seconds: float) -> dict[str, Any]:
     if rows.is_empty():
         return {}
     accepted = int((rows["status"] == "accepted").sum())
@@ -125,6 +133,6 @@ def _summarise(rows: pl.DataFrame, made: int, progress: StageProgress) -> dict[s
             cached_tokens=int(rows["cached_tokens"].sum()),
             completion_tokens=int(rows["completion_tokens"].sum()),
             requests=int(rows["requests"].sum()),
-            seconds=round(progress.seconds, 3),
+            seconds=round(seconds, 3),
         ),
     }

@@ -82,7 +82,11 @@ def strike(home: Path, dice: random.Random, longest_s: float) -> str:
     if found is not None:
         with suppress(psutil.NoSuchProcess):
             found.send_signal(OUTSIDE.get(victim, signal.SIGKILL))
-    process.wait(PATIENCE_S)
+    try:
+        process.wait(PATIENCE_S)
+    finally:
+        if process.poll() is None:
+            process.kill()
     await_no_leftovers(before, 120)
     after = read_store(home)
     check_kept(kept, after)

@@ -10,7 +10,7 @@ class CharacterConfig(Knobs):
 
     source: str | None = execution(
         None,
-        description="Rows of your own with `persona` and the eight fields, as exported; then no"
+        description="Rows of your own with `persona` and the profile, as exported; then no"
         " model is asked for profiles",
     )
     model: str = execution("teacher", description="Which of `models` writes the profiles")

@@ -1,7 +1,7 @@
 """Takes characters from rows that people bring, in place of asking a model for profiles.
 
-A row has the persona's sentence and the eight fields, under the labels of the paper or the names of
-the exported columns; `synthetic_character.jsonl` of another run will do.
+A row has the persona's sentence, and the profile: in eight fields, under the labels of the paper or
+the names of our columns, or as the text of one field `character`, as the export writes it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tasks.records import PROFILE_FIELDS, Character, Persona, Rejection
 from tasks.rejections import RejectionList
 
 _KEY = "characters.source"
-_PERSONA = "persona"
+_PERSONA, _PROFILE = "persona", "character"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +70,8 @@ def check_character_source(config: CharacterConfig) -> list[Problem]:
     columns, problems = check_columns(config.source, _KEY)
     names = {name.strip().lower().replace("_", " ") for name in columns}
     fields = [label for label, _ in PROFILE_FIELDS if label.lower() not in names]
+    if _PROFILE in columns:
+        fields = []
     missing = [*([] if not columns or _PERSONA in columns else [_PERSONA]), *fields]
     if columns and missing:
         where, what = f"{_KEY} ({config.source})", f"has no column for {', '.join(missing)}"
@@ -83,4 +85,7 @@ def digest_character_source(source: str) -> list[str]:
 
 
 def _read_profile(row: RawRow) -> Mapping[str, str] | Reject:
-    return parse_profile(json.dumps(dict(row.values), default=str))
+    whole = row.values.get(_PROFILE)
+    return parse_profile(
+        whole if isinstance(whole, str) else json.dumps(dict(row.values), default=str)
+    )

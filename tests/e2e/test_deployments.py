@@ -130,7 +130,9 @@ def finish(server: Server, world: ScriptedWorld, form: dict[str, Any], kept: set
     states = server.read_states(run)
     assert set(states) == NODES
     cached = {name for name, state in states.items() if state == "Cached"}
-    assert cached <= {"personas", "instructions", "guesses"}, "these were done when it was cancelled"
+    assert cached <= {"personas", "instructions", "guesses"}, (
+        "these were done when it was cancelled"
+    )
 
 
 def check_cached(server: Server, world: ScriptedWorld, form: dict[str, Any]) -> None:

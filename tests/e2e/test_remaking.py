@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from flows.planning import plan_run
-from infra.errors import ConfigError
+from infra.errors import ConfigError, InterruptedRun
 from infra.manifests import refer_to
 from infra.reading import read_accepted_frame
 from infra.storage import Storage
@@ -125,3 +125,28 @@ def test_profiles_of_ones_own_are_taken_and_no_model_is_asked_for_any(
     assert cast.height == 20 and set(cast["name"]) <= set(names)
     again = world.run(*overrides)
     assert again.engines_started == {} and again.counts == result.counts
+
+
+def test_the_same_words_mean_nothing_more_until_a_run_has_carried_them_out(
+    world: ScriptedWorld,
+) -> None:
+    world.run()
+    with pytest.raises(InterruptedRun, match=r"budget\.max_tokens"):
+        world.run("budget.max_tokens=3500", refresh=["characters"])
+    characters = world.rows("characters")
+    assert characters.height == 24
+    world.run(refresh=["characters"])
+    assert world.manifest("characters").identity["refresh"] == 1
+    assert world.rows("characters").equals(characters)
+    assert "dialogues_generate" in list_made()
+    world.run(refresh=["characters"])
+    assert world.manifest("characters").identity["refresh"] == 2
+
+
+def test_wrong_usage_leaves_the_store_as_it_is(world: ScriptedWorld) -> None:
+    world.run(until="characters")
+    with pytest.raises(ConfigError, match="--from training"):
+        world.run(first="training", refresh=["characters"])
+    with pytest.raises(ConfigError, match="asks a model"):
+        world.run(retry_rejects=["curation"])
+    assert not (world.root / "remakes.json").exists()

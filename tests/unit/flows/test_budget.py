@@ -55,14 +55,15 @@ def test_endpoints_cost_by_the_token_and_ranks_by_the_hour(tmp_path: Path) -> No
     settings = load(
         tmp_path,
         "plan.usd_per_engine_hour=3600",
-        "plan.usd_per_million_tokens={teacher: {prompt: 1.0, output: 2.0}}",
+        "models.far={engine: endpoint, model: big, base_url: 'http://127.0.0.1:9/v1'}",
+        "plan.usd_per_million_tokens={far: {prompt: 1.0, output: 2.0}}",
         "budget.max_cost=1000",
     )
     treasurer = Treasurer(settings)
     with open_bench(settings, treasurer) as bench:
         treasurer.run_started("demo", bench)
         stage = StageProgress(
-            "characters", 1, 0, "teacher", prompt_tokens=10**6, completion_tokens=10**6
+            "characters", 1, 0, "far", prompt_tokens=10**6, completion_tokens=10**6
         )
         treasurer.stage_progress(stage, finished=True)
         assert treasurer.count(time.monotonic()).usd == pytest.approx(3.0)
@@ -77,6 +78,11 @@ def test_endpoints_cost_by_the_token_and_ranks_by_the_hour(tmp_path: Path) -> No
 def test_a_bound_on_cost_needs_a_price(tmp_path: Path) -> None:
     bare = load(tmp_path, "budget.max_cost=5")
     (problem,) = check_budget(bare)
-    assert "base, teacher" in problem.what
+    assert "teacher, base" in problem.what
+    far = "models.far={engine: endpoint, model: big, base_url: 'http://127.0.0.1:9/v1'}"
+    (problem,) = check_budget(
+        load(tmp_path, "budget.max_cost=5", "report.usd_per_engine_hour=2", far)
+    )
+    assert problem.todo == "set plan.usd_per_million_tokens.far"
     assert not check_budget(load(tmp_path, "budget.max_cost=5", "report.usd_per_engine_hour=2"))
     assert not check_budget(load(tmp_path))
