@@ -27,7 +27,7 @@ TRAINED = (
     "training={deepspeed: ddp, workers: 1, epochs: 1, max_length: 512, max_examples: 16, "
     "global_batch: 4, learning_rate: 1.0e-3, precision: fp32, samples: {characters: 0}}",
 )
-EVERY_S = 75
+EVERY_S = 40
 SLOW = "models.teacher.script={latency_s: 0.4}"
 
 
@@ -193,7 +193,7 @@ def rerun_on_schedule(server: Server, world: ScriptedWorld, form: dict[str, Any]
     first = await_start(server, known)
     await_node(server, first, "personas")
     characters = world.graph(*TRAINED, source).characters
-    world.write_personas("shards/second.jsonl", range(24, 34))
+    world.write_personas("shards/second.jsonl", range(60, 70))
     await_completed(server, first)
     before = read_manifest(Storage(str(world.root)), characters.manifest_path)
     second = await_start(server, known | {first})
