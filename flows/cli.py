@@ -86,22 +86,27 @@ def run(
         A stage or node whose rejected rows are asked again; accepted ones stay.
     """
     _quiet_prefect()
-    from flows.display import Terminal, watch
-    from flows.opening import prepare
-    from flows.pipeline import opencharacter
+    from infra.embedded_server import embedded_server
     from infra.reaper import reap_children
 
     overrides = tuple(set_ or ())
-    prepare(config, overrides)
-    with reap_children(), Terminal() as terminal, watch(terminal), _stop_on_signals(terminal):
-        result = opencharacter(
-            config,
-            overrides,
-            until,
-            first=from_,
-            refresh=tuple(refresh or ()),
-            retry_rejects=tuple(retry_rejects or ()),
-        )
+    with reap_children(), embedded_server() as await_server:
+        # These take seconds, as the server does.
+        from flows.display import Terminal, watch
+        from flows.opening import prepare
+        from flows.pipeline import opencharacter
+
+        prepare(config, overrides)
+        await_server()
+        with Terminal() as terminal, watch(terminal), _stop_on_signals(terminal):
+            result = opencharacter(
+                config,
+                overrides,
+                until,
+                first=from_,
+                refresh=tuple(refresh or ()),
+                retry_rejects=tuple(retry_rejects or ()),
+            )
     print(result.model_dump_json(), flush=True)
 
 
@@ -249,14 +254,18 @@ def matrix(
         Print JSON instead of tables.
     """
     _quiet_prefect()
-    from flows.display import Terminal, watch
-    from flows.matrix import opencharacter_matrix, prepare_all, print_matrix
+    from infra.embedded_server import embedded_server
     from infra.reaper import reap_children
 
     overrides = tuple(set_ or ())
-    prepare_all(configs, overrides)
-    with reap_children(), Terminal() as terminal, watch(terminal), _stop_on_signals(terminal):
-        found = opencharacter_matrix(list(configs), overrides, name, seed)
+    with reap_children(), embedded_server() as await_server:
+        from flows.display import Terminal, watch
+        from flows.matrix import opencharacter_matrix, prepare_all, print_matrix
+
+        prepare_all(configs, overrides)
+        await_server()
+        with Terminal() as terminal, watch(terminal), _stop_on_signals(terminal):
+            found = opencharacter_matrix(list(configs), overrides, name, seed)
     print(found.model_dump_json() if json else print_matrix(found))
 
 

@@ -40,6 +40,7 @@ from prefect.tasks import exponential_backoff
 from pydantic import Field
 
 from infra.bench import Bench, Listener
+from infra.embedded_server import is_embedded
 from infra.errors import InterruptedRun, RequestFailed, TransientError
 from infra.events import announce_stage
 from infra.knobs import Knobs, execution
@@ -223,7 +224,8 @@ class Approval(RunInput):
 
 def can_pause() -> bool:
     """Tell whether a server that outlives this process shows the flow run to people."""
-    return FlowRunContext.get() is not None and bool(get_current_settings().api.url)
+    url = get_current_settings().api.url
+    return FlowRunContext.get() is not None and bool(url) and not is_embedded(str(url))
 
 
 def pause_for_approval(text: str, timeout_s: int, stop: threading.Event) -> bool:

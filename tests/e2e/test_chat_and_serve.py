@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-import pty
 import re
 import select
 import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -21,58 +19,18 @@ import psutil  # type: ignore[import-untyped]
 import pytest
 
 from tests.e2e.processes import await_no_leftovers, run_command, running_pids
+from tests.e2e.terminal import Terminal
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
 PERSONA = "A retired baker from Cork who likes long walks."
 KEY_VARIABLE, KEY = "OC_E2E_SERVE_KEY", "sk-serve-e2e-0917"
 START_TIMEOUT_S = 180
-COLOUR = re.compile(r"\x1b\[[0-9;?]*[a-z]")
 
 
 def chat_command(tmp_path: Path, *more: str) -> list[str]:
     root = f"storage.root={tmp_path / 'store'}"
     return ["chat", "configs/demo.yaml", "--set", root, "--persona", PERSONA, *more]
-
-
-class Terminal:
-    """Is a pseudo-terminal with the command line in its foreground."""
-
-    def __init__(self, arguments: list[str]) -> None:
-        self.pid, self._master = pty.fork()
-        if self.pid == 0:
-            # A shell's background job ignores Ctrl-C, and hands that on to its children.
-            signal.signal(signal.SIGINT, signal.SIG_DFL)
-            os.execv(sys.executable, [sys.executable, "-m", "flows.cli", *arguments])
-        self.seen = ""
-
-    def read_until(self, pattern: str, timeout_s: float = 60) -> str:
-        """Read until a pattern is seen, and return what came since the last call."""
-        deadline = time.monotonic() + timeout_s
-        while not (found := re.search(pattern, self.seen)):
-            left = deadline - time.monotonic()
-            assert left > 0, f"no {pattern!r} in: {self.seen[-3000:]}"
-            if select.select([self._master], [], [], min(left, 1))[0]:
-                with suppress(OSError):
-                    self.seen += COLOUR.sub(
-                        "", os.read(self._master, 4096).decode(errors="replace")
-                    )
-        read, self.seen = self.seen[: found.end()], self.seen[found.end() :]
-        return read
-
-    def type(self, text: str) -> None:
-        os.write(self._master, text.encode())
-
-    def wait(self, timeout_s: float = 60) -> int:
-        """Return the exit code."""
-        deadline = time.monotonic() + timeout_s
-        while True:
-            pid, status = os.waitpid(self.pid, os.WNOHANG)
-            if pid:
-                os.close(self._master)
-                return os.waitstatus_to_exitcode(status)
-            assert time.monotonic() < deadline, f"it does not end: {self.seen[-2000:]}"
-            time.sleep(0.05)
 
 
 def test_a_chat_on_a_terminal_with_a_profile_that_the_teacher_writes(tmp_path: Path) -> None:

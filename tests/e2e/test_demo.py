@@ -17,6 +17,7 @@ import datasets
 import polars as pl
 import psutil  # type: ignore[import-untyped]
 import pytest
+import yaml
 
 from infra.exported_models import verify_export
 from tests.e2e.processes import (
@@ -56,6 +57,15 @@ def run_demo(home: Path, *more: str, store: str = "store") -> list[str]:
     return ["run", "configs/demo.yaml", "--set", root, *more]
 
 
+def calibrate_less(home: Path) -> str:
+    """Return the demo's judges, measured on every fourth of the rows with known scores."""
+    judges = yaml.safe_load(Path("configs/demo.yaml").read_text())["evaluation"]["judges"]
+    known = (Path("configs") / judges[0]["calibration"]).read_text().splitlines(keepends=True)
+    fewer = home / "calibration.jsonl"
+    fewer.write_text("".join(known[::4]))
+    return f"evaluation.judges={json.dumps([{**judges[0], 'calibration': str(fewer)}])}"
+
+
 def environment(home: Path) -> dict[str, str]:
     return {
         "PREFECT_HOME": str(home / "prefect"),
@@ -67,7 +77,7 @@ def environment(home: Path) -> dict[str, str]:
 def test_the_demo_is_killed_resumed_loses_its_engine_finishes_and_is_cached(home: Path) -> None:
     before = running_pids()
     store = home / "store"
-    command = run_demo(home, *SMALLER)
+    command = run_demo(home, *SMALLER, "--set", calibrate_less(home))
 
     def mid_dialogues() -> bool:
         return count_parts(store, "dialogues_generate") >= 4

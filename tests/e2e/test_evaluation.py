@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import csv
+import importlib
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
 
 from flows.comparing import compare_runs
 from flows.lineage import show_lineage
+from flows.matrix import opencharacter_matrix
 from flows.opening import open_bench, prepare
 from flows.pipeline import RunResult
 from flows.sheets import SheetOptions, write_sheet
-from infra.errors import ConfigError, YieldError
-from infra.manifests import read_manifest, read_tables
-from tests.e2e.scripted import LEDGER, ScriptedWorld, Silent
+from infra.errors import ConfigError, StorageError, YieldError
+from infra.manifests import NodeRef, read_manifest, read_tables
+from tests.e2e.scripted import LEDGER, ScriptedWorld, Silent, read_parts
 from tests.e2e.test_pipeline import latest_states
 from tests.unit.evaluation.test_personagym import lay_out
 
@@ -87,6 +91,41 @@ def test_questions_are_written_answered_and_judged_and_counts_add_up(world: Scri
     again = world.run(*ALONE)
     assert again.counts == result.counts and again.engines_started == {}
     assert {names[-1] for names in latest_states().values()} == {"Cached"}
+
+
+def test_a_transient_fault_in_each_node_is_retried(
+    world: ScriptedWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failed: set[str] = set()
+
+    def stumble(original: Callable[..., NodeRef], place: int) -> Callable[..., NodeRef]:
+        def write(*given: Any, **named: Any) -> NodeRef:
+            node = given[place] if place else given[0].node
+            if node.stage not in failed:
+                failed.add(node.stage)
+                raise StorageError("injected")
+            return original(*given, **named)
+
+        return write
+
+    for module in ("tasks.evaluation.task", "tasks.reporting.task"):
+        for name, place in (("run_row_stage", 0), ("write_set", 1), ("write_set_manifest", 1)):
+            found = getattr(importlib.import_module(module), name, None)
+            if found is not None:
+                monkeypatch.setattr(f"{module}.{name}", stumble(found, place))
+    result = world.run(*ALONE)
+    check_counts(result)
+    states = latest_states()
+    retried = {name for name, names in states.items() if "AwaitingRetry" in names}
+    assert retried == failed
+    assert {
+        "questions",
+        "answers_teacher",
+        "judgements_judge_teacher",
+        "scores",
+        "report",
+    } <= retried
+    assert all(names[-1] == "Completed" for names in states.values())
 
 
 def test_one_more_model_costs_its_own_answers_and_judgements_only(
@@ -259,3 +298,16 @@ def test_two_runs_of_a_store_are_compared_on_the_questions_both_asked(
     assert gain.low is not None and gain.high is not None
     same = compare_runs("one", "one", str(world.root), seed=1, resamples=100)
     assert {item.mean for item in same.comparisons if item.name == "persona_score"} == {0.0}
+
+
+def test_a_matrix_runs_all_configurations_in_one_store_and_shares_what_they_share(
+    world: ScriptedWorld,
+) -> None:
+    second = world.folder / "warmer.yaml"
+    second.write_text("extends: small.yaml\nevaluation: {answers: {temperature: 0.5}}\n")
+    found = opencharacter_matrix([str(world.config), str(second)], list(ALONE), "ab", resamples=100)
+    assert [run.run for run in found.runs] == ["small", "warmer"]
+    assert {item.run for item in found.differences} == {"warmer"}
+    assert "PersonaScore" in Path(found.page).read_text(encoding="utf-8")
+    made = world.manifest("characters", *ALONE).counts
+    assert made.planned == read_parts(world.root, "characters").height

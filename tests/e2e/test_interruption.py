@@ -17,6 +17,7 @@ from tests.e2e.processes import (
     running_pids,
 )
 from tests.e2e.scripted import LEDGER, ScriptedWorld, read_parts
+from tests.e2e.terminal import CTRL_C, Terminal
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
 
@@ -71,8 +72,12 @@ def test_ctrl_c_commits_what_is_finished_and_says_how_to_go_on(tmp_path: Path) -
     env = {"PREFECT_HOME": str(tmp_path / "prefect")}
     slow = ["run", str(world.config), "--set", "models.teacher.script={latency_s: 0.2}"]
     before = running_pids()
-    code = run_until(slow, env, lambda: count_parts(world.root, "characters") >= 2, signal.SIGINT)
-    assert code == 130
+    terminal = Terminal(slow, env)
+    terminal.await_that(lambda: count_parts(world.root, "characters") >= 2, 120)
+    terminal.type(CTRL_C)
+    assert terminal.wait(90) == 130
+    assert "SIGINT: committing what is finished" in terminal.seen
+    assert "Run the same command again" in terminal.seen
     await_no_leftovers(before)
     committed = read_parts(world.root, "characters").height
     assert 8 <= committed < 60
