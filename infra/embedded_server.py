@@ -42,7 +42,10 @@ def embedded_server() -> Iterator[Callable[[], None]]:
     token = _EMBEDDED.set(url)
     try:
         with temporary_settings({PREFECT_API_URL: url}):
-            yield lambda: _await_health(process, url)
+            try:
+                yield lambda: _await_health(process, url)
+            finally:
+                _send_what_waits()
     finally:
         _EMBEDDED.reset(token)
         process.terminate()
@@ -74,6 +77,18 @@ def _start(port: int, settings: dict[str, str]) -> subprocess.Popen[bytes]:
         "PREFECT__SERVER_FINAL": "1",
     }
     return subprocess.Popen(command, env={**os.environ, **own, **settings}, start_new_session=True)
+
+
+def _send_what_waits() -> None:
+    """Have Prefect send the log lines and events that it still holds, while somebody listens."""
+    if "prefect.logging.handlers" in sys.modules:
+        from prefect.logging.handlers import APILogHandler
+
+        APILogHandler().flush()
+    if "prefect.events.worker" in sys.modules:
+        from prefect.events.worker import EventsWorker
+
+        EventsWorker.drain_all(timeout=_GRACE_S)
 
 
 def _await_health(process: subprocess.Popen[bytes], url: str) -> None:

@@ -308,6 +308,7 @@ def test_a_matrix_runs_all_configurations_in_one_store_and_shares_what_they_shar
     found = opencharacter_matrix([str(world.config), str(second)], list(ALONE), "ab", resamples=100)
     assert [run.run for run in found.runs] == ["small", "warmer"]
     assert {item.run for item in found.differences} == {"warmer"}
-    assert "PersonaScore" in Path(found.page).read_text(encoding="utf-8")
+    assert "persona_score" in {item.measure for item in found.differences}
+    assert "warmer" in Path(found.page).read_text(encoding="utf-8")
     made = world.manifest("characters", *ALONE).counts
     assert made.planned == read_parts(world.root, "characters").height
