@@ -2,8 +2,10 @@
 
 Three figures over the same held-out characters with their true profiles: the base model's loss,
 the tuned model's, and that of a control, trained on the same answers under other characters'
-profiles. What the control gains too is style and topic; the rest is the profile's share. Synthesis
-is shared with the run itself, so this takes one training more than the run did.
+profiles. What the control gains too is style and topic; the rest is the profile's share. The same
+three are compared where the profile shows most: in attribution, where a control can only guess, and
+in the judge's score. Synthesis is shared with the run itself, so this takes one training more than
+the run did, and the control's answers and judgements.
 
     make control
 """
