@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import closing
 
 import pytest
@@ -65,7 +65,15 @@ def test_leaving_an_answer_early_stops_it_and_the_next_one_works() -> None:
     assert speaker.closed
 
 
-def test_an_interrupt_of_the_wait_ends_the_answer() -> None:
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """Hear SIGINT, which a shell's background jobs ignore, and all that they start."""
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, previous)
+
+
+def test_an_interrupt_of_the_wait_ends_the_answer(ctrl_c: None) -> None:
     speaker = Endless()
     timer = threading.Timer(0.2, os.kill, [os.getpid(), signal.SIGINT])
     with SpeakerThread(speaker) as thread:
@@ -87,7 +95,7 @@ class Loading(Endless):
         return "late"
 
 
-def test_loading_can_be_interrupted_at_once() -> None:
+def test_loading_can_be_interrupted_at_once(ctrl_c: None) -> None:
     timer = threading.Timer(0.2, os.kill, [os.getpid(), signal.SIGINT])
     began = time.monotonic()
     timer.start()
