@@ -49,8 +49,12 @@ def test_runs_are_started_cancelled_resumed_and_cached_through_the_api(tmp_path:
                 await_no_leftovers(before)
                 finish(server, world, form, kept)
                 check_cached(server, world, form)
-                ask_before_training(server, world, form)
-                rerun_on_schedule(server, world, form)
+                shards = world.folder / "shards"
+                shards.mkdir()
+                world.write_personas("shards/first.jsonl", range(24))
+                source = f"personas.source={shards}"
+                ask_before_training(server, world, form, source)
+                rerun_on_schedule(server, world, form, source)
 
         postgres.empty()
         with run_server(postgres, home) as server:
@@ -152,9 +156,11 @@ def train(form: dict[str, Any], *more: str) -> dict[str, Any]:
     return {**form, "recipe": {**form["recipe"], "overrides": [*TRAINED, *more]}}
 
 
-def ask_before_training(server: Server, world: ScriptedWorld, form: dict[str, Any]) -> None:
+def ask_before_training(
+    server: Server, world: ScriptedWorld, form: dict[str, Any], source: str
+) -> None:
     """Pause before training with the plan and rows in a form; a no ends the run, a yes trains."""
-    asking = train(form, "run.approve_before_training=true")
+    asking = train(form, source, "run.approve_before_training=true")
     for go_on, state in ((False, "FAILED"), (True, "COMPLETED")):
         run = start(server, asking)
         paused = server.await_state(run, "PAUSED", 120)
@@ -170,13 +176,11 @@ def ask_before_training(server: Server, world: ScriptedWorld, form: dict[str, An
     assert list(world.root.glob("training/*/*.json"))
 
 
-def rerun_on_schedule(server: Server, world: ScriptedWorld, form: dict[str, Any]) -> None:
+def rerun_on_schedule(
+    server: Server, world: ScriptedWorld, form: dict[str, Any], source: str
+) -> None:
     """Let a schedule fire twice; what lands in the source folder in between is what is made."""
-    shards = world.folder / "shards"
-    shards.mkdir()
-    world.write_personas("shards/first.jsonl", range(24))
     known = {item["id"] for item in server.find("/flow_runs/filter", {})}
-    source = f"personas.source={shards}"
     timetable = {
         "active": True,
         "schedule": {
