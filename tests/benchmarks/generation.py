@@ -31,7 +31,7 @@ def main() -> None:
     """Run the pairs and print the ratio."""
     parser = argparse.ArgumentParser(prog=f"python -m {_HERE}", description=__doc__)
     parser.add_argument("--model", default="configs/demo/teacher")
-    parser.add_argument("--rows", type=int, default=1200)
+    parser.add_argument("--rows", type=int, default=2400)
     parser.add_argument("--pairs", type=int, default=3)
     parser.add_argument("--save", type=Path, help="also write the figures to this JSON file")
     parser.add_argument("--side", choices=("runner", "generate"), help=argparse.SUPPRESS)
