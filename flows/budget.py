@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from flows.prices import price_engine_hour, price_tokens
 from flows.settings import BudgetConfig, Settings
 from infra.bench import Bench, Listener
 from infra.errors import InterruptedRun, Problem
 from infra.progress import JobProgress, Progress, StageProgress
 
 _HOUR_S = 3600
-_MILLION = 1_000_000
 _RANKS = "training"
 
 
@@ -47,18 +47,12 @@ def check_budget(settings: Settings) -> list[Problem]:
         if model.engine == "endpoint" and role not in settings.plan.usd_per_million_tokens
     ]
     hourly = [role for role, model in settings.models.items() if model.engine == "vllm"]
-    if engine_price(settings) is None and (hourly or settings.training is not None):
+    if price_engine_hour(settings) is None and (hourly or settings.training is not None):
         unpriced.append(("plan.usd_per_engine_hour", ", ".join(hourly) or "training"))
     return [
         Problem("budget.max_cost", f"nothing says what {what} costs", f"set {key}")
         for key, what in unpriced
     ]
-
-
-def engine_price(settings: Settings) -> float | None:
-    """Return the price in USD of an hour of one engine or rank, if there is one."""
-    price = settings.plan.usd_per_engine_hour
-    return settings.report.usd_per_engine_hour if price is None else price
 
 
 @dataclass
@@ -112,14 +106,13 @@ class Treasurer(Listener):
         if self._ranks is not None and self.settings.training is not None:
             began, last = self._ranks
             engines_s += self.settings.training.workers * (last - began)
-        usd = engines_s / _HOUR_S * (engine_price(self.settings) or 0.0)
+        usd = engines_s / _HOUR_S * (price_engine_hour(self.settings) or 0.0)
         tokens = 0
         for stage in self._stages.values():
             tokens += stage.prompt_tokens + stage.completion_tokens
-            price = self.settings.plan.usd_per_million_tokens.get(stage.model)
-            if price is not None and self._is_endpoint(stage.model):
-                usd += stage.prompt_tokens / _MILLION * price.prompt
-                usd += stage.completion_tokens / _MILLION * price.output
+            if self._is_endpoint(stage.model):
+                spent = (stage.prompt_tokens, stage.completion_tokens)
+                usd += price_tokens(self.settings, stage.model, *spent) or 0.0
         waited_s = self._bench.waited_s if self._bench is not None else 0.0
         return Spent(tokens, (now - self._began - waited_s) / _HOUR_S, usd)
 

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict
 from flows.graph import Graph
 from flows.measured import Measured
 from flows.plan_config import PlanConfig
+from flows.prices import price_engine_hour, price_tokens
 from flows.prompt_samples import Asking
 from flows.settings import Settings
 from infra.bench import Bench, read_chat_template
@@ -30,7 +31,6 @@ from tasks.training.batching import count_steps
 from tasks.training.config import TrainingConfig
 
 _HOUR_S = 3600
-_MILLION = 1_000_000
 _ROW_BYTES = 120
 """Keys, digest and counts of a row, compressed."""
 _COMPRESSED = 0.4
@@ -139,7 +139,7 @@ class Reckoner:
         rate = self.measured.find_training_rate(node.identity.get("model"))
         rate = rate or self._knobs.training_tokens_per_s
         hours = learnt / rate / _HOUR_S if rate and make else (None if make else 0.0)
-        price = self._engine_price
+        price = price_engine_hour(self.settings)
         facts_of_base = find_model_facts(self.settings.models[config.model])
         return TrainingPlan(
             examples=examples,
@@ -256,13 +256,9 @@ class Reckoner:
         self, role: str, model: ModelConfig, prompts: int, outputs: int, hours: float | None
     ) -> float | None:
         if model.engine == "endpoint":
-            price = self._knobs.usd_per_million_tokens.get(role)
-            if price is None:
-                return None
-            return (prompts * price.prompt + outputs * price.output) / _MILLION
-        if hours is None or self._engine_price is None:
-            return None
-        return hours * self._engine_price
+            return price_tokens(self.settings, role, prompts, outputs)
+        price = price_engine_hour(self.settings)
+        return None if hours is None or price is None else hours * price
 
     def _find_model(self, role: str) -> ModelConfig:
         """Return a role's configuration; the tuned model's is that of its base."""
@@ -290,8 +286,3 @@ class Reckoner:
     @property
     def _knobs(self) -> PlanConfig:
         return self.settings.plan
-
-    @property
-    def _engine_price(self) -> float | None:
-        own = self._knobs.usd_per_engine_hour
-        return own if own is not None else self.settings.report.usd_per_engine_hour
