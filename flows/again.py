@@ -9,8 +9,8 @@ from flows.settings import Settings
 from flows.stages import STAGES, stage_of
 from infra.bench import Bench
 from infra.errors import ConfigError, Problem
-from infra.manifests import NodeSpec
-from infra.remaking import Remakes, has_rejects, is_done, read_remakes, write_remakes
+from infra.manifests import NodeSpec, is_done
+from infra.remaking import Remakes, has_rejects, read_remakes, write_remakes
 
 REFRESH, RETRY = "--refresh", "--retry-rejects"
 
@@ -28,6 +28,8 @@ def wish_remakes(
     Raises :class:`ConfigError` for a name that no node of the run has.
     """
     remakes = kept = read_remakes(bench.storage)
+    if not refresh and not retry_rejects:
+        return kept
     drawn = _draw(settings, bench, kept)
     rows = {name: pair for name, pair in drawn.items() if pair[1].by_rows}
     problems = [

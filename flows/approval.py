@@ -12,10 +12,9 @@ from flows.settings import Settings
 from flows.stages import Started
 from infra.bench import Bench
 from infra.errors import ConfigError, InterruptedRun, Problem
-from infra.manifests import NodeRef, read_manifest
+from infra.manifests import NodeRef, is_done, read_manifest
 from infra.orchestration import can_pause, pause_for_approval
 from infra.reading import read_accepted
-from infra.remaking import is_done
 from tasks.records import Example
 
 _SHOWN = 8

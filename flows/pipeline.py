@@ -28,9 +28,9 @@ from flows.training import train
 from infra.bench import Bench, Listener, Listeners
 from infra.errors import OpenCharacterError
 from infra.events import Watchman
-from infra.manifests import Manifest, NodeRef, find_sound_manifest, read_manifest
+from infra.manifests import Manifest, NodeRef, is_done, read_manifest
 from infra.orchestration import PrefectListener, publish_plan, publish_report
-from infra.remaking import is_done, write_remakes
+from infra.remaking import write_remakes
 from tasks.export.task import export_folder
 from tasks.publishing.task import check_hub, publish_run
 from tasks.reporting.task import write_report
@@ -161,12 +161,12 @@ def check_outside(settings: Settings, bench: Bench, graph: Graph, until: str) ->
         check_approval(bench)
     published = graph.publish
     reached = Started().reached(until, "report")
-    if published and reached and not find_sound_manifest(bench.storage, published.manifest_path):
+    if published and reached and not is_done(bench.storage, published):
         check_hub(settings.publish)
     node = graph.encoding
     if settings.training is None or node is None or not Started().reached(until, "encoding"):
         return
-    if find_sound_manifest(bench.storage, node.manifest_path) is None:
+    if not is_done(bench.storage, node):
         check_training(settings.training, bench)
 
 

@@ -227,6 +227,11 @@ def find_sound_manifest(storage: Storage, path: str) -> Manifest | None:
     return manifest
 
 
+def is_done(storage: Storage, node: NodeSpec) -> bool:
+    """Tell whether a node is done and its files are as they were."""
+    return find_sound_manifest(storage, node.manifest_path) is not None
+
+
 def write_table(storage: Storage, path: str, table: pa.Table, holds: str = "rows") -> PartRef:
     """Write a table as one Parquet file, atomically, and return its reference."""
     sink = BytesIO()

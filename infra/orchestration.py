@@ -49,6 +49,7 @@ from infra.manifests import (
     NodeRef,
     NodeSpec,
     find_sound_manifest,
+    is_done,
     read_manifest,
     refer_to,
 )
@@ -108,7 +109,7 @@ class NodeTask(Generic[P]):
         ``after`` are nodes it does not read but must not run beside: they need the place first.
         A cache entry whose files are gone or changed is not believed.
         """
-        sound = find_sound_manifest(bench.storage, node.manifest_path) is not None
+        sound = is_done(bench.storage, node)
         configured = self._task.with_options(
             name=node.stage,
             task_run_name=node.stage,

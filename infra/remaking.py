@@ -86,11 +86,6 @@ def write_remakes(storage: Storage, remakes: Remakes) -> None:
     storage.write_bytes(_PATH, json.dumps(data, indent=1, sort_keys=True).encode())
 
 
-def is_done(storage: Storage, node: NodeSpec) -> bool:
-    """Tell whether a node is done and its files are as they were."""
-    return find_sound_manifest(storage, node.manifest_path) is not None
-
-
 def has_rejects(storage: Storage, node: NodeSpec) -> bool:
     """Tell whether a node is done, asks a model row by row, and rejected some."""
     manifest = find_sound_manifest(storage, node.manifest_path)
