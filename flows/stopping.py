@@ -9,16 +9,17 @@ Prefect's workers wait 30 s for that before they kill; ``runner.stop_grace_s`` i
 
 from __future__ import annotations
 
-import contextvars
 import threading
 from collections.abc import Callable
 from concurrent import futures
+from functools import partial
 from typing import TypeVar
 
 from prefect.exceptions import TerminationSignal
 
 from infra.bench import Bench, Listener
 from infra.progress import Progress
+from infra.threads import start_beside
 
 T = TypeVar("T")
 
@@ -59,18 +60,9 @@ def run_until_told_to_stop(work: Callable[[Stopper], T]) -> T:
     the run has come to its end, whichever that was.
     """
     stopper = Stopper()
-    context = contextvars.copy_context()
     outcome: futures.Future[T] = futures.Future()
-
-    def carry_out() -> None:
-        if outcome.set_running_or_notify_cancel():
-            try:
-                outcome.set_result(context.run(work, stopper))
-            except BaseException as error:
-                outcome.set_exception(error)
-
     try:  # the signal may come before the thread has started: then it finds its work cancelled
-        threading.Thread(target=carry_out, name="run").start()
+        start_beside(outcome, partial(work, stopper), "run")
         return outcome.result()
     except TerminationSignal:
         stopper.stop()

@@ -8,7 +8,6 @@ reach it, so that a run which stops in order can still say so.
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -18,6 +17,7 @@ from contextvars import ContextVar
 from pathlib import Path
 
 from infra.errors import ClusterError
+from infra.ports import find_port
 
 _EMBEDDED: ContextVar[str] = ContextVar("embedded")
 _TIMEOUT_S = 120.0
@@ -36,7 +36,7 @@ def embedded_server() -> Iterator[Callable[[], None]]:
     if settings.api.url:
         yield lambda: None
         return
-    port = _find_port()
+    port = find_port()
     url = f"http://127.0.0.1:{port}/api"
     process = _start(port, settings.to_environment_variables(exclude_unset=True))
     token = _EMBEDDED.set(url)
@@ -107,10 +107,3 @@ def _await_health(process: subprocess.Popen[bytes], url: str) -> None:
         "Prefect's embedded server does not answer. `prefect server start` shows why; a database of"
         " another version is the commonest cause (PREFECT_HOME, by default ~/.prefect)."
     )
-
-
-def _find_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -7,11 +7,12 @@ if the manifest and its parts are there unchanged. Only transient errors are ret
 
 from __future__ import annotations
 
-import contextvars
 import functools
 import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent import futures
+from functools import partial
 from pathlib import Path
 from typing import Any, Concatenate, Generic, ParamSpec, cast
 from uuid import UUID
@@ -55,6 +56,7 @@ from infra.manifests import (
 )
 from infra.progress import Progress
 from infra.storage import is_remote
+from infra.threads import start_beside
 
 P = ParamSpec("P")
 _ARTIFACT_EVERY_S = 3.0
@@ -235,28 +237,19 @@ def pause_for_approval(text: str, timeout_s: int, stop: threading.Event) -> bool
     Raises :class:`InterruptedRun` when ``stop`` is set, or nobody answers in time.
     """
     form = Approval.with_initial_data(description=text)
-    answers: list[Approval | Exception] = []
-
-    def wait() -> None:
-        try:
-            answers.append(pause_flow_run(wait_for_input=form, timeout=timeout_s, poll_interval=2))
-        except Exception as error:
-            answers.append(error)
-
+    outcome: futures.Future[Approval] = futures.Future()
+    pause = partial(pause_flow_run, wait_for_input=form, timeout=timeout_s, poll_interval=2)
     # Prefect looks at nothing but its own state while it waits, so that is done in a thread.
-    waiter = threading.Thread(
-        target=contextvars.copy_context().run, args=(wait,), name="approval", daemon=True
-    )
-    waiter.start()
-    while waiter.is_alive() and not stop.is_set():
-        waiter.join(_GLANCE_S)
-    if not answers:
-        raise InterruptedRun("stopped while it waited for an approval; the rows are kept")
-    answer = answers[0]
-    if isinstance(answer, FlowPauseTimeout):
-        raise InterruptedRun("nobody approved the training in time; the rows are kept")
-    if isinstance(answer, Exception):
-        raise answer
+    start_beside(outcome, cast(Callable[[], Approval], pause), "approval", daemon=True)
+    while not outcome.done():
+        if stop.is_set():
+            raise InterruptedRun("stopped while it waited for an approval; the rows are kept")
+        futures.wait([outcome], _GLANCE_S)
+    try:
+        answer = outcome.result()
+    except FlowPauseTimeout as error:
+        what = "nobody approved the training in time; the rows are kept"
+        raise InterruptedRun(what) from error
     get_run_logger().info("approval: go on = %s, by %s", answer.go_on, answer.by or "nobody named")
     return answer.go_on
 

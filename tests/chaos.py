@@ -24,9 +24,8 @@ import polars as pl
 import psutil  # type: ignore[import-untyped]
 
 from tests.e2e.processes import await_no_leftovers, closing_line, run_command, running_pids
-from tests.e2e.scripted import read_parts
+from tests.e2e.scripted import ROW_STAGES, read_parts
 
-ROW_STAGES = ("guesses", "characters", "dialogues_generate", "dialogues_rewrite")
 OUTSIDE = {"killed": signal.SIGKILL, "told to end": signal.SIGTERM, "Ctrl-C": signal.SIGINT}
 INSIDE = {"engine": "EngineCore", "worker": "StageWorker", "rank": "RayTrainWorker"}
 SMALL = (

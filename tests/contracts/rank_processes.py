@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import pickle
 import signal
-import socket
 import struct
 import subprocess
 import sys
@@ -20,6 +19,8 @@ from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
+
+from infra.ports import find_port
 
 _LIMIT_S = 120
 
@@ -96,10 +97,8 @@ def _serve() -> None:
 
 
 def _run(function: Callable[..., Any], arguments: tuple[Any, ...], ranks: int) -> list[Any]:
-    with tempfile.TemporaryDirectory() as folder, socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-        probe.close()
+    with tempfile.TemporaryDirectory() as folder:
+        port = find_port()
         pids = []
         for rank in range(ranks):
             pid = os.fork()

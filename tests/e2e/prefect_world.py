@@ -10,7 +10,6 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -24,19 +23,13 @@ from typing import Any
 import httpx
 import psutil  # type: ignore[import-untyped]
 
+from infra.ports import find_port
+
 ROOT = Path(__file__).parents[2]
 PREFECT = [sys.executable, "-m", "prefect"]
 POOL = "opencharacter"
 _DATABASE = "prefect"
 _FINAL = {"COMPLETED", "FAILED", "CANCELLED", "CRASHED"}
-
-
-def find_port() -> int:
-    """Return a port that is free now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @contextmanager

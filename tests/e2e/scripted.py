@@ -23,6 +23,7 @@ from infra.progress import Progress
 from infra.row_store import read_rows
 
 LEDGER = "OPENCHARACTER_TEST_LEDGER"
+ROW_STAGES = ("guesses", "characters", "dialogues_generate", "dialogues_rewrite")
 
 _TRADES = ("baker", "pilot", "judge", "gardener", "surgeon", "clown", "plumber", "poet", "miner")
 _TOWNS = ("Lisbon", "Oslo", "Nairobi", "Kyoto", "Quito", "Perth", "Tunis", "Riga", "Lima", "Cork")

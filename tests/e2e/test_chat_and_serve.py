@@ -7,7 +7,6 @@ import os
 import re
 import select
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ import httpx
 import psutil  # type: ignore[import-untyped]
 import pytest
 
+from infra.ports import find_port
 from tests.e2e.processes import await_no_leftovers, run_command, running_pids
 from tests.e2e.terminal import Terminal
 
@@ -88,9 +88,7 @@ def serving(tmp_path: Path, port: int) -> Iterator[subprocess.Popen[str]]:
 
 def test_a_served_model_answers_clients_and_chats_until_it_is_stopped(tmp_path: Path) -> None:
     before = running_pids()
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = find_port()
     url = f"http://127.0.0.1:{port}/v1"
     with serving(tmp_path, port) as process:
         assert process.stdout is not None

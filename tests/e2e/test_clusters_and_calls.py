@@ -12,11 +12,9 @@ from typing import Any
 import pytest
 
 from tests.e2e.processes import await_no_leftovers, running_pids
-from tests.e2e.scripted import ScriptedWorld, read_parts
+from tests.e2e.scripted import ROW_STAGES, ScriptedWorld, read_parts
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
-
-ROW_STAGES = ("guesses", "characters", "dialogues_generate", "dialogues_rewrite")
 
 
 def run_program(module: str, argument: str, home: Path, cwd: Path) -> dict[str, Any]:

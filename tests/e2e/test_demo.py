@@ -28,7 +28,7 @@ from tests.e2e.processes import (
     run_until,
     running_pids,
 )
-from tests.e2e.scripted import read_parts
+from tests.e2e.scripted import ROW_STAGES, read_parts
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
@@ -36,14 +36,9 @@ REAL = Path(__file__).resolve().parents[3] / "shared" / "data"
 SMALLER = (
     *("--set", "personas.sample=150", "--set", "instructions.limit=50"),
     *("--set", "instructions.synthesis.count=20", "--set", "training.epochs=1"),
-    *(
-        "--set",
-        "evaluation.questions.personas=8",
-        "--set",
-        "evaluation.attribution.max_examples=24",
-    ),
+    *("--set", "evaluation.questions.personas=8"),
+    *("--set", "evaluation.attribution.max_examples=24"),
 )
-ROW_STAGES = ("guesses", "characters", "dialogues_generate", "dialogues_rewrite")
 
 
 @pytest.fixture(scope="module")

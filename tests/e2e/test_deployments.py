@@ -14,11 +14,10 @@ from infra.manifests import read_manifest
 from infra.storage import Storage
 from tests.e2e.prefect_world import Server, run_postgres, run_server, run_worker
 from tests.e2e.processes import await_no_leftovers, count_parts, running_pids
-from tests.e2e.scripted import ScriptedWorld, read_parts
+from tests.e2e.scripted import ROW_STAGES, ScriptedWorld, read_parts
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1200)]
 
-ROW_STAGES = ("guesses", "characters", "dialogues_generate", "dialogues_rewrite")
 NODES = {"personas", "instructions", *ROW_STAGES, "curation", "export", "report"}
 DEPLOYMENTS = {"pipeline", "synthesis", "training", "evaluation", "preview"}
 TRAINED = (

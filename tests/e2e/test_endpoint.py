@@ -5,7 +5,6 @@ import json
 import logging
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -24,6 +23,7 @@ from infra.engines.endpoint import EndpointEngine
 from infra.engines.endpoint_wire import EndpointSettings
 from infra.engines.protocol import Completion, Message, Request, SamplingParams
 from infra.errors import PromptTooLong, RequestFailed
+from infra.ports import find_port
 from infra.secrets import Secret, read_secret
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
@@ -108,9 +108,7 @@ def build_random_llama(folder: Path) -> None:
 @contextmanager
 def serve(model: Path, log: Path) -> Iterator[Server]:
     """Run a server for the model; afterwards none of its processes may be left."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = find_port()
     command = [
         *(sys.executable, "-m", "vllm.entrypoints.openai.api_server"),
         *("--model", str(model), "--served-model-name", "tiny", "--api-key", KEY),

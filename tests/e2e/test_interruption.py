@@ -16,12 +16,11 @@ from tests.e2e.processes import (
     run_until,
     running_pids,
 )
-from tests.e2e.scripted import LEDGER, ScriptedWorld, read_parts
+from tests.e2e.scripted import LEDGER, ROW_STAGES, ScriptedWorld, read_parts
 from tests.e2e.terminal import CTRL_C, Terminal
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
 
-STAGES = ("guesses", "characters", "dialogues_generate", "dialogues_rewrite")
 WINDOW, CHUNK = 8, 4
 
 
@@ -44,7 +43,7 @@ def test_killed_at_any_moment_a_run_goes_on_where_it_stopped(tmp_path: Path) -> 
         assert code == -signal.SIGKILL
         await_no_leftovers(before)
         assert not list((world.root / stage).glob("*/*.json")), f"{stage} was done already"
-        for name in STAGES:
+        for name in ROW_STAGES:
             if (world.root / name).is_dir():
                 rows = read_parts(world.root, name)
                 if name in kept:
@@ -54,7 +53,7 @@ def test_killed_at_any_moment_a_run_goes_on_where_it_stopped(tmp_path: Path) -> 
                 kept[name] = rows
 
     result = closing_line(run_command(command, env))
-    for name in STAGES:
+    for name in ROW_STAGES:
         rows = read_parts(world.root, name)
         counts = result["counts"][name]
         assert rows["key"].n_unique() == rows.height == counts["planned"]

@@ -15,11 +15,10 @@ from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.client.schemas.sorting import FlowRunSort
 
 from infra.errors import ConfigError, RequestFailed, StorageError, YieldError
-from tests.e2e.scripted import ScriptedWorld, read_parts
+from tests.e2e.scripted import ROW_STAGES, ScriptedWorld, read_parts
 
 pytestmark = pytest.mark.e2e
 
-ROW_STAGES = ("guesses", "characters", "dialogues_generate", "dialogues_rewrite")
 NODES = ("personas", "instructions", *ROW_STAGES, "curation", "export", "report")
 
 

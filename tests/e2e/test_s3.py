@@ -15,6 +15,7 @@ import httpx
 import pytest
 
 from infra.errors import ConfigError
+from infra.ports import find_port
 from tests.e2e.processes import closing_line, run_command
 from tests.e2e.scripted import ScriptedWorld
 
@@ -24,11 +25,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 @pytest.fixture(scope="module")
 def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A moto server on a free port of the loopback, stopped at the end."""
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = find_port()
     log = (tmp_path_factory.mktemp("moto") / "log").open("wb")
     process = subprocess.Popen(
         [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
