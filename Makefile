@@ -75,14 +75,16 @@ lint: $(STAMP) ## Style, types and layers
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
+# Threads of OpenMP that wait for each other with something else on their core take ten times as long.
 unit: $(STAMP) ## Tests without engines, clusters, servers or ranks
-	@$(BIN)/python -m pytest tests/unit tests/contracts -n 2 -m "not ranks and not harness"
+	@OMP_NUM_THREADS=1 \
+		$(BIN)/python -m pytest tests/unit tests/contracts -n 2 -m "not ranks and not harness"
 
 harness: $(HARNESS)/.installed ## Tests of the regression guard, with lm-evaluation-harness
 	@$(HARNESS)/bin/python -m pytest tests/unit/evaluation tests/e2e/test_abilities_on_ray.py -m harness
 
 ranks: $(STAMP) ## Contracts of training: tiny models on real ranks, killed and resumed
-	@$(BIN)/python -m pytest tests/contracts -m ranks
+	@$(BIN)/python -m pytest tests/contracts -n 2 -m ranks
 
 e2e: $(STAMP) ## Tests with real vLLM, Ray, Prefect, S3 and endpoint
 	@$(BIN)/python -m pytest tests/e2e -m "not harness"

@@ -18,6 +18,7 @@ from typing import Any
 from infra.engines.config import ModelConfig
 from infra.engines.core_binding import count_engine_threads, leave_engine_cores
 from infra.engines.protocol import Completion, Request
+from infra.engines.vllm_forks import fork_engine_core, start_fork_server
 from infra.errors import EngineError, RequestFailed
 
 _LINGER_S = 0.15
@@ -58,11 +59,14 @@ class VllmServer:
         began = time.monotonic()
         os.setpgid(0, 0)  # a terminal's Ctrl-C is for the driver; it stops its engines in order
         os.environ[DIE_WITH_PARENT] = str(os.getpid())
+        forked = start_fork_server()
         import vllm
         from vllm.engine.arg_utils import AsyncEngineArgs
         from vllm.platforms import current_platform
         from vllm.v1.engine.async_llm import AsyncLLM
 
+        if forked:
+            fork_engine_core()
         on_cpu = bool(current_platform.is_cpu())
         arguments = engine_arguments(self._config, on_cpu=on_cpu)
         try:

@@ -19,6 +19,7 @@ from typing import IO
 from infra.engines.config import ModelConfig
 from infra.engines.protocol import Request
 from infra.engines.streaming import Piece
+from infra.engines.vllm_forks import fork_engine_core, start_fork_server
 from infra.engines.vllm_server import DIE_WITH_PARENT, VllmServer, engine_arguments
 from infra.errors import EngineError, PromptTooLong
 
@@ -56,11 +57,14 @@ class VllmSpeaker(VllmServer):
             os.environ.setdefault(name, value)
         with _divert_log(self._log), _keep_interrupts_from_children(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            forked = start_fork_server()
             import vllm
             from vllm.engine.arg_utils import AsyncEngineArgs
             from vllm.platforms import current_platform
             from vllm.v1.engine.async_llm import AsyncLLM
 
+            if forked:
+                fork_engine_core()
             on_cpu = bool(current_platform.is_cpu())
             arguments = engine_arguments(self._config, on_cpu=on_cpu)
             try:

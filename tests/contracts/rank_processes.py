@@ -83,10 +83,16 @@ def _serve() -> None:
     os.dup2(2, 1)
     import accelerate  # type: ignore[import-untyped]  # noqa: F401
     import datasets  # noqa: F401
-    import deepspeed.checkpoint.ds_to_universal  # noqa: F401
+    import deepspeed.checkpoint.ds_to_universal
+    import deepspeed.module_inject.auto_ep_layer
+    import deepspeed.ops.triton_ops.autoep_fused_token_ops
+    import deepspeed.runtime.zero.muon.muon_optimizer  # noqa: F401
     import peft  # noqa: F401
     import transformers.models.llama.modeling_llama  # noqa: F401
     import trl.trainer.sft_trainer  # noqa: F401
+
+    import tasks.training.rank
+    import tasks.training.trainer  # noqa: F401
 
     while True:
         try:

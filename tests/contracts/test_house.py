@@ -46,7 +46,7 @@ WORKER_MODULES = (
     *sorted(
         f"infra.engines.{path.stem}"
         for path in (ROOT / "infra" / "engines").glob("*.py")
-        if path.stem != "__init__"
+        if path.stem not in ("__init__", "vllm_imports")  # that is for a fork server alone
     ),
     "tasks.characters.writing",
     "tasks.dialogues.generation",

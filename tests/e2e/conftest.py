@@ -8,18 +8,24 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.prefect_homes import make_home
 from tests.e2e.scripted import ScriptedWorld
 
 
 @pytest.fixture(scope="session")
-def prefect_server() -> Iterator[None]:
+def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """A real Prefect server with a database of its own, for all flows of this session."""
     from infra.prefect_defaults import apply_defaults
 
     apply_defaults(PREFECT_LOGGING_LEVEL="ERROR")
-    from prefect.testing.utilities import prefect_test_harness
+    from prefect.settings import PREFECT_API_DATABASE_CONNECTION_URL, temporary_settings
 
-    with prefect_test_harness(server_startup_timeout=180):
+    from infra.embedded_server import embedded_server
+
+    database = make_home(tmp_path_factory.mktemp("prefect")) / "prefect.db"
+    own = {PREFECT_API_DATABASE_CONNECTION_URL: f"sqlite+aiosqlite:///{database}"}
+    with temporary_settings(own), embedded_server() as await_server:
+        await_server()
         yield
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.e2e.prefect_homes import make_home
 from tests.e2e.processes import await_no_leftovers, running_pids
 from tests.e2e.scripted import ROW_STAGES, ScriptedWorld, read_parts
 
@@ -24,7 +25,7 @@ def run_program(module: str, argument: str, home: Path, cwd: Path) -> dict[str, 
         cwd=cwd,
         env={
             **os.environ,
-            "PREFECT_HOME": str(home),
+            "PREFECT_HOME": str(make_home(home)),
             "PYTHONPATH": str(Path(__file__).parents[2]),
         },
         capture_output=True,

@@ -34,10 +34,10 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
 REAL = Path(__file__).resolve().parents[3] / "shared" / "data"
 SMALLER = (
-    *("--set", "personas.sample=150", "--set", "instructions.limit=50"),
-    *("--set", "instructions.synthesis.count=20", "--set", "training.epochs=1"),
-    *("--set", "evaluation.questions.personas=8"),
-    *("--set", "evaluation.attribution.max_examples=24"),
+    *("--set", "personas.sample=90", "--set", "instructions.limit=36"),
+    *("--set", "instructions.synthesis.count=12", "--set", "training.epochs=1"),
+    *("--set", "evaluation.questions.personas=6"),
+    *("--set", "evaluation.attribution.max_examples=16"),
 )
 
 
@@ -53,11 +53,11 @@ def run_demo(home: Path, *more: str, store: str = "store") -> list[str]:
 
 
 def calibrate_less(home: Path) -> str:
-    """Return the demo's judges, measured on every fourth of the rows with known scores."""
+    """Return the demo's judges, measured on every eighth of the rows with known scores."""
     judges = yaml.safe_load(Path("configs/demo.yaml").read_text())["evaluation"]["judges"]
     known = (Path("configs") / judges[0]["calibration"]).read_text().splitlines(keepends=True)
     fewer = home / "calibration.jsonl"
-    fewer.write_text("".join(known[::4]))
+    fewer.write_text("".join(known[::8]))
     return f"evaluation.judges={json.dumps([{**judges[0], 'calibration': str(fewer)}])}"
 
 
@@ -182,8 +182,8 @@ def test_real_personas_and_instructions_keep_the_structure(home: Path) -> None:
         home,
         *("--set", f"personas.source={REAL / 'personas_persona_hub.jsonl'}"),
         *("--set", f"instructions.sources=[{REAL / 'instructions_alpaca_format.jsonl'}]"),
-        *("--set", "personas.sample=80", "--set", "instructions.limit=30"),
-        *("--set", "instructions.synthesis.count=10"),
+        *("--set", "personas.sample=60", "--set", "instructions.limit=24"),
+        *("--set", "instructions.synthesis.count=8"),
         *("--set", "training=null", "--set", "evaluation=null"),
         store="real",
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from tests.e2e.prefect_homes import make_home
 from tests.e2e.processes import (
     await_no_leftovers,
     closing_line,
@@ -27,7 +28,7 @@ WINDOW, CHUNK = 8, 4
 def test_killed_at_any_moment_a_run_goes_on_where_it_stopped(tmp_path: Path) -> None:
     world = ScriptedWorld.make(tmp_path, personas=60, questions=40)
     ledger = tmp_path / "ledger"
-    env = {LEDGER: str(ledger), "PREFECT_HOME": str(tmp_path / "prefect")}
+    env = {LEDGER: str(ledger), "PREFECT_HOME": str(make_home(tmp_path / "prefect"))}
     script = "models.teacher.script={latency_s: 0.25, respond: tests.e2e.scripted.respond_and_log}"
     command = ["run", str(world.config), "--set", script]
     moments = (("characters", 3), ("dialogues_generate", 9))
@@ -68,7 +69,7 @@ def test_killed_at_any_moment_a_run_goes_on_where_it_stopped(tmp_path: Path) -> 
 
 def test_ctrl_c_commits_what_is_finished_and_says_how_to_go_on(tmp_path: Path) -> None:
     world = ScriptedWorld.make(tmp_path, personas=60)
-    env = {"PREFECT_HOME": str(tmp_path / "prefect")}
+    env = {"PREFECT_HOME": str(make_home(tmp_path / "prefect"))}
     slow = ["run", str(world.config), "--set", "models.teacher.script={latency_s: 0.2}"]
     before = running_pids()
     terminal = Terminal(slow, env)

@@ -16,6 +16,7 @@ import pytest
 
 from infra.errors import ConfigError
 from infra.ports import find_port
+from tests.e2e.prefect_homes import make_home
 from tests.e2e.processes import closing_line, run_command
 from tests.e2e.scripted import ScriptedWorld
 
@@ -53,7 +54,7 @@ def test_store_and_sources_on_s3(endpoint: str, tmp_path: Path) -> None:
         "AWS_ACCESS_KEY_ID": "test",
         "AWS_SECRET_ACCESS_KEY": "test",
         "AWS_DEFAULT_REGION": "us-east-1",
-        "PREFECT_HOME": str(tmp_path / "prefect"),
+        "PREFECT_HOME": str(make_home(tmp_path / "prefect")),
     }
     client = boto3.client(
         "s3",

@@ -20,7 +20,7 @@ from moto.server import ThreadedMotoServer
 
 from infra.cluster import Cluster, RayConfig
 from infra.errors import InterruptedRun
-from infra.ray_train import open_for_arrow
+from infra.ray_train import RankRun, open_for_arrow, run_ranks
 from infra.storage import Storage
 from tasks.training.checkpoints import list_whole
 from tasks.training.job import TrainJob, TrainOutcome, run_job
@@ -28,6 +28,7 @@ from tasks.training.metrics import MetricRecord, TrainProgress, read_metrics
 from tasks.training.trainer import TrainingDiverged
 from tests.contracts.training_worlds import make_job, measure_distance, read_final
 from tests.e2e.processes import await_no_leftovers, running_pids
+from tests.e2e.training_process import diverge_at_once
 
 pytestmark = [
     pytest.mark.e2e,
@@ -114,16 +115,11 @@ def test_a_training_that_is_stopped_and_loses_a_rank_ends_as_if_nothing_had_been
 
 
 def test_an_error_of_ours_is_not_tried_again(ray_cluster: None, tmp_path: Path) -> None:
-    rates: dict[str, Any] = {
-        "learning_rate": 1e30,
-        "final_learning_rate": 1e30,
-        "max_grad_norm": 1e9,
-    }
-    job = make_job(tmp_path, "diverging", **KNOBS, **rates, max_failures=3)
-    with pytest.raises(TrainingDiverged, match="training diverged at step"):
-        train(job)
-    lines = (tmp_path / job.metrics).read_text(encoding="utf-8").splitlines()
-    assert sum("resumed_at" in line for line in lines) == 1  # one try
+    tries = tmp_path / "tries"
+    run = RankRun(diverge_at_once, str(tries), 2, Storage(str(tmp_path)), "run", max_failures=3)
+    with pytest.raises(TrainingDiverged, match="one of 2 ranks"):
+        run_ranks(Cluster(RayConfig()), run, stop=threading.Event(), on_message=print)
+    assert tries.read_text(encoding="utf-8") == "once\n"
 
 
 @pytest.fixture

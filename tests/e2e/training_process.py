@@ -10,13 +10,25 @@ from dataclasses import asdict
 from pathlib import Path
 
 from infra.cluster import Cluster, RayConfig
+from infra.ray_train import RankLink
 from infra.reaper import reap_children
 from tasks.training.job import TrainJob, run_job
 from tasks.training.metrics import TrainProgress
+from tasks.training.trainer import TrainingDiverged
 
 
 def _tell(progress: TrainProgress) -> None:
     print(progress.step, flush=True)
+
+
+def diverge_at_once(tries: str, link: RankLink) -> None:
+    """Is what a rank may do: note that it tried, and fail for good."""
+    from ray.train import get_context
+
+    if get_context().get_world_rank() == 0:
+        with Path(tries).open("a", encoding="utf-8") as file:
+            file.write("once\n")
+        raise TrainingDiverged(f"one of {get_context().get_world_size()} ranks diverged")
 
 
 def _main() -> None:
