@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
@@ -37,14 +38,9 @@ def start_fork_server() -> bool:
         return False  # Intel's OpenMP takes its binding from variables of its own only
     libraries = [*filter(None, given.split(":")), *_find_openmp(given)]
     forkserver.set_forkserver_preload([_IMPORTS])
-    os.environ[_PRELOAD] = ":".join(libraries)
-    try:
+    # One thread: NumPy would start more when it is imported, and a fork has none of them.
+    with _environment(**{_PRELOAD: ":".join(libraries), "OMP_NUM_THREADS": "1"}):
         forkserver.ensure_running()
-    finally:
-        if given:
-            os.environ[_PRELOAD] = given
-        else:
-            del os.environ[_PRELOAD]
     return True
 
 
@@ -98,12 +94,27 @@ def _bind_threads() -> None:
         return
     import torch
 
-    before = set(os.listdir("/proc/self/task"))  # noqa: PTH208
     torch.set_num_threads(len(cores))
+    before = set(os.listdir("/proc/self/task"))  # noqa: PTH208
     torch.zeros(len(cores) * _ELEMENTS_PER_THREAD).add_(1)  # OpenMP's threads begin with this
     helpers = sorted(set(os.listdir("/proc/self/task")) - before, key=int)  # noqa: PTH208
     for thread, core in zip([str(os.getpid()), *helpers], cores, strict=False):
         os.sched_setaffinity(int(thread), {core})
+
+
+@contextmanager
+def _environment(**variables: str) -> Iterator[None]:
+    """Set variables for what is started inside the block."""
+    before = dict(os.environ)
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name in variables:
+            if name in before:
+                os.environ[name] = before[name]
+            else:
+                del os.environ[name]
 
 
 def _is_cpu_build() -> bool:

@@ -6,6 +6,7 @@ that is to be forked must have one thread only, and must not have used OpenMP.
 
 from __future__ import annotations
 
+import setproctitle
 import vllm.model_executor.models.llama
 import vllm.v1.engine.async_llm
 import vllm.v1.engine.core
@@ -15,3 +16,5 @@ import vllm.v1.worker.cpu_worker  # noqa: F401
 from infra.engines.vllm_server import die_with_parent
 
 die_with_parent()
+# Finds the place of the title, which nobody finds any more once the environment has changed.
+setproctitle.getproctitle()

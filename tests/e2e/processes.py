@@ -15,7 +15,10 @@ from typing import Any
 import psutil  # type: ignore[import-untyped]
 
 _COMMAND = [sys.executable, "-m", "flows.cli"]
-_LEFT_BEHIND = ("raylet", "gcs_server", "EngineCore", "VLLM::", "ray::", "uvicorn")
+_LEFT_BEHIND = (
+    *("raylet", "gcs_server", "ray::", "uvicorn"),
+    *("EngineCore", "VLLM::", "infra.engines.vllm_imports"),
+)
 
 
 def run_command(
