@@ -60,6 +60,9 @@ class Listener(ProgressListener, PoolListener):
     def run_started(self, name: str, bench: Bench) -> None:
         """Hear that a run begins; a watcher that stops runs keeps the bench."""
 
+    def engine_log(self, model: str, index: int, text: str) -> None:
+        """Get the end of an engine's own log; most watchers have no place for it."""
+
     def can_approve(self) -> bool:
         """Tell whether there is a person to ask."""
         return False
@@ -98,6 +101,11 @@ class Listeners(Listener):
         """Tell every watcher what happened to an engine."""
         for listener in self._listeners:
             listener.engine_event(model, text)
+
+    def engine_log(self, model: str, index: int, text: str) -> None:
+        """Hand an engine's own log to every watcher."""
+        for listener in self._listeners:
+            listener.engine_log(model, index, text)
 
 
 class Bench:

@@ -13,7 +13,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol
@@ -32,6 +32,7 @@ _WORKER_CPUS = 0.1
 _ENGINE_CPUS = 0.5
 """Of a machine without GPUs: logical CPUs only decide how many engines stand side by side."""
 _QUEUE_AHEAD = 1.25
+_LOG_TIMEOUT_S = 10
 _SPREAD = {"scheduling_strategy": "SPREAD"}
 """Replicas go to different nodes where they can: a lost node then costs one of them."""
 
@@ -41,6 +42,10 @@ class PoolListener(Protocol):
 
     def engine_event(self, model: str, text: str) -> None:
         """Tell what happened to an engine."""
+        ...
+
+    def engine_log(self, model: str, index: int, text: str) -> None:
+        """Hand over the end of an engine's own log: once it is up, has died, and is to stop."""
         ...
 
 
@@ -159,6 +164,7 @@ class EnginePool:
                     f"last: {why}. See its log in Ray's session folder (ray logs)."
                 )
             self._listener.engine_event(replica.model, f"died ({why}); restarting")
+            self._hand_over_log(replica)
             config = self._models[replica.model]
             self._kill(replica.engine, replica.worker if worker_lost else None)
             engine, open_engine = self._open_engine(config)
@@ -289,11 +295,23 @@ class EnginePool:
             f"{facts.threads or 'no'} compute threads, context {facts.context_tokens}, "
             f"KV cache {facts.kv_cache_tokens:,} tokens",
         )
+        self._hand_over_log(replica)
+
+    def _hand_over_log(self, replica: Replica) -> None:
+        """Show an engine's own log; an actor that is lost has none to give."""
+        import ray
+        from ray.exceptions import RayError
+
+        if replica.engine is not None:
+            with suppress(RayError):
+                text = ray.get(replica.engine.read_log.remote(), timeout=_LOG_TIMEOUT_S)
+                self._listener.engine_log(replica.model, replica.index, text)
 
     def _stop(self, replica: Replica) -> None:
         import ray
         from ray.exceptions import RayError
 
+        self._hand_over_log(replica)
         if replica.engine is not None:
             try:
                 ray.get(replica.engine.stop.remote(), timeout=30)

@@ -8,6 +8,7 @@ if the manifest and its parts are there unchanged. Only transient errors are ret
 from __future__ import annotations
 
 import functools
+import re
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -54,6 +55,7 @@ from infra.manifests import (
     read_manifest,
     refer_to,
 )
+from infra.masking import Masker
 from infra.progress import Progress
 from infra.storage import is_remote
 from infra.threads import start_beside
@@ -183,6 +185,17 @@ class PrefectListener(Listener):
             get_run_logger().info("engine %s %s", model, text)
         except MissingContextError:
             return
+
+    def engine_log(self, model: str, index: int, text: str) -> None:
+        """Publish an engine's own log, so that it is a click away from the run."""
+        if FlowRunContext.get() is None and TaskRunContext.get() is None:
+            return
+        lines = Masker.collect(text).mask(text).replace("`" * 3, "'" * 3)
+        key = re.sub("[^a-z0-9]+", "-", f"engine-{model}-{index}".lower())
+        try:
+            create_markdown_artifact(f"```text\n{lines}\n```", key=key)
+        except Exception as error:  # a server that is gone must not keep an engine from its stop
+            self.engine_event(model, f"log not published: {error}")
 
 
 def publish_node(manifest: Manifest) -> None:

@@ -13,6 +13,7 @@ import signal
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from infra.engines.config import ModelConfig
@@ -23,6 +24,7 @@ from infra.errors import EngineError, RequestFailed
 
 _LINGER_S = 0.15
 _POLL_S = 5.0
+_LOG_BYTES = 1 << 15
 DIE_WITH_PARENT = "OPENCHARACTER_ENGINE_PARENT"
 _PR_SET_PDEATHSIG = 1
 
@@ -160,6 +162,17 @@ class VllmServer:
             completion_tokens=len(answer.token_ids),
             cached_tokens=int(final.num_cached_tokens or 0),
         )
+
+    async def read_log(self) -> str:
+        """Return the end of what the engine's processes have printed into Ray's log files."""
+        ends = []
+        for descriptor in (1, 2):
+            path = Path(f"/proc/self/fd/{descriptor}").resolve()
+            if path.is_file():
+                with path.open("rb") as file:
+                    file.seek(max(0, path.stat().st_size - _LOG_BYTES))
+                    ends.append(f"{path.name}\n{file.read().decode('utf-8', 'replace')}")
+        return "\n".join(ends)
 
     async def stop(self) -> None:
         """Shut the engine down in order, so that its processes and memory are gone."""

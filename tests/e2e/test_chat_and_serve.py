@@ -9,6 +9,7 @@ import select
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -60,6 +61,7 @@ def test_a_chat_on_a_terminal_with_a_profile_that_the_teacher_writes(tmp_path: P
     assert "# Persona" in terminal.read_until("you> ")
     terminal.type("And in winter?\n")
     assert f"{name.group(1)}> " in terminal.read_until("you> ")
+    time.sleep(0.5)  # no person is as quick as to hit the moment before readline waits for input
     terminal.type("\x03")
     assert terminal.wait() == 0
     await_no_leftovers(before)

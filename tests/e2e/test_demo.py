@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -104,11 +105,21 @@ def test_the_demo_is_killed_resumed_loses_its_engine_finishes_and_is_cached(home
     assert "three million parameters" in page
     check_model(Path(result["model"]), result["scores"], page)
 
+    logs = read_artifacts(home, "engine-teacher-0")
+    assert "LlamaForCausalLM" in logs[0] and "EngineCore" in logs[-1]
+
     began = time.monotonic()
     cached = closing_line(run_command(command, environment(home)))
     print(f"rerun: {time.monotonic() - began:.1f} s")
     assert cached["counts"] == result["counts"]
     assert cached["engines_started"] == {}
+
+
+def read_artifacts(home: Path, key: str) -> list[str]:
+    """Return what Prefect's server would show under a key, oldest first."""
+    with closing(sqlite3.connect(home / "prefect" / "prefect.db")) as database:
+        found = database.execute("SELECT data FROM artifact WHERE key = ? ORDER BY created", (key,))
+        return [json.loads(text) for (text,) in found]
 
 
 def check_characters(rows: pl.DataFrame) -> None:
@@ -171,6 +182,7 @@ def kill_engine_core(owner: int) -> bool:
     for process in psutil.Process(owner).children(recursive=True):
         with suppress(psutil.Error):
             if "EngineCore" in " ".join(process.cmdline()):
+                assert "vllm_imports" in " ".join(process.parent().cmdline())  # it is a fork
                 process.kill()
                 return True
     return False
