@@ -87,10 +87,12 @@ ranks: $(STAMP) ## Contracts of training: tiny models on real ranks, killed and 
 	@$(BIN)/python -m pytest tests/contracts -n 2 -m ranks
 
 e2e: $(STAMP) ## Tests with real vLLM, Ray, Prefect, S3 and endpoint
-	@$(BIN)/python -m pytest tests/e2e -m "not harness"
+	@$(BIN)/python -m pytest tests/e2e -m "whole_machine and not harness"
+	@$(BIN)/python -m pytest tests/e2e -m "not whole_machine and not harness" -n 2 --dist loadfile
 
-bench: $(STAMP) ## Stage runner against LLM.generate, training against TRL's defaults
+bench: $(STAMP) ## Stage runner against LLM.generate, engine starts, training against TRL's defaults
 	@$(BIN)/python -m tests.benchmarks.generation
+	@$(BIN)/python -m tests.benchmarks.engine_start
 	@$(BIN)/python -m tests.benchmarks.training
 
 chaos: $(STAMP) ## Kill the demo at random moments, again and again: nothing lost, nothing twice

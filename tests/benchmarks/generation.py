@@ -56,7 +56,7 @@ def main() -> None:
         record = {
             "date": date.today().isoformat(),
             "command": " ".join(["python -m", _HERE, *sys.argv[1:]]),
-            "hardware": _describe_hardware(),
+            "hardware": describe_hardware(),
             "rows": arguments.rows,
             "ratios": [round(ratio, 4) for ratio in ratios],
             "median": round(median, 4),
@@ -169,7 +169,8 @@ def _load_prompt() -> Any:
     return PromptTemplate.load(require_path("prompts/instruction.j2", "bench"))
 
 
-def _describe_hardware() -> str:
+def describe_hardware() -> str:
+    """Return what this machine computes with, as figures are kept with it."""
     import os
     import platform
 

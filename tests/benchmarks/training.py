@@ -30,7 +30,7 @@ from infra.engines.vllm_server import choose_cpu_dtype
 from infra.paths import require_path
 from tasks.training.config import TrainingConfig
 from tasks.training.export_checks import measure_loss
-from tests.benchmarks.generation import _describe_hardware
+from tests.benchmarks.generation import describe_hardware
 from tests.benchmarks.training_rows import DATA, lay_out_rows
 from tests.benchmarks.training_sides import Figures, Setup, Side
 
@@ -121,7 +121,7 @@ def main() -> None:
         record = {
             "date": date.today().isoformat(),
             "command": " ".join(["python -m", _HERE, *sys.argv[1:]]),
-            "hardware": _describe_hardware(),
+            "hardware": describe_hardware(),
             "rows": arguments.rows,
             "epochs": arguments.epochs,
             "differs": _compare_knobs(pairs[0]),

@@ -11,6 +11,10 @@ import pytest
 from tests.e2e.prefect_homes import make_home
 from tests.e2e.scripted import ScriptedWorld
 
+# Ray and vLLM rename their processes, and would write over the environment that tells whose they
+# are: see tests/e2e/processes.py.
+os.environ.setdefault("SPT_NOENV", "1")
+
 
 @pytest.fixture(scope="session")
 def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:

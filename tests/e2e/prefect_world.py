@@ -207,6 +207,15 @@ class Server:
             assert time.monotonic() < deadline, f"still {found['state_type']}"
             time.sleep(0.5)
 
+    def await_states(self, run: str) -> dict[str, str]:
+        """Return the names of the states of a finished run's nodes, of which it hears later."""
+        deadline = time.monotonic() + 20
+        while True:
+            states = self.read_states(run)
+            if set(states.values()) <= {"Completed", "Cached"} or time.monotonic() > deadline:
+                return states
+            time.sleep(0.2)
+
     def read_states(self, run: str) -> dict[str, str]:
         """Return the names of the states of a run's nodes."""
         body = {"flow_runs": {"id": {"any_": [run]}}, "limit": 200}

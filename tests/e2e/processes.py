@@ -15,6 +15,7 @@ from typing import Any
 import psutil  # type: ignore[import-untyped]
 
 _COMMAND = [sys.executable, "-m", "flows.cli"]
+_WORKER = "PYTEST_XDIST_WORKER"
 _LEFT_BEHIND = (
     *("raylet", "gcs_server", "ray::", "uvicorn"),
     *("EngineCore", "VLLM::", "infra.engines.vllm_imports"),
@@ -72,7 +73,10 @@ def count_parts(root: Path, stage: str) -> int:
 
 
 def await_no_leftovers(before: set[int], timeout_s: float = 60) -> None:
-    """Wait until no process of an engine or of Ray is left that was not there before."""
+    """Wait until no process of an engine or of Ray is left that was not there before.
+
+    Of tests that run side by side, each looks at its own processes only.
+    """
     deadline = time.monotonic() + timeout_s
     while True:
         left = [
@@ -81,11 +85,27 @@ def await_no_leftovers(before: set[int], timeout_s: float = 60) -> None:
             if process.pid not in before
             and process.info["status"] != psutil.STATUS_ZOMBIE
             and any(mark in " ".join(process.info["cmdline"] or []) for mark in _LEFT_BEHIND)
+            and not _is_a_neighbours(process)
         ]
         if not left:
             return
         assert time.monotonic() < deadline, "left behind: " + "; ".join(left)
         time.sleep(0.5)
+
+
+def _is_a_neighbours(process: psutil.Process) -> bool:
+    """Tell whether a process descends from another of the workers that run tests side by side.
+
+    A worker has a name in its environment, which all its descendants inherit. A process that hides
+    its environment counts as our own: a leftover must never be overlooked.
+    """
+    try:
+        owner = process.environ().get(_WORKER)
+    except psutil.NoSuchProcess:
+        return True
+    except psutil.Error:
+        return False
+    return owner is not None and owner != os.environ.get(_WORKER)
 
 
 def running_pids() -> set[int]:

@@ -31,12 +31,13 @@ from tests.e2e.processes import (
 )
 from tests.e2e.scripted import ROW_STAGES, read_parts
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.e2e, pytest.mark.whole_machine, pytest.mark.timeout(900)]
 
 REAL = Path(__file__).resolve().parents[3] / "shared" / "data"
 SMALLER = (
     *("--set", "personas.sample=90", "--set", "instructions.limit=36"),
     *("--set", "instructions.synthesis.count=12", "--set", "training.epochs=1"),
+    *("--set", "training.max_examples=64"),
     *("--set", "evaluation.questions.personas=6"),
     *("--set", "evaluation.attribution.max_examples=16"),
 )

@@ -132,7 +132,7 @@ def finish(server: Server, world: ScriptedWorld, form: dict[str, Any], kept: set
     assert kept <= set(read_parts(world.root, "characters")["key"])
     made = world.manifest("characters").counts
     assert (made.made, made.reused) == (48 - len(kept), len(kept))
-    states = server.read_states(run)
+    states = server.await_states(run)
     assert set(states) == NODES
     cached = {name for name, state in states.items() if state == "Cached"}
     assert cached <= {"personas", "instructions", "guesses"}, (
@@ -145,9 +145,7 @@ def check_cached(server: Server, world: ScriptedWorld, form: dict[str, Any]) -> 
     run = start(server, form)
     ended = server.await_end(run, 90)
     assert ended["state_type"] == "COMPLETED", server.read_log(run)
-    assert {name: state for name, state in server.read_states(run).items()} == dict.fromkeys(
-        NODES, "Cached"
-    )
+    assert server.await_states(run) == dict.fromkeys(NODES, "Cached")
     summary = json.loads((world.root / "runs" / "weekly" / "summary.json").read_text())
     assert summary["engines_started"] == {}
 
@@ -208,7 +206,7 @@ def rerun_on_schedule(
     after = world.manifest("characters", *TRAINED, source)
     assert before.counts.planned == 24
     assert (after.counts.made, after.counts.reused) == (10, 24)
-    states = server.read_states(second)
+    states = server.await_states(second)
     remade = {name for name, state in states.items() if state == "Completed"}
     assert {"personas", "characters", "curation", "training", "report"} <= remade
     assert states["instructions"] == "Cached"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,19 +20,26 @@ from tests.e2e.scripted import ROW_STAGES, ScriptedWorld, read_parts
 
 pytestmark = pytest.mark.e2e
 
+LATE_S = 10.0
 NODES = ("personas", "instructions", *ROW_STAGES, "curation", "export", "report")
 
 
 def latest_states() -> dict[str, list[str]]:
-    """Return the names of all states of each task of the latest flow run, in order."""
+    """Return the names of all states of each task of the latest flow run, in order.
+
+    A server hears of tasks a little later than of the run; tasks that never began stay pending.
+    """
+    deadline = time.monotonic() + LATE_S
     with get_client(sync_client=True) as client:
         run = client.read_flow_runs(sort=FlowRunSort.START_TIME_DESC, limit=1)[0]
         chosen = FlowRunFilter(id=FlowRunFilterId(any_=[UUID(str(run.id))]))
-        tasks = client.read_task_runs(flow_run_filter=chosen)
-        return {
-            task.name: [state.name or "" for state in client.read_task_run_states(task.id)]
-            for task in tasks
-        }
+        while True:
+            tasks = client.read_task_runs(flow_run_filter=chosen)
+            told = {task.name: client.read_task_run_states(task.id) for task in tasks}
+            ended = all(states and states[-1].is_final() for states in told.values())
+            if ended or time.monotonic() > deadline:
+                return {name: [state.name or "" for state in told[name]] for name in told}
+            time.sleep(0.2)
 
 
 def same_rows(first: ScriptedWorld, second: ScriptedWorld, *overrides: str) -> None:
