@@ -9,6 +9,7 @@ equal those of tokenising the whole rendering, because tokenizers cut at special
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -22,6 +23,9 @@ from infra.engines.protocol import Message
 
 SENTINEL = "\ufdd0"
 """A Unicode noncharacter, never valid in exchanged text; removed from data."""
+
+_NO_CLASS = "TokenizersBackend"
+"""What transformers writes for a tokenizer that is all in its ``tokenizer.json``."""
 
 _KEPT_PIECES = 1024
 """A character's prompt opens all its dialogues: its pieces are tokenised once."""
@@ -161,10 +165,26 @@ def _join(parts: Sequence[Sequence[str]], ids_of: dict[str, list[int]]) -> Marke
 
 
 def load_tokenizer(model: str, revision: str | None = None) -> Any:
-    """Load a model's tokenizer as it is, chat template or none."""
+    """Load a model's tokenizer as it is, chat template or none.
+
+    Where a folder says that it needs no class of its own, it is read without ``AutoTokenizer``,
+    which imports PyTorch: 2 s of a core instead of 8, in every worker and run.
+    """
+    if _names_no_class(Path(model)):
+        from transformers import PreTrainedTokenizerFast
+
+        return PreTrainedTokenizerFast.from_pretrained(model)
     from transformers import AutoTokenizer
 
     return AutoTokenizer.from_pretrained(model, revision=revision)
+
+
+def _names_no_class(folder: Path) -> bool:
+    path = folder / "tokenizer_config.json"
+    if not path.is_file():
+        return False
+    config = json.loads(path.read_text(encoding="utf-8"))
+    return config.get("tokenizer_class") == _NO_CLASS and "auto_map" not in config
 
 
 def count_plain_tokens(folder: Path, text: str) -> int | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections import Counter
 from typing import Any
 
@@ -10,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from infra.engines.protocol import Message
-from infra.rendering import SENTINEL, PromptEncoder, load_encoder
+from infra.paths import packaged_configs
+from infra.rendering import SENTINEL, PromptEncoder, load_encoder, load_tokenizer
 
 from .tokenizers import SPECIAL, build_tokenizer, find_demo_tokenizer
 
@@ -121,3 +124,23 @@ def test_marked_answers_lie_where_the_prompts_that_ask_for_them_end(encoder: Pro
         assert marked.ids == list(
             told.encode((Message("user", text), Message("user", "Hi")), add_generation_prompt=False)
         )
+
+
+@pytest.mark.parametrize("name", ["base", "teacher"])
+def test_a_tokenizer_without_a_class_is_that_of_transformers_and_comes_without_torch(
+    name: str,
+) -> None:
+    from transformers import AutoTokenizer
+
+    folder = packaged_configs() / "demo" / name
+    found, known = load_tokenizer(str(folder)), AutoTokenizer.from_pretrained(str(folder))
+    assert type(found) is type(known)
+    assert found.init_kwargs | {"name_or_path": ""} == known.init_kwargs | {"name_or_path": ""}
+    assert found.special_tokens_map == known.special_tokens_map
+    text = "A baker, née Łódź, said: <|eot_id|>\n\t12345 🥐"
+    assert found(text)["input_ids"] == known(text)["input_ids"]
+    code = (
+        "import sys; from infra.rendering import load_tokenizer;"
+        f"load_tokenizer({str(folder)!r}); assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
