@@ -74,8 +74,11 @@ def _run(
     """Be the engine core or the worker."""
     import vllm.v1.executor.multiproc_executor
 
+    from infra.engines.vllm_server import die_with_parent
+
     os.environ.clear()
     os.environ.update(environment)
+    die_with_parent()  # of the fork server, which dies with the actor
     # CPython 3.11 would start another server for the forks of a fork.
     forkserver._forkserver.ensure_running = lambda: None  # type: ignore[method-assign]
     vllm.v1.executor.multiproc_executor.get_mp_context = EngineForks
