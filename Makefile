@@ -88,7 +88,8 @@ ranks: $(STAMP) ## Contracts of training: tiny models on real ranks, killed and 
 
 e2e: $(STAMP) ## Tests with real vLLM, Ray, Prefect, S3 and endpoint
 	@$(BIN)/python -m pytest tests/e2e -m "whole_machine and not harness"
-	@$(BIN)/python -m pytest tests/e2e -m "not whole_machine and not harness" -n 2 --dist loadfile
+	@$(BIN)/python -m pytest tests/e2e -m "not whole_machine and not harness" \
+		-n 2 --dist loadfile --no-loadscope-reorder
 
 bench: $(STAMP) ## Stage runner against LLM.generate, engine starts, training against TRL's defaults
 	@$(BIN)/python -m tests.benchmarks.generation
