@@ -2,7 +2,7 @@
 
 An engine is three processes: the actor with ``AsyncLLM``, the engine core, and the worker that
 computes. vLLM spawns the other two, one out of the other, and each imports vLLM for itself: on two
-slow cores three times 12 s of a start of 44 s. Here a fork server imports while the actor does, and
+slow cores three times 12 s of a start of 40 s. Here a fork server imports while the actor does, and
 the other two are its forks. On GPUs vLLM's own way stays, for there the weights take the time.
 
 A fork differs from a spawned process in two things, and both are made up for: variables that were
