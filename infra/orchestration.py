@@ -188,7 +188,7 @@ class PrefectListener(Listener):
 
     def engine_log(self, model: str, index: int, text: str) -> None:
         """Publish an engine's own log, so that it is a click away from the run."""
-        if FlowRunContext.get() is None and TaskRunContext.get() is None:
+        if not _in_run():
             return
         lines = Masker.collect(text).mask(text).replace("`" * 3, "'" * 3)
         key = re.sub("[^a-z0-9]+", "-", f"engine-{model}-{index}".lower())
@@ -198,9 +198,14 @@ class PrefectListener(Listener):
             self.engine_event(model, f"log not published: {error}")
 
 
+def _in_run() -> bool:
+    """Tell whether there is a flow or task run for artifacts to belong to."""
+    return FlowRunContext.get() is not None or TaskRunContext.get() is not None
+
+
 def publish_node(manifest: Manifest) -> None:
     """Publish a finished node as a markdown artifact and, with rejects, a table of reasons."""
-    if FlowRunContext.get() is None and TaskRunContext.get() is None:
+    if not _in_run():
         return
     announce_stage(manifest)
     key = manifest.stage.replace("_", "-")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.prefect_homes import make_home
+from tests.e2e.prefect_homes import DATABASE, make_home
 from tests.e2e.scripted import ScriptedWorld
 
 # Ray and vLLM rename their processes, and would write over the environment that tells whose they
@@ -26,7 +26,7 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
     from infra.embedded_server import embedded_server
 
-    database = make_home(tmp_path_factory.mktemp("prefect")) / "prefect.db"
+    database = make_home(tmp_path_factory.mktemp("prefect")) / DATABASE
     own = {PREFECT_API_DATABASE_CONNECTION_URL: f"sqlite+aiosqlite:///{database}"}
     with temporary_settings(own), embedded_server() as await_server:
         await_server()

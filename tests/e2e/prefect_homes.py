@@ -15,13 +15,13 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
-_DATABASE = "prefect.db"
+DATABASE = "prefect.db"
 
 
 def make_home(folder: Path) -> Path:
     """Make a folder a Prefect home with an empty database and return it."""
     folder.mkdir(parents=True, exist_ok=True)
-    shutil.copy(_migrate(), folder / _DATABASE)
+    shutil.copy(_migrate(), folder / DATABASE)
     return folder
 
 
@@ -37,4 +37,4 @@ def _migrate() -> Path:
         capture_output=True,
         timeout=180,
     )
-    return home / _DATABASE
+    return home / DATABASE

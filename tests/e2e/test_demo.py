@@ -21,6 +21,7 @@ import pytest
 import yaml
 
 from infra.exported_models import verify_export
+from tests.e2e.prefect_homes import DATABASE
 from tests.e2e.processes import (
     await_no_leftovers,
     closing_line,
@@ -118,7 +119,7 @@ def test_the_demo_is_killed_resumed_loses_its_engine_finishes_and_is_cached(home
 
 def read_artifacts(home: Path, key: str) -> list[str]:
     """Return what Prefect's server would show under a key, oldest first."""
-    with closing(sqlite3.connect(home / "prefect" / "prefect.db")) as database:
+    with closing(sqlite3.connect(home / "prefect" / DATABASE)) as database:
         found = database.execute("SELECT data FROM artifact WHERE key = ? ORDER BY created", (key,))
         return [json.loads(text) for (text,) in found]
 
