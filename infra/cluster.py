@@ -47,6 +47,11 @@ class Cluster:
         """Tell whether this run needed Ray at all."""
         return self._ready
 
+    @property
+    def is_local(self) -> bool:
+        """Tell whether Ray is to run on this machine alone."""
+        return self.config.address is None
+
     def ensure(self) -> Any:
         """Connect on first use and return the ``ray`` module."""
         with self._lock:

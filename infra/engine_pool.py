@@ -23,7 +23,8 @@ from infra.engines.actor_engine import ActorEngine
 from infra.engines.config import ModelConfig
 from infra.engines.opening import open_remote_engine
 from infra.engines.protocol import Engine
-from infra.engines.vllm_server import VllmServer
+from infra.engines.vllm_actor import VllmActor
+from infra.engines.vllm_forks import ForkServer, can_fork
 from infra.errors import ClusterError, EngineError
 from infra.room import Need, Place, Room, free_memory_share
 from infra.stage_worker import StageWorker
@@ -89,6 +90,8 @@ class EnginePool:
         self._users: Counter[str] = Counter()
         self._turns: list[str] = []
         self._locks = {name: threading.Lock() for name in models}
+        self._forks: ForkServer | None = None
+        self._forks_lock = threading.Lock()
         self.starts: dict[str, int] = {}
         """How many engines were started, by model; restarts after a death not counted."""
 
@@ -96,8 +99,10 @@ class EnginePool:
         """Return the replicas of a model, starting them on first use."""
         with self._locks[name]:
             if name not in self._open:
-                self.cluster.ensure()
                 config = self._models[name]
+                if config.engine == "vllm":
+                    self._start_forks()
+                self.cluster.ensure()
                 place = self._take_room(name, _need(config).times(config.replicas))
                 self._open_since[name] = time.monotonic()
                 try:
@@ -180,6 +185,9 @@ class EnginePool:
         """Stop every engine in order and wait until its processes are gone."""
         for name in list(self._open):
             self.close_model(name)
+        if self._forks is not None:
+            self._forks.close()
+            self._forks = None
 
     def close_model(self, name: str) -> None:
         """Stop the engines of one model in order; a later use starts them again."""
@@ -200,6 +208,12 @@ class EnginePool:
             self._engines(name) * (now - since) for name, since in list(self._open_since.items())
         )
         return self._closed_s + open_s
+
+    def _start_forks(self) -> None:
+        """Begin the engines' imports, beside Ray's start, where engines run on this machine."""
+        with self._forks_lock:
+            if self._forks is None and self.cluster.is_local and can_fork():
+                self._forks = ForkServer()
 
     def _engines(self, name: str) -> int:
         config = self._models[name]
@@ -254,7 +268,8 @@ class EnginePool:
         if config.engine != "vllm":
             return None, open_remote_engine(config)
         ray = self.cluster.ensure()
-        engine = ray.remote(VllmServer).options(**_vllm_resources(config)).remote(config)
+        forks = self._forks.address if self._forks is not None else None
+        engine = ray.remote(VllmActor).options(**_vllm_resources(config)).remote(config, forks)
         return engine, partial(ActorEngine, engine)
 
     def _open_worker(self, config: ModelConfig, open_engine: Callable[[], Engine]) -> Any:

@@ -9,19 +9,18 @@ whole step until it is gone. Measured on two cores: keeping them off took the st
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 
 import psutil  # type: ignore[import-untyped]
 
 
-def leave_engine_cores() -> tuple[int, ...]:
-    """Move this process and its children that are bound to nothing to the cores left out.
+def leave_engine_cores(processes: Sequence[psutil.Process]) -> tuple[int, ...]:
+    """Move those of an engine's processes that are bound to nothing to the cores left out.
 
     Call it once the engine is up. Returns those cores; empty if the engine bound none or all.
     """
     allowed = os.sched_getaffinity(0)
-    processes = [psutil.Process(), *psutil.Process().children(recursive=True)]
     bound = {core for process in processes for core in _own_cores(process.pid, allowed)}
     spare = allowed - bound
     if not bound or not spare:

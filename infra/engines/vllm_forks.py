@@ -1,64 +1,151 @@
-"""Forks the processes of a CPU engine from one that has imported vLLM, beside the actor.
+"""Forks the processes of a CPU engine from one that has imported vLLM.
 
-An engine is three processes: the actor with ``AsyncLLM``, the engine core, and the worker that
-computes. vLLM spawns the other two, one out of the other, and each imports vLLM for itself: on two
-slow cores three times 12 s of a start of 40 s. Here a fork server imports while the actor does, and
-the other two are its forks. On GPUs vLLM's own way stays, for there the weights take the time.
+An engine is three processes: the frontend with ``AsyncLLM``, the engine core, and the worker that
+computes. Each would import vLLM for itself, which takes a slow core 12 to 18 s. So a fork server
+imports it once, and all three are its forks. A run starts one fork server, and every engine on its
+machine comes from it; an engine elsewhere starts its own. On GPUs vLLM's own way stays, for there
+the weights take the time.
 
-A fork differs from a spawned process in two things, and both are made up for: variables that were
-set since, and OpenMP, which reads its variables when it is loaded (:func:`_bind_threads`).
+A fork differs from a spawned process, and what it lacks is made up for here: variables that were
+set since, standard output and error, a tie to the process that asked for it, and OpenMP, which
+reads its variables when it is loaded (:func:`_bind_threads`).
 """
 
 from __future__ import annotations
 
+import ctypes
 import os
+import shutil
+import signal
+import socket
+import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import tempfile
+import threading
+from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
-from multiprocessing import forkserver
+from multiprocessing import connection, forkserver, parent_process, reduction
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 from typing import Any
+
+import psutil  # type: ignore[import-untyped]
 
 _IMPORTS = "infra.engines.vllm_imports"
 _PRELOAD = "LD_PRELOAD"
 _PLACES = ("GOMP_CPU_AFFINITY", "OMP_PLACES")
 _ELEMENTS_PER_THREAD = 1 << 16
+_PR_SET_PDEATHSIG = 1
 
 
-def start_fork_server() -> bool:
-    """Start importing in a process of its own, before this one does; tell whether it is of use."""
-    if sys.platform != "linux" or not _is_cpu_build():
-        return False
-    given = os.environ.get(_PRELOAD, "")
-    if "libiomp" in given or "libomp" in given:
-        return False  # Intel's OpenMP takes its binding from variables of its own only
-    libraries = [*filter(None, given.split(":")), *_find_openmp(given)]
-    forkserver.set_forkserver_preload([_IMPORTS])
-    # One thread: NumPy would start more when it is imported, and a fork has none of them.
-    with _environment(**{_PRELOAD: ":".join(libraries), "OMP_NUM_THREADS": "1"}):
-        forkserver.ensure_running()
-    return True
+def can_fork() -> bool:
+    """Tell whether engines of this machine are forked: CPU builds on Linux."""
+    # Intel's OpenMP takes its binding from variables of its own only.
+    others = any(name in os.environ.get(_PRELOAD, "") for name in ("libiomp", "libomp"))
+    return sys.platform == "linux" and _is_cpu_build() and not others
+
+
+class ForkServer:
+    """Is the server of the process that starts it; it ends with that process, and its forks too."""
+
+    def __init__(self) -> None:
+        self._folder = Path(tempfile.mkdtemp(prefix="opencharacter-"))
+        self.address = str(self._folder / "forks")
+        """Path of the socket at which :func:`use_fork_server` finds it."""
+        given = os.environ.get(_PRELOAD, "")
+        libraries = [*filter(None, given.split(":")), *_find_openmp(given)]
+        # One thread: NumPy would start more when it is imported, and a fork has none of them.
+        environment = {_PRELOAD: ":".join(libraries), "OMP_NUM_THREADS": "1"}
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(self.address)
+            listener.listen()
+            alive, self._alive = os.pipe()
+            code = (
+                f"import sys; sys.path[:] = {sys.path!r}; from multiprocessing.forkserver import "
+                f"main; main({listener.fileno()}, {alive}, [{_IMPORTS!r}])"
+            )
+            # A session of its own: a terminal's Ctrl-C is for the run, which stops its engines.
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", code],
+                pass_fds=(listener.fileno(), alive),
+                env={**os.environ, **environment},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        os.close(alive)
+
+    def close(self) -> None:
+        """End the server and whatever forks are left."""
+        os.close(self._alive)
+        self._process.kill()
+        self._process.wait()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def use_fork_server(address: str) -> None:
+    """Take the forks of this process from the server with this address."""
+    server = forkserver._forkserver
+    server._forkserver_address = address  # type: ignore[attr-defined]
+    # Handed on with every request, to keep the server alive; this one stays for its owner only.
+    server._forkserver_alive_fd = os.open(os.devnull, os.O_WRONLY)  # type: ignore[attr-defined]
+    _start_no_server()
+
+
+def start_fork(
+    address: str | None, target: Callable[..., None], *arguments: Any
+) -> tuple[EngineFork, ForkServer | None]:
+    """Run a function in a fork of the server with this address.
+
+    Where none answers (it is another machine's, or gone), a server of this process's own is
+    started and returned as well.
+    """
+    if address is not None:
+        with suppress(OSError):
+            return _start_fork(address, target, arguments), None
+    own = ForkServer()
+    return _start_fork(own.address, target, arguments), own
+
+
+def _start_fork(
+    address: str, target: Callable[..., None], arguments: tuple[Any, ...]
+) -> EngineFork:
+    use_fork_server(address)
+    process = EngineFork(target=target, args=arguments)
+    process.start()
+    return process
 
 
 def fork_engine_core() -> None:
-    """Have vLLM fork the engine core instead of spawning it; call it once vLLM is imported."""
+    """Have vLLM fork engine core and worker in this process and its forks, not spawn them."""
     import vllm.v1.engine.utils
+    import vllm.v1.executor.multiproc_executor
 
     vllm.v1.engine.utils.get_mp_context = EngineForks
+    vllm.v1.executor.multiproc_executor.get_mp_context = EngineForks
+
+
+def list_engine_processes() -> list[psutil.Process]:
+    """Return this process and those of the engine it has started, forked or not."""
+    if _Birth.is_fork:
+        group = os.getpgrp()
+        pids = [pid for pid in psutil.pids() if _group_of(pid) == group]
+        return [psutil.Process(pid) for pid in pids if psutil.pid_exists(pid)]
+    return [psutil.Process(), *psutil.Process().children(recursive=True)]
 
 
 class EngineFork(ForkServerProcess):
-    """Is a process that has the environment that its parent had when it was started."""
+    """Is a process that has the environment, output and error of the one that starts it."""
 
     _target: Callable[..., Any]
 
     def start(self) -> None:
         """Fork the process and begin."""
-        self._target = partial(_run, dict(os.environ), self._target)
+        self._target = partial(_run, _Birth(), self._target)
         super().start()
 
 
@@ -68,28 +155,69 @@ class EngineForks(ForkServerContext):
     Process = EngineFork
 
 
-def _run(
-    environment: dict[str, str], target: Callable[..., Any], *arguments: Any, **named: Any
-) -> None:
-    """Be the engine core or the worker."""
-    import vllm.v1.executor.multiproc_executor
+class _Birth:
+    """Is what a fork gets from the process that asked for it."""
 
-    from infra.engines.vllm_server import die_with_parent
+    is_fork = False
+    """Of this process."""
 
+    def __init__(self) -> None:
+        self.environment = dict(os.environ)
+        self.group = os.getpgrp() if _Birth.is_fork else 0
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _be_born, (
+            self.environment,
+            self.group,
+            reduction.DupFd(1),
+            reduction.DupFd(2),
+        )
+
+
+def _be_born(environment: dict[str, str], group: int, output: Any, error: Any) -> None:
+    """Make a fork what it would be had it been spawned; runs when the fork reads its orders."""
+    for stream, number in ((output, 1), (error, 2)):
+        descriptor = stream.detach()
+        os.dup2(descriptor, number)
+        os.close(descriptor)
     os.environ.clear()
     os.environ.update(environment)
-    die_with_parent()  # of the fork server, which dies with the actor
-    # CPython 3.11 would start another server for the forks of a fork.
-    forkserver._forkserver.ensure_running = lambda: None  # type: ignore[method-assign]
-    vllm.v1.executor.multiproc_executor.get_mp_context = EngineForks
+    _Birth.is_fork = True
+    # An engine's processes are a group: the frontend's.
+    os.setpgid(0, group)
+
+
+def _run(_birth: object, target: Callable[..., Any], *arguments: Any, **named: Any) -> None:
+    """Be the frontend, the engine core or the worker."""
+    tie_to_parent()  # the fork server
+    threading.Thread(target=_die_with_asker, daemon=True).start()
+    _start_no_server()
     _bind_threads()
     target(*arguments, **named)
+
+
+def tie_to_parent() -> None:
+    """Have the kernel end this process when the one that started it ends."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _die_with_asker() -> None:
+    """End this process when the one that asked for it ends, which is not its parent."""
+    asker = parent_process()
+    if asker is not None:
+        connection.wait([asker.sentinel])
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _start_no_server() -> None:
+    """Keep CPython 3.11 from starting another server for the forks of this process."""
+    forkserver._forkserver.ensure_running = lambda: None  # type: ignore[method-assign]
 
 
 def _bind_threads() -> None:
     """Do what OpenMP would have done with vLLM's variables: so many threads, a core for each.
 
-    vLLM sets them for the worker only; the engine core stays free.
+    vLLM sets them for the worker only; the others stay free.
     """
     places = next((os.environ[name] for name in _PLACES if name in os.environ), "")
     cores = [int(core) for core in places.strip("{}").replace(",", " ").split()]
@@ -105,19 +233,11 @@ def _bind_threads() -> None:
         os.sched_setaffinity(int(thread), {core})
 
 
-@contextmanager
-def _environment(**variables: str) -> Iterator[None]:
-    """Set variables for what is started inside the block."""
-    before = dict(os.environ)
-    os.environ.update(variables)
+def _group_of(pid: int) -> int:
     try:
-        yield
-    finally:
-        for name in variables:
-            if name in before:
-                os.environ[name] = before[name]
-            else:
-                del os.environ[name]
+        return os.getpgid(pid)
+    except OSError:
+        return -1
 
 
 def _is_cpu_build() -> bool:

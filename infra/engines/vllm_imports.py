@@ -4,17 +4,25 @@ The fork server of :mod:`infra.engines.vllm_forks` imports this module and nothi
 that is to be forked must have one thread only, and must not have used OpenMP.
 """
 
+# ruff: noqa: E402, F401 - the collector stops first
 from __future__ import annotations
+
+import gc
+
+gc.disable()  # which would look at all modules again and again: a quarter of the time
 
 import setproctitle
 import vllm.model_executor.models.llama
 import vllm.v1.engine.async_llm
 import vllm.v1.engine.core
 import vllm.v1.executor.multiproc_executor
-import vllm.v1.worker.cpu_worker  # noqa: F401
+import vllm.v1.worker.cpu_worker
 
-from infra.engines.vllm_server import die_with_parent
+import infra.engines.forked_server
+from infra.engines.vllm_forks import fork_engine_core
 
-die_with_parent()
+fork_engine_core()
 # Finds the place of the title, which nobody finds any more once the environment has changed.
 setproctitle.getproctitle()
+gc.freeze()
+gc.enable()

@@ -1,32 +1,27 @@
-"""Runs one vLLM ``AsyncLLM`` inside a Ray actor; with ``vllm_speaker`` the only door to vLLM.
+"""Runs one vLLM ``AsyncLLM``; with ``vllm_speaker`` the only door to vLLM.
 
-The actor's event loop does nothing but feed the engine: prompts arrive as token ids, answers
-leave as final text. Rendering, parsing and Parquet live in the stage worker, another process.
+The event loop does nothing but feed the engine: prompts arrive as token ids, answers leave as
+final text. Rendering, parsing and Parquet live in the stage worker, another process.
 """
 
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import os
-import signal
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from infra.engines.config import ModelConfig
 from infra.engines.core_binding import count_engine_threads, leave_engine_cores
 from infra.engines.protocol import Completion, Request
-from infra.engines.vllm_forks import fork_engine_core, start_fork_server
+from infra.engines.vllm_forks import list_engine_processes, tie_to_parent
 from infra.errors import EngineError, RequestFailed
 
 _LINGER_S = 0.15
 _POLL_S = 5.0
-_LOG_BYTES = 1 << 15
 DIE_WITH_PARENT = "OPENCHARACTER_ENGINE_PARENT"
-_PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +39,7 @@ class EngineFacts:
 
 
 class VllmServer:
-    """Holds one engine; made an actor by the pool: ``start`` once, then ``submit``, ``collect``."""
+    """Holds one engine: ``start`` once, then ``submit`` and ``collect``."""
 
     def __init__(self, config: ModelConfig) -> None:
         self._config = config
@@ -59,16 +54,11 @@ class VllmServer:
     async def start(self) -> EngineFacts:
         """Load the model and return the engine's facts; :class:`EngineError` if it cannot."""
         began = time.monotonic()
-        os.setpgid(0, 0)  # a terminal's Ctrl-C is for the driver; it stops its engines in order
-        os.environ[DIE_WITH_PARENT] = str(os.getpid())
-        forked = start_fork_server()
         import vllm
         from vllm.engine.arg_utils import AsyncEngineArgs
         from vllm.platforms import current_platform
         from vllm.v1.engine.async_llm import AsyncLLM
 
-        if forked:
-            fork_engine_core()
         on_cpu = bool(current_platform.is_cpu())
         arguments = engine_arguments(self._config, on_cpu=on_cpu)
         try:
@@ -83,7 +73,7 @@ class VllmServer:
         settings = self._engine.vllm_config
         self._limit = int(settings.model_config.max_model_len)
         cache = settings.cache_config
-        spare = leave_engine_cores() if on_cpu else ()
+        spare = leave_engine_cores(list_engine_processes()) if on_cpu else ()
         return EngineFacts(
             version=str(vllm.__version__),
             device="cpu" if on_cpu else str(current_platform.get_device_name()),
@@ -163,17 +153,6 @@ class VllmServer:
             cached_tokens=int(final.num_cached_tokens or 0),
         )
 
-    async def read_log(self) -> str:
-        """Return the end of what the engine's processes have printed into Ray's log files."""
-        ends = []
-        for descriptor in (1, 2):
-            path = Path(f"/proc/self/fd/{descriptor}").resolve()
-            if path.is_file():
-                with path.open("rb") as file:
-                    file.seek(max(0, path.stat().st_size - _LOG_BYTES))
-                    ends.append(f"{path.name}\n{file.read().decode('utf-8', 'replace')}")
-        return "\n".join(ends)
-
     async def stop(self) -> None:
         """Shut the engine down in order, so that its processes and memory are gone."""
         if self._engine is not None:
@@ -222,7 +201,7 @@ def choose_cpu_dtype() -> str:
 
 
 def die_with_parent() -> None:
-    """Tie an engine's processes to the actor that started them (a vLLM plugin entry point).
+    """Tie an engine's processes to the one that started them (a vLLM plugin entry point).
 
     vLLM loads general plugins in its engine-core and worker processes. A SIGKILL of the actor
     would otherwise leave them behind, holding memory.
@@ -230,4 +209,4 @@ def die_with_parent() -> None:
     owner = os.environ.get(DIE_WITH_PARENT)
     if owner is None or os.getpid() == int(owner):
         return
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    tie_to_parent()

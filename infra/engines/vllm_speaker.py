@@ -19,7 +19,7 @@ from typing import IO
 from infra.engines.config import ModelConfig
 from infra.engines.protocol import Request
 from infra.engines.streaming import Piece
-from infra.engines.vllm_forks import fork_engine_core, start_fork_server
+from infra.engines.vllm_forks import ForkServer, can_fork, fork_engine_core, use_fork_server
 from infra.engines.vllm_server import DIE_WITH_PARENT, VllmServer, engine_arguments
 from infra.errors import EngineError, PromptTooLong
 
@@ -45,6 +45,7 @@ class VllmSpeaker(VllmServer):
         few = min(config.max_num_seqs, _SEQUENCES)
         super().__init__(config.model_copy(update={"max_num_seqs": few, "engine_args": quiet}))
         self._log: IO[bytes] | None = None
+        self._forks: ForkServer | None = None
 
     # The actor returns facts for the pool; a person reads a line.
     async def start(self) -> str:  # type: ignore[override]
@@ -57,13 +58,15 @@ class VllmSpeaker(VllmServer):
             os.environ.setdefault(name, value)
         with _divert_log(self._log), _keep_interrupts_from_children(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            forked = start_fork_server()
+            if can_fork():
+                self._forks = ForkServer()  # imports beside this process
             import vllm
             from vllm.engine.arg_utils import AsyncEngineArgs
             from vllm.platforms import current_platform
             from vllm.v1.engine.async_llm import AsyncLLM
 
-            if forked:
+            if self._forks is not None:
+                use_fork_server(self._forks.address)
                 fork_engine_core()
             on_cpu = bool(current_platform.is_cpu())
             arguments = engine_arguments(self._config, on_cpu=on_cpu)
@@ -110,6 +113,8 @@ class VllmSpeaker(VllmServer):
     async def close(self) -> None:
         """Shut the engine down in order."""
         await self.stop()
+        if self._forks is not None:
+            self._forks.close()
         if self._log is not None:
             self._log.close()
 

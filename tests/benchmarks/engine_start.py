@@ -1,4 +1,7 @@
-"""Times the start and stop of a CPU engine, forked as it is and spawned as vLLM would, in pairs.
+"""Times starts and stops of CPU engines: spawned as vLLM does, forked, and forked once more.
+
+``forked`` includes what the fork server imports; ``again`` is the second engine from that server,
+as a run's second model is.
 
 python -m tests.benchmarks.engine_start
 """
@@ -8,16 +11,18 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import resource
 import statistics
 import subprocess
 import sys
 import time
+from contextlib import closing
 from datetime import date
 from pathlib import Path
-from unittest.mock import patch
 
 from infra.engines.config import ModelConfig
-from infra.engines.vllm_forks import start_fork_server
+from infra.engines.forked_server import ForkedServer
+from infra.engines.vllm_forks import ForkServer
 from infra.engines.vllm_server import VllmServer
 from tests.benchmarks.generation import describe_hardware
 
@@ -34,21 +39,24 @@ def main() -> None:
     parser.add_argument("--side", choices=_SIDES, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.side:
-        print(json.dumps(asyncio.run(_measure(arguments.model, arguments.side))))
+        measure = _measure_forked if arguments.side == "forked" else _measure_spawned
+        config = ModelConfig(model=arguments.model, cpu_kv_cache_gib=0.5)
+        print(json.dumps(asyncio.run(measure(config))))
         return
-    told: dict[str, list[dict[str, float]]] = {side: [] for side in _SIDES}
+    told: dict[str, list[dict[str, float]]] = {}
     for number in range(arguments.pairs):
         for side in _SIDES if number % 2 else reversed(_SIDES):
             command = [sys.executable, "-m", _HERE, "--model", arguments.model, "--side", side]
             done = subprocess.run(command, capture_output=True, text=True, check=True)
-            told[side].append(json.loads(done.stdout.splitlines()[-1]))
-            print(side, told[side][-1], flush=True)
+            for name, figures in json.loads(done.stdout.splitlines()[-1]).items():
+                told.setdefault(name, []).append(figures)
+                print(name, figures, flush=True)
     figures = {
-        side: {
-            name: round(statistics.median(one[name] for one in told[side]), 1)
-            for name in ("start_s", "stop_s")
+        name: {
+            figure: round(statistics.median(one[figure] for one in measured), 1)
+            for figure in measured[0]
         }
-        for side in _SIDES
+        for name, measured in told.items()
     }
     print(json.dumps(figures))
     if arguments.save:
@@ -62,15 +70,28 @@ def main() -> None:
         arguments.save.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 
-async def _measure(model: str, side: str) -> dict[str, float]:
-    """Start and stop one engine in this process."""
-    forks = start_fork_server if side == "forked" else lambda: False
-    with patch("infra.engines.vllm_server.start_fork_server", forks):
-        server = VllmServer(ModelConfig(model=model, cpu_kv_cache_gib=0.5))
-        facts = await server.start()
-        began = time.monotonic()
-        await server.stop()
-    return {"start_s": facts.start_s, "stop_s": time.monotonic() - began}
+async def _measure_forked(config: ModelConfig) -> dict[str, dict[str, float]]:
+    """Start and stop two engines, one after the other, that come from one fork server."""
+    began = time.monotonic()
+    with closing(ForkServer()) as forks:
+        first = await _measure(ForkedServer(config, forks.address), began)
+        again = await _measure(ForkedServer(config, forks.address), time.monotonic())
+    # What all processes spent, once they have been waited for.
+    spent = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return {"forked": {**first, "both_cpu_s": spent.ru_utime + spent.ru_stime}, "again": again}
+
+
+async def _measure_spawned(config: ModelConfig) -> dict[str, dict[str, float]]:
+    """Start and stop an engine as vLLM does."""
+    told = await _measure(VllmServer(config), time.monotonic())
+    return {"spawned": told}
+
+
+async def _measure(server: ForkedServer | VllmServer, began: float) -> dict[str, float]:
+    await server.start()
+    started = time.monotonic()
+    await server.stop()
+    return {"start_s": started - began, "stop_s": time.monotonic() - started}
 
 
 if __name__ == "__main__":

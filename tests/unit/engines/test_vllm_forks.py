@@ -1,16 +1,24 @@
-"""Checks what a forked engine process must make up for; the forks themselves: tests/e2e."""
+"""Forks real processes from a server with light imports; engines from the real one: tests/e2e."""
 
 from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
-from multiprocessing import forkserver
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
 
+import psutil  # type: ignore[import-untyped]
 import pytest
 
 from infra.engines import vllm_forks
+from infra.engines.vllm_forks import ForkServer, can_fork, start_fork
+from tests.unit.engines import fork_targets
 
 BOUND = """
 import json, os
@@ -24,42 +32,134 @@ print(json.dumps({
     "bound": sorted(cores for cores in own if len(cores) == 1),
 }))
 """
+OWNER = """
+import sys
+from infra.engines import vllm_forks
+from tests.unit.engines import fork_targets
+vllm_forks._IMPORTS = "tests.unit.engines.fork_targets"
+server = vllm_forks.ForkServer()
+vllm_forks.start_fork(server.address, fork_targets.fork_again, sys.argv[1])
+input()
+"""
 
 
 @pytest.fixture
-def started(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Notes what is loaded before all else wherever a fork server would have been started."""
-    found: list[str] = []
-    monkeypatch.setattr(
-        forkserver, "ensure_running", lambda: found.append(os.environ["LD_PRELOAD"])
-    )
-    monkeypatch.setattr(forkserver, "set_forkserver_preload", lambda names: None)
-    monkeypatch.setattr(vllm_forks, "version", lambda name: "2.13.0+cpu")
-    return found
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ForkServer]:
+    monkeypatch.setattr(vllm_forks, "_IMPORTS", fork_targets.__name__)
+    with closing(ForkServer()) as forks:
+        yield forks
+
+
+def read(path: Path) -> dict[str, Any]:
+    deadline = time.monotonic() + 30
+    while not path.exists():
+        assert time.monotonic() < deadline, f"{path} was not written"
+        time.sleep(0.02)
+    told: dict[str, Any] = json.loads(path.read_text())
+    return told
+
+
+def await_end(*pids: int) -> None:
+    deadline = time.monotonic() + 30
+    while any(psutil.pid_exists(pid) for pid in pids):
+        assert time.monotonic() < deadline, f"one of {pids} is still there"
+        time.sleep(0.02)
+
+
+def test_a_fork_is_as_if_it_had_been_spawned_but_for_the_imports(
+    server: ForkServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any
+) -> None:
+    monkeypatch.setenv("SET_SINCE", "the server started")
+    monkeypatch.chdir(tmp_path)
+    process, own = start_fork(server.address, fork_targets.describe, str(tmp_path / "told"))
+    process.join(30)
+    assert process.exitcode == 0 and own is None
+    told = read(tmp_path / "told")
+    assert told["imported_by"] not in (told["pid"], os.getpid())
+    assert told["environment"] == dict(os.environ)
+    assert told["cwd"] == str(tmp_path)
+    assert told["group"] == told["pid"]
+    captured = capfd.readouterr()
+    assert (captured.out, captured.err) == ("to output\n", "to error\n")
+
+
+def test_a_forks_fork_is_of_its_group_and_all_end_with_the_one_that_asked(
+    server: ForkServer, tmp_path: Path
+) -> None:
+    process, _ = start_fork(server.address, fork_targets.fork_again, str(tmp_path / "told"))
+    outer, inner = read(tmp_path / "told"), read(tmp_path / "told.inner")
+    assert inner["environment"]["SET_SINCE"] == "by a fork"
+    assert inner["group"] == outer["group"] == outer["pid"] != inner["pid"]
+    assert inner["imported_by"] == outer["imported_by"]
+    process.kill()
+    process.join(30)
+    await_end(inner["pid"])
+
+
+def test_nothing_is_left_of_a_killed_owner(tmp_path: Path) -> None:
+    out = tmp_path / "told"
+    with subprocess.Popen(
+        [sys.executable, "-c", OWNER, str(out)],
+        stdin=subprocess.PIPE,
+        cwd=Path(__file__).parents[3],
+    ) as owner:
+        outer, inner = read(out), read(tmp_path / "told.inner")
+        owner.send_signal(signal.SIGKILL)
+    await_end(outer["pid"], inner["pid"], outer["imported_by"])
+
+
+def test_closing_the_server_ends_its_forks(tmp_path: Path, server: ForkServer) -> None:
+    start_fork(server.address, fork_targets.sleep, str(tmp_path / "told"))
+    told = read(tmp_path / "told")
+    with closing(ForkServer()) as another:
+        assert another.address != server.address
+    assert psutil.pid_exists(told["pid"])
+    os.kill(told["imported_by"], signal.SIGKILL)
+    await_end(told["pid"])
+
+
+@pytest.mark.parametrize("kind", ["none", "elsewhere", "gone"])
+def test_a_server_that_does_not_answer_is_replaced(
+    kind: str, server: ForkServer, tmp_path: Path
+) -> None:
+    with closing(ForkServer()) as other:
+        address = {"none": None, "elsewhere": "/nowhere/forks", "gone": other.address}[kind]
+    process, own = start_fork(address, fork_targets.describe, str(tmp_path / "told"))
+    assert own is not None
+    with closing(own):
+        process.join(30)
+        assert process.exitcode == 0
+    assert read(tmp_path / "told")["pid"] == process.pid
 
 
 @pytest.mark.parametrize("given", [None, "/usr/lib/libtcmalloc.so"])
 def test_openmp_is_loaded_first_in_the_fork_server_and_nowhere_else(
-    given: str | None, started: list[str], monkeypatch: pytest.MonkeyPatch
+    given: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(vllm_forks, "_IMPORTS", fork_targets.__name__)
     monkeypatch.delenv("LD_PRELOAD", raising=False)
     if given:
         monkeypatch.setenv("LD_PRELOAD", given)
-    assert vllm_forks.start_fork_server()
-    (libraries,) = started
+    with closing(ForkServer()) as forks:
+        process, _ = start_fork(forks.address, fork_targets.describe, str(tmp_path / "told"))
+        process.join(30)
+    told = read(tmp_path / "told")
+    libraries, threads = told["imported_with"]
     assert "libgomp" in libraries and libraries.startswith(given or "")
-    assert os.environ.get("LD_PRELOAD") == given
+    assert threads == "1"
+    assert os.environ.get("LD_PRELOAD") == told["environment"].get("LD_PRELOAD") == given
 
 
 def test_on_gpus_and_with_intels_openmp_vllm_spawns_as_it_does(
-    started: list[str], monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(vllm_forks, "version", lambda name: "2.13.0+cpu")
+    assert can_fork()
     monkeypatch.setenv("LD_PRELOAD", "/opt/intel/libiomp5.so")
-    assert not vllm_forks.start_fork_server()
+    assert not can_fork()
     monkeypatch.delenv("LD_PRELOAD")
     monkeypatch.setattr(vllm_forks, "version", lambda name: "2.13.0+cu130")
-    assert not vllm_forks.start_fork_server()
-    assert started == []
+    assert not can_fork()
 
 
 @pytest.mark.parametrize("name", ["GOMP_CPU_AFFINITY", "OMP_PLACES"])

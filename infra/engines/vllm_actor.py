@@ -1,0 +1,55 @@
+"""Is a vLLM engine as a Ray actor: in forks on CPUs, in the actor's own process on GPUs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from infra.engines.config import ModelConfig
+from infra.engines.forked_server import ForkedServer
+from infra.engines.protocol import Completion, Request
+from infra.engines.vllm_forks import can_fork
+from infra.engines.vllm_server import DIE_WITH_PARENT, EngineFacts, VllmServer
+from infra.errors import EngineError
+
+_LOG_BYTES = 1 << 15
+
+
+class VllmActor:
+    """Holds one engine; the pool makes it an actor: ``start`` once, then ``submit``, ``collect``.
+
+    ``forks`` is the address of a fork server that the engine may come from.
+    """
+
+    def __init__(self, config: ModelConfig, forks: str | None = None) -> None:
+        self._server = ForkedServer(config, forks) if can_fork() else VllmServer(config)
+
+    async def start(self) -> EngineFacts:
+        """Load the model and return the engine's facts; :class:`EngineError` if it cannot."""
+        os.setpgid(0, 0)  # a terminal's Ctrl-C is for the driver; it stops its engines in order
+        os.environ[DIE_WITH_PARENT] = str(os.getpid())
+        return await self._server.start()
+
+    async def submit(self, requests: Sequence[Request]) -> None:
+        """Begin answering requests; :meth:`collect` brings the answers."""
+        await self._server.submit(requests)
+
+    async def collect(self) -> list[tuple[str, Completion | EngineError]]:
+        """Return what was finished since the last call, by request id."""
+        return await self._server.collect()
+
+    async def read_log(self) -> str:
+        """Return the end of what the engine's processes have printed into Ray's log files."""
+        ends = []
+        for descriptor in (1, 2):
+            path = Path(f"/proc/self/fd/{descriptor}").resolve()
+            if path.is_file():
+                with path.open("rb") as file:
+                    file.seek(max(0, path.stat().st_size - _LOG_BYTES))
+                    ends.append(f"{path.name}\n{file.read().decode('utf-8', 'replace')}")
+        return "\n".join(ends)
+
+    async def stop(self) -> None:
+        """Shut the engine down in order, so that its processes and memory are gone."""
+        await self._server.stop()

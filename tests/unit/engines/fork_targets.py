@@ -1,0 +1,44 @@
+"""Is what the fork server of these tests imports, and what its forks do."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+IMPORTED_BY = os.getpid()
+IMPORTED_WITH = [os.environ.get(name) for name in ("LD_PRELOAD", "OMP_NUM_THREADS")]
+
+
+def describe(out: str) -> None:
+    """Write down what a fork is."""
+    print("to output", flush=True)
+    print("to error", file=sys.stderr, flush=True)
+    told = {
+        "pid": os.getpid(),
+        "group": os.getpgrp(),
+        "imported_by": IMPORTED_BY,
+        "imported_with": IMPORTED_WITH,
+        "environment": dict(os.environ),
+        "cwd": str(Path.cwd()),
+    }
+    Path(out).with_suffix(".tmp").write_text(json.dumps(told), encoding="utf-8")
+    Path(out).with_suffix(".tmp").rename(out)
+
+
+def sleep(out: str) -> None:
+    """Write down what a fork is, and stay."""
+    describe(out)
+    time.sleep(600)
+
+
+def fork_again(out: str) -> None:
+    """Be a fork that has a fork, as an engine core has its worker."""
+    from infra.engines.vllm_forks import EngineFork
+
+    os.environ["SET_SINCE"] = "by a fork"
+    inner = EngineFork(target=sleep, args=(f"{out}.inner",))
+    inner.start()
+    sleep(out)
