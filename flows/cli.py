@@ -5,6 +5,7 @@ Nothing heavy is imported before a command needs it, so that ``--help`` answers 
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -22,6 +23,9 @@ from infra.prefect_defaults import apply_defaults
 
 if TYPE_CHECKING:
     from flows.display import Terminal
+
+_RARELY = (50_000, 20, 100)
+"""The collector's thresholds: looking at every new module again takes a fifth of all imports."""
 
 app = App(
     name="opencharacter",
@@ -386,6 +390,7 @@ def doctor(config: str | None = None, /, *, set_: Overrides = None) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; errors become messages and exit codes."""
+    gc.set_threshold(*_RARELY)
     try:
         app(arguments)
     except OpenCharacterError as error:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -164,19 +165,24 @@ def _join(parts: Sequence[Sequence[str]], ids_of: dict[str, list[int]]) -> Marke
     return MarkedIds(ids, tuple(zip(ends[0:-1:2], ends[1::2], strict=True)))
 
 
+_LOADING = threading.Lock()
+"""One thread at a time: to another, transformers looks unfinished while it is imported."""
+
+
 def load_tokenizer(model: str, revision: str | None = None) -> Any:
     """Load a model's tokenizer as it is, chat template or none.
 
     Where a folder says that it needs no class of its own, it is read without ``AutoTokenizer``,
     which imports PyTorch: 2 s of a core instead of 8, in every worker and run.
     """
-    if _names_no_class(Path(model)):
-        from transformers import PreTrainedTokenizerFast
+    with _LOADING:
+        if _names_no_class(Path(model)):
+            from transformers import PreTrainedTokenizerFast
 
-        return PreTrainedTokenizerFast.from_pretrained(model)
-    from transformers import AutoTokenizer
+            return PreTrainedTokenizerFast.from_pretrained(model)
+        from transformers import AutoTokenizer
 
-    return AutoTokenizer.from_pretrained(model, revision=revision)
+        return AutoTokenizer.from_pretrained(model, revision=revision)
 
 
 def _names_no_class(folder: Path) -> bool:
