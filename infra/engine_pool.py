@@ -8,7 +8,6 @@ fit side by side take turns: what nobody uses leaves for what somebody needs.
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections import Counter
@@ -361,18 +360,9 @@ def _need(config: ModelConfig) -> Need:
 def _vllm_resources(config: ModelConfig) -> dict[str, Any]:
     """Ask Ray for an engine's place: its GPUs if the build has any, else a share of the CPUs."""
     options: dict[str, Any] = {"max_concurrency": 100_000, **_SPREAD}
-    quiet = {"VLLM_NO_USAGE_STATS": "1"}
     if _has_gpus():
-        environment = {"env_vars": quiet}
-        return options | {
-            "num_gpus": config.tensor_parallel,
-            "num_cpus": 1,
-            "runtime_env": environment,
-        }
-    threads = str(os.cpu_count() or 1)
-    # Ray would set OMP_NUM_THREADS to the actor's CPUs, and a fraction gives one thread.
-    environment = {"env_vars": {"OMP_NUM_THREADS": threads, **quiet}}
-    return options | {"num_cpus": _ENGINE_CPUS, "runtime_env": environment}
+        return options | {"num_gpus": config.tensor_parallel, "num_cpus": 1}
+    return options | {"num_cpus": _ENGINE_CPUS}
 
 
 def _has_gpus() -> bool:

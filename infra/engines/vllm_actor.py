@@ -28,7 +28,10 @@ class VllmActor:
     async def start(self) -> EngineFacts:
         """Load the model and return the engine's facts; :class:`EngineError` if it cannot."""
         os.setpgid(0, 0)  # a terminal's Ctrl-C is for the driver; it stops its engines in order
-        os.environ[DIE_WITH_PARENT] = str(os.getpid())
+        os.environ |= {"VLLM_NO_USAGE_STATS": "1", DIE_WITH_PARENT: str(os.getpid())}
+        if can_fork():
+            # Ray set it to the actor's CPUs, and a fraction gives one thread.
+            os.environ["OMP_NUM_THREADS"] = str(os.cpu_count() or 1)
         return await self._server.start()
 
     async def submit(self, requests: Sequence[Request]) -> None:
