@@ -67,7 +67,10 @@ personagym: $(STAMP) ## Ask the demo's models PersonaGym's questions: make perso
 control: $(STAMP) ## Train on shuffled profiles as well: what of the gain is the profile's?
 	@$(BIN)/python -m tests.benchmarks.control --config $(CONFIG)
 
-test: $(STAMP) lint unit harness ranks e2e ## Lint, types, layers and all tests
+# Lint has one core to itself, as the harness has; the others use both.
+test: $(STAMP) $(HARNESS)/.installed ## Lint, types, layers and all tests
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target lint harness
+	@$(MAKE) --no-print-directory --jobs=1 unit ranks e2e
 
 lint: $(STAMP) ## Style, types and layers
 	@$(BIN)/ruff check .
@@ -87,8 +90,7 @@ ranks: $(STAMP) ## Contracts of training: tiny models on real ranks, killed and 
 	@$(BIN)/python -m pytest tests/contracts -n 2 -m ranks
 
 e2e: $(STAMP) ## Tests with real vLLM, Ray, Prefect, S3 and endpoint
-	@$(BIN)/python -m pytest tests/e2e -m "whole_machine and not harness"
-	@$(BIN)/python -m pytest tests/e2e -m "not whole_machine and not harness" \
+	@$(BIN)/python -m pytest tests/e2e -m "not harness" \
 		-n 2 --dist loadfile --no-loadscope-reorder
 
 bench: $(STAMP) ## Stage runner against LLM.generate, engine starts, training against TRL's defaults

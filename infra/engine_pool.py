@@ -99,8 +99,7 @@ class EnginePool:
         with self._locks[name]:
             if name not in self._open:
                 config = self._models[name]
-                if config.engine == "vllm":
-                    self._start_forks()
+                self.get_ready(config)
                 self.cluster.ensure()
                 place = self._take_room(name, _need(config).times(config.replicas))
                 self._open_since[name] = time.monotonic()
@@ -113,6 +112,16 @@ class EnginePool:
                 self._places[name] = place
                 self.starts[name] = self.starts.get(name, 0) + config.replicas
             return self._open[name]
+
+    def get_ready(self, config: ModelConfig) -> None:
+        """Begin what an engine takes longest for, if it will run on this machine; return at once.
+
+        For the pool's own first engine that is beside Ray's start; others may know earlier.
+        """
+        with self._forks_lock:
+            wanted = config.engine == "vllm" and self.cluster.is_local and can_fork()
+            if wanted and self._forks is None:
+                self._forks = ForkServer()
 
     @contextmanager
     def use(self, name: str) -> Iterator[list[Replica]]:
@@ -207,12 +216,6 @@ class EnginePool:
             self._engines(name) * (now - since) for name, since in list(self._open_since.items())
         )
         return self._closed_s + open_s
-
-    def _start_forks(self) -> None:
-        """Begin the engines' imports, beside Ray's start, where engines run on this machine."""
-        with self._forks_lock:
-            if self._forks is None and self.cluster.is_local and can_fork():
-                self._forks = ForkServer()
 
     def _engines(self, name: str) -> int:
         config = self._models[name]

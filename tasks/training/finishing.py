@@ -102,12 +102,15 @@ def finish_model(finishing: Finishing, encoded: Manifest, examples: Sequence[Exa
         scratch = Path(scratch_name)
         target = scratch / "export"
         plan = ExportPlan(job.base, job.revision, chat, job.config.export_dtype)
+        probes = choose_ending_probes(job, chat, examples)
+        if probes:
+            finishing.bench.pool.get_ready(serve_as(finishing.bench, job, target))
         written = assemble_export(_fetch_weights(finishing, scratch), target, plan)
         reloaded = _check_reload(finishing, target)
         records = [asdict(record) for record in read_metrics(storage, job.metrics)]
         (target / _CURVES).write_bytes(draw_curves(records, "png"))
         curves = draw_curves(records, "svg")
-        endings = _check_serving(finishing, target, choose_ending_probes(job, chat, examples))
+        endings = _check_serving(finishing, target, probes)
         facts = _describe(finishing, encoded, written.parameters, chat, reloaded, endings)
         template = require_path(job.config.card, "training.card").read_text(encoding="utf-8")
         (target / _CARD).write_text(render_model_card(facts, template), encoding="utf-8")

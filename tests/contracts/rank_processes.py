@@ -7,6 +7,7 @@ process of its own that only imports.
 
 from __future__ import annotations
 
+import gc
 import os
 import pickle
 import signal
@@ -90,9 +91,13 @@ def _serve() -> None:
     import peft  # noqa: F401
     import transformers.models.llama.modeling_llama  # noqa: F401
     import trl.trainer.sft_trainer  # noqa: F401
+    from transformers.conversion_mapping import get_checkpoint_conversion_mapping
 
     import tasks.training.rank
     import tasks.training.trainer  # noqa: F401
+
+    get_checkpoint_conversion_mapping("llama")  # built once a process, of very many patterns
+    gc.freeze()  # or every rank would look through all that was imported for what can go
 
     while True:
         try:

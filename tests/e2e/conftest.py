@@ -16,13 +16,27 @@ from tests.e2e.scripted import ScriptedWorld
 os.environ.setdefault("SPT_NOENV", "1")
 
 
+LONGEST = ("test_demo", "test_deployments", "test_training", "test_interruption")
+"""Of two workers that take file after file, both are busy to the end where these come first."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest first."""
+    order = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(item.path.stem, len(order)))
+
+
 @pytest.fixture(scope="session")
-def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A real Prefect server with a database of its own, for all flows of this session."""
+def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Address of a real Prefect server with a database of its own, for this session's flows."""
     from infra.prefect_defaults import apply_defaults
 
     apply_defaults(PREFECT_LOGGING_LEVEL="ERROR")
-    from prefect.settings import PREFECT_API_DATABASE_CONNECTION_URL, temporary_settings
+    from prefect.settings import (
+        PREFECT_API_DATABASE_CONNECTION_URL,
+        PREFECT_API_URL,
+        temporary_settings,
+    )
 
     from infra.embedded_server import embedded_server
 
@@ -30,7 +44,7 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     own = {PREFECT_API_DATABASE_CONNECTION_URL: f"sqlite+aiosqlite:///{database}"}
     with temporary_settings(own), embedded_server() as await_server:
         await_server()
-        yield
+        yield PREFECT_API_URL.value()
 
 
 @pytest.fixture(scope="session")
@@ -51,6 +65,6 @@ def ray_cluster() -> Iterator[None]:
 
 
 @pytest.fixture
-def world(tmp_path: Path, prefect_server: None, ray_cluster: None) -> ScriptedWorld:
+def world(tmp_path: Path, prefect_server: str, ray_cluster: None) -> ScriptedWorld:
     """A small pipeline with a scripted engine, in a folder of its own."""
     return ScriptedWorld.make(tmp_path)

@@ -18,14 +18,17 @@ from tests.e2e.scripted import ROW_STAGES, ScriptedWorld, read_parts
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
 
-def run_program(module: str, argument: str, home: Path, cwd: Path) -> dict[str, Any]:
-    """Run a program of these tests from another folder; return the JSON of its last line."""
+def run_program(module: str, argument: str, prefect: dict[str, str], cwd: Path) -> dict[str, Any]:
+    """Run a program of these tests in a folder; return the JSON of its last line.
+
+    ``prefect`` holds the variables that name its Prefect server or database.
+    """
     done = subprocess.run(
         [sys.executable, "-m", module, argument],
         cwd=cwd,
         env={
             **os.environ,
-            "PREFECT_HOME": str(make_home(home)),
+            **prefect,
             "PYTHONPATH": str(Path(__file__).parents[2]),
         },
         capture_output=True,
@@ -45,7 +48,8 @@ def test_python_calls_from_anywhere_twice_as_a_subflow_and_on_a_ray_that_was_the
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     root = tmp_path / "store"
-    told = run_program("tests.e2e.from_python", str(root), tmp_path / "prefect", elsewhere)
+    own = {"PREFECT_HOME": str(make_home(tmp_path / "prefect"))}
+    told = run_program("tests.e2e.from_python", str(root), own, elsewhere)
     assert told["cwd"] == str(elsewhere)
     for run in ("first", "again", "inside"):
         for name, counts in told[run]["counts"].items():
@@ -59,11 +63,14 @@ def test_python_calls_from_anywhere_twice_as_a_subflow_and_on_a_ray_that_was_the
     await_no_leftovers(before)
 
 
-def test_a_cluster_of_three_nodes_loses_one_in_mid_stage_and_no_row(tmp_path: Path) -> None:
+def test_a_cluster_of_three_nodes_loses_one_in_mid_stage_and_no_row(
+    prefect_server: str, tmp_path: Path
+) -> None:
     before = running_pids()
     world = ScriptedWorld.make(tmp_path / "world", personas=80)
+    shared = {"PREFECT_API_URL": prefect_server}
     told = run_program(
-        "tests.e2e.three_nodes", str(world.config), tmp_path / "prefect", Path(__file__).parents[2]
+        "tests.e2e.three_nodes", str(world.config), shared, Path(__file__).parents[2]
     )
     assert told["nodes"] == 3
     assert told["restarts"]

@@ -32,12 +32,15 @@ from tests.e2e.processes import (
 )
 from tests.e2e.scripted import ROW_STAGES, read_parts
 
-pytestmark = [pytest.mark.e2e, pytest.mark.whole_machine, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
+
+LONGEST_S = 600.0
+"""How long a run may take on a machine that does other things as well."""
 
 REAL = Path(__file__).resolve().parents[3] / "shared" / "data"
 SMALLER = (
-    *("--set", "personas.sample=90", "--set", "instructions.limit=36"),
-    *("--set", "instructions.synthesis.count=12", "--set", "training.epochs=1"),
+    *("--set", "personas.sample=60", "--set", "instructions.limit=24"),
+    *("--set", "instructions.synthesis.count=8", "--set", "training.epochs=1"),
     *("--set", "training.max_examples=64"),
     *("--set", "evaluation.questions.personas=6"),
     *("--set", "evaluation.attribution.max_examples=16"),
@@ -80,7 +83,7 @@ def test_the_demo_is_killed_resumed_loses_its_engine_finishes_and_is_cached(home
     def mid_dialogues() -> bool:
         return count_parts(store, "dialogues_generate") >= 4
 
-    code = run_until(command, environment(home), mid_dialogues, signal.SIGKILL)
+    code = run_until(command, environment(home), mid_dialogues, signal.SIGKILL, LONGEST_S)
     assert code == -signal.SIGKILL
     await_no_leftovers(before)
     kept = {name: read_parts(store, name) for name in ROW_STAGES if (store / name).is_dir()}
@@ -165,13 +168,13 @@ def run_and_kill_engine(
         stderr=subprocess.PIPE,
         text=True,
     )
-    deadline = time.monotonic() + 400
+    deadline = time.monotonic() + LONGEST_S
     killed = False
     while process.poll() is None and not killed:
         assert time.monotonic() < deadline
         killed = ready() and kill_engine_core(process.pid)
         time.sleep(0.02)
-    out, errors = process.communicate(timeout=400)
+    out, errors = process.communicate(timeout=LONGEST_S)
     assert killed, "the run ended before its engine could be killed"
     assert process.returncode == 0, errors[-4000:]
     assert "restarting" in errors
@@ -196,12 +199,12 @@ def test_real_personas_and_instructions_keep_the_structure(home: Path) -> None:
         home,
         *("--set", f"personas.source={REAL / 'personas_persona_hub.jsonl'}"),
         *("--set", f"instructions.sources=[{REAL / 'instructions_alpaca_format.jsonl'}]"),
-        *("--set", "personas.sample=60", "--set", "instructions.limit=24"),
-        *("--set", "instructions.synthesis.count=8"),
+        *("--set", "personas.sample=40", "--set", "instructions.limit=16"),
+        *("--set", "instructions.synthesis.count=6"),
         *("--set", "training=null", "--set", "evaluation=null"),
         store="real",
     )
-    result = closing_line(run_command(command, environment(home), timeout_s=400))
+    result = closing_line(run_command(command, environment(home), timeout_s=LONGEST_S))
     counts = result["counts"]
     for name, found in counts.items():
         assert found["planned"] == found["accepted"] + found["rejected"], name

@@ -16,14 +16,14 @@ from tests.e2e.prefect_world import Server, run_postgres, run_server, run_worker
 from tests.e2e.processes import await_no_leftovers, count_parts, running_pids
 from tests.e2e.scripted import ROW_STAGES, ScriptedWorld, read_parts
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
 
 NODES = {"personas", "instructions", *ROW_STAGES, "curation", "export", "report"}
 DEPLOYMENTS = {"pipeline", "synthesis", "training", "evaluation", "preview"}
 TRAINED = (
     "models.base={model: configs/demo/base}",
     "curation={language: null, near_duplicate_similarity: null, validation_share: 0.2}",
-    "training={deepspeed: ddp, workers: 1, epochs: 1, max_length: 512, max_examples: 16, "
+    "training={deepspeed: ddp, workers: 1, epochs: 1, max_length: 512, max_examples: 8, "
     "global_batch: 4, learning_rate: 1.0e-3, precision: fp32, samples: {characters: 0}}",
 )
 EVERY_S = 40

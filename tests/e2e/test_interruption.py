@@ -25,10 +25,12 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
 WINDOW, CHUNK = 8, 4
 
 
-def test_killed_at_any_moment_a_run_goes_on_where_it_stopped(tmp_path: Path) -> None:
+def test_killed_at_any_moment_a_run_goes_on_where_it_stopped(
+    prefect_server: str, tmp_path: Path
+) -> None:
     world = ScriptedWorld.make(tmp_path, personas=60, questions=40)
     ledger = tmp_path / "ledger"
-    env = {LEDGER: str(ledger), "PREFECT_HOME": str(make_home(tmp_path / "prefect"))}
+    env = {LEDGER: str(ledger), "PREFECT_API_URL": prefect_server}
     script = "models.teacher.script={latency_s: 0.25, respond: tests.e2e.scripted.respond_and_log}"
     command = ["run", str(world.config), "--set", script]
     moments = (("characters", 3), ("dialogues_generate", 9))

@@ -96,7 +96,7 @@ def held(hub: SmallHub, name: str) -> dict[str, bytes]:
 
 
 def test_a_run_is_pushed_whole_once_and_the_commits_are_kept(
-    prefect_server: None, hub: SmallHub, exported: Exported
+    prefect_server: str, hub: SmallHub, exported: Exported
 ) -> None:
     manifest = push(exported, configure(hub))
     dataset, model = hub.repositories[DATASET], hub.repositories[MODEL]
@@ -119,7 +119,7 @@ def test_a_run_is_pushed_whole_once_and_the_commits_are_kept(
 
 
 def test_the_same_files_pushed_anew_make_no_new_commit(
-    prefect_server: None, hub: SmallHub, exported: Exported
+    prefect_server: str, hub: SmallHub, exported: Exported
 ) -> None:
     first = push(exported, configure(hub))
     other = NodeSpec.build("export", 1, identity={"name": "y"}, selection={})
@@ -131,7 +131,7 @@ def test_the_same_files_pushed_anew_make_no_new_commit(
 
 
 def test_files_of_an_earlier_export_go_and_those_of_people_stay(
-    prefect_server: None, hub: SmallHub, exported: Exported
+    prefect_server: str, hub: SmallHub, exported: Exported
 ) -> None:
     old = {"model-00001-of-00002.safetensors": b"old", "LICENSE": b"ours"}
     hub.add("model", MODEL, private=True, **old)
@@ -144,7 +144,7 @@ def test_files_of_an_earlier_export_go_and_those_of_people_stay(
 
 
 def test_a_dry_run_writes_the_list_and_asks_nobody(
-    prefect_server: None, hub: SmallHub, exported: Exported, monkeypatch: pytest.MonkeyPatch
+    prefect_server: str, hub: SmallHub, exported: Exported, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("OC_TEST_HUB_TOKEN")
     manifest = push(exported, configure(hub, dry_run=True))
@@ -156,7 +156,7 @@ def test_a_dry_run_writes_the_list_and_asks_nobody(
 
 
 def test_a_hub_that_stumbles_is_asked_again(
-    prefect_server: None, hub: SmallHub, exported: Exported, waits: list[float]
+    prefect_server: str, hub: SmallHub, exported: Exported, waits: list[float]
 ) -> None:
     hub.failures = {"/preupload/": [503], "/contents/": [500, 502], "/commit/": [503]}
     hub.lose_commits = 1  # made, but the answer is lost: the retry must find it made
@@ -180,7 +180,7 @@ def test_a_hub_that_is_not_there_is_transient_and_bounded(
 
 
 def test_a_wrong_token_is_an_error_of_the_configuration_and_is_not_shown(
-    prefect_server: None, hub: SmallHub, exported: Exported, monkeypatch: pytest.MonkeyPatch
+    prefect_server: str, hub: SmallHub, exported: Exported, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OC_TEST_HUB_TOKEN", "hf_wrong-token-0123456789")
     with pytest.raises(ConfigError, match=r"publish\.token") as caught:
@@ -194,7 +194,7 @@ def test_a_wrong_token_is_an_error_of_the_configuration_and_is_not_shown(
 
 
 def test_a_namespace_of_others_and_a_bad_card_are_refused_with_what_to_do(
-    prefect_server: None, hub: SmallHub, exported: Exported
+    prefect_server: str, hub: SmallHub, exported: Exported
 ) -> None:
     with pytest.raises(ConfigError, match="may write there"):
         push(exported, configure(hub, dataset="somebody/else", model=None))
@@ -206,7 +206,7 @@ def test_a_namespace_of_others_and_a_bad_card_are_refused_with_what_to_do(
 
 
 def test_nothing_private_goes_into_a_public_repository(
-    prefect_server: None, hub: SmallHub, exported: Exported
+    prefect_server: str, hub: SmallHub, exported: Exported
 ) -> None:
     hub.add("model", MODEL, private=False)
     with pytest.raises(ConfigError, match="the repository is public"):
@@ -219,7 +219,7 @@ def test_nothing_private_goes_into_a_public_repository(
 
 
 def test_files_that_changed_since_they_were_made_are_not_pushed(
-    prefect_server: None, hub: SmallHub, exported: Exported
+    prefect_server: str, hub: SmallHub, exported: Exported
 ) -> None:
     folder = f"{TRAINING.folder}/{TRAINING.fingerprint}"
     weights = Path(exported.storage.url(f"{folder}/model.safetensors"))
@@ -230,7 +230,7 @@ def test_files_that_changed_since_they_were_made_are_not_pushed(
 
 
 def test_a_store_on_s3_is_pushed_file_by_file(
-    prefect_server: None, hub: SmallHub, exported: Exported, s3: Storage, tmp_path: Path
+    prefect_server: str, hub: SmallHub, exported: Exported, s3: Storage, tmp_path: Path
 ) -> None:
     remote = make_exported(s3, tmp_path / "second")
     push(remote, configure(hub))

@@ -16,7 +16,6 @@ import pytest
 
 from infra.errors import ConfigError
 from infra.ports import find_port
-from tests.e2e.prefect_homes import make_home
 from tests.e2e.processes import closing_line, run_command
 from tests.e2e.scripted import ScriptedWorld
 
@@ -48,13 +47,13 @@ def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     log.close()
 
 
-def test_store_and_sources_on_s3(endpoint: str, tmp_path: Path) -> None:
+def test_store_and_sources_on_s3(endpoint: str, prefect_server: str, tmp_path: Path) -> None:
     env = {
         "AWS_ENDPOINT_URL": endpoint,
         "AWS_ACCESS_KEY_ID": "test",
         "AWS_SECRET_ACCESS_KEY": "test",
         "AWS_DEFAULT_REGION": "us-east-1",
-        "PREFECT_HOME": str(make_home(tmp_path / "prefect")),
+        "PREFECT_API_URL": prefect_server,
     }
     client = boto3.client(
         "s3",
