@@ -6,6 +6,7 @@ import asyncio
 import pickle
 import socket
 import struct
+from contextlib import suppress
 from typing import Any
 
 from infra.errors import EngineError
@@ -92,7 +93,8 @@ async def _answer(
         value = await method(*arguments)
     except Exception as raised:
         error = raised if isinstance(raised, EngineError) else EngineError(repr(raised))
-    await _send(writer, (number, value, error))
+    with suppress(ConnectionError):  # nobody waits for it any more
+        await _send(writer, (number, value, error))
 
 
 async def _send(writer: asyncio.StreamWriter, message: tuple[Any, ...]) -> None:

@@ -78,9 +78,11 @@ def open_speaker(config: ModelConfig) -> Speaker:
     from infra.secrets import read_secret
 
     if config.engine == "vllm":
+        from infra.engines.forked_speaker import ForkedSpeaker
+        from infra.engines.vllm_forks import can_fork
         from infra.engines.vllm_speaker import VllmSpeaker
 
-        return VllmSpeaker(config)
+        return ForkedSpeaker(config) if can_fork() else VllmSpeaker(config)
     if config.engine == "endpoint":
         from infra.engines.endpoint_speaker import EndpointSpeaker
 

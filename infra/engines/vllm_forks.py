@@ -67,16 +67,20 @@ class ForkServer:
                 f"import sys; sys.path[:] = {sys.path!r}; from multiprocessing.forkserver import "
                 f"main; main({listener.fileno()}, {alive}, [{_IMPORTS!r}])"
             )
-            # A session of its own: a terminal's Ctrl-C is for the run, which stops its engines.
-            self._process = subprocess.Popen(
-                [sys.executable, "-c", code],
-                pass_fds=(listener.fileno(), alive),
-                env={**os.environ, **environment},
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                start_new_session=True,
-            )
+            # Ctrl-C is for the run, which stops its engines in order; forks inherit the mask.
+            mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+            try:
+                self._process = subprocess.Popen(
+                    [sys.executable, "-c", code],
+                    pass_fds=(listener.fileno(), alive),
+                    env={**os.environ, **environment},
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                    start_new_session=True,
+                )
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         os.close(alive)
 
     def close(self) -> None:

@@ -19,13 +19,12 @@ from typing import IO
 from infra.engines.config import ModelConfig
 from infra.engines.protocol import Request
 from infra.engines.streaming import Piece
-from infra.engines.vllm_forks import ForkServer, can_fork, fork_engine_core, use_fork_server
 from infra.engines.vllm_server import DIE_WITH_PARENT, VllmServer, engine_arguments
 from infra.errors import EngineError, PromptTooLong
 
 _LOG_LEVEL = "VLLM_LOGGING_LEVEL"
 _LOG_LINES = 12
-_QUIET = {
+QUIET = {
     "VLLM_NO_USAGE_STATS": "1",
     _LOG_LEVEL: "ERROR",
     "VLLM_LOGGING_STREAM": "ext://sys.stderr",
@@ -45,29 +44,26 @@ class VllmSpeaker(VllmServer):
         few = min(config.max_num_seqs, _SEQUENCES)
         super().__init__(config.model_copy(update={"max_num_seqs": few, "engine_args": quiet}))
         self._log: IO[bytes] | None = None
-        self._forks: ForkServer | None = None
 
     # The actor returns facts for the pool; a person reads a line.
-    async def start(self) -> str:  # type: ignore[override]
-        """Load the model; :class:`EngineError` if it cannot."""
-        began = time.monotonic()
+    async def start(self, began: float | None = None) -> str:  # type: ignore[override]
+        """Load the model; :class:`EngineError` if it cannot.
+
+        ``began`` is when the start began by the machine's monotonic clock, if before this call.
+        """
+        began = time.monotonic() if began is None else began
         os.environ[DIE_WITH_PARENT] = str(os.getpid())
-        if os.environ.get(_LOG_LEVEL, _QUIET[_LOG_LEVEL]) == _QUIET[_LOG_LEVEL]:
+        if os.environ.get(_LOG_LEVEL, QUIET[_LOG_LEVEL]) == QUIET[_LOG_LEVEL]:
             self._log = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the engine
-        for name, value in _QUIET.items():
+        for name, value in QUIET.items():
             os.environ.setdefault(name, value)
         with _divert_log(self._log), _keep_interrupts_from_children(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            if can_fork():
-                self._forks = ForkServer()  # imports beside this process
             import vllm
             from vllm.engine.arg_utils import AsyncEngineArgs
             from vllm.platforms import current_platform
             from vllm.v1.engine.async_llm import AsyncLLM
 
-            if self._forks is not None:
-                use_fork_server(self._forks.address)
-                fork_engine_core()
             on_cpu = bool(current_platform.is_cpu())
             arguments = engine_arguments(self._config, on_cpu=on_cpu)
             try:
@@ -113,8 +109,6 @@ class VllmSpeaker(VllmServer):
     async def close(self) -> None:
         """Shut the engine down in order."""
         await self.stop()
-        if self._forks is not None:
-            self._forks.close()
         if self._log is not None:
             self._log.close()
 
