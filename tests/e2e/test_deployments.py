@@ -23,7 +23,7 @@ DEPLOYMENTS = {"pipeline", "synthesis", "training", "evaluation", "preview"}
 TRAINED = (
     "models.base={model: configs/demo/base}",
     "curation={language: null, near_duplicate_similarity: null, validation_share: 0.2}",
-    "training={deepspeed: ddp, workers: 1, epochs: 1, max_length: 512, max_examples: 8, "
+    "training={deepspeed: ddp, workers: 1, epochs: 1, max_length: 512, max_examples: 16, "
     "global_batch: 4, learning_rate: 1.0e-3, precision: fp32, samples: {characters: 0}}",
 )
 EVERY_S = 40
@@ -57,8 +57,7 @@ def test_runs_are_started_cancelled_resumed_and_cached_through_the_api(tmp_path:
                 ask_before_training(server, world, form, source)
                 rerun_on_schedule(server, world, form, source)
 
-        postgres.empty()
-        with run_server(postgres, home) as server:
+            postgres.empty()
             deploy(server, "--name", "pipeline")
             assert server.find("/flow_runs/filter", {}) == []
             with run_worker(server, home):
