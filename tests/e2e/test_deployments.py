@@ -39,29 +39,28 @@ def test_runs_are_started_cancelled_resumed_and_cached_through_the_api(tmp_path:
     form = {"recipe": {"config": str(world.config), "name": "weekly"}, "until": "report"}
     slow = {**form, "recipe": {**form["recipe"], "overrides": [SLOW]}}  # type: ignore[dict-item]
 
-    with run_postgres() as postgres:
-        with run_server(postgres, home) as server:
-            deploy(server)
-            check_deployments(server)
-            check_refusals(server)
-            with run_worker(server, home):
-                before = running_pids()
-                kept = cancel_half_way(server, world, slow)
-                await_no_leftovers(before)
-                finish(server, world, form, kept)
-                check_cached(server, world, form)
-                shards = world.folder / "shards"
-                shards.mkdir()
-                world.write_personas("shards/first.jsonl", range(24))
-                source = f"personas.source={shards}"
-                ask_before_training(server, world, form, source)
-                rerun_on_schedule(server, world, form, source)
+    with run_postgres() as postgres, run_server(postgres, home) as server:
+        deploy(server)
+        check_deployments(server)
+        check_refusals(server)
+        with run_worker(server, home):
+            before = running_pids()
+            kept = cancel_half_way(server, world, slow)
+            await_no_leftovers(before)
+            finish(server, world, form, kept)
+            check_cached(server, world, form)
+            shards = world.folder / "shards"
+            shards.mkdir()
+            world.write_personas("shards/first.jsonl", range(24))
+            source = f"personas.source={shards}"
+            ask_before_training(server, world, form, source)
+            rerun_on_schedule(server, world, form, source)
 
-            postgres.empty()
-            deploy(server, "--name", "pipeline")
-            assert server.find("/flow_runs/filter", {}) == []
-            with run_worker(server, home):
-                check_cached(server, world, form)
+        postgres.empty()
+        deploy(server, "--name", "pipeline")
+        assert server.find("/flow_runs/filter", {}) == []
+        with run_worker(server, home):
+            check_cached(server, world, form)
 
 
 def deploy(server: Server, *chosen: str) -> None:
