@@ -1,8 +1,9 @@
 """Kills the demo at random moments, again and again, and checks that nothing is lost or doubled.
 
 Each round starts the same run, waits a random while, and takes something from it: the run itself
-(killed, told to end, or Ctrl-C), its engine, a stage worker, or a training rank. What was
-committed before must be there after, row by row. At last the run is left alone: it must finish,
+(killed, told to end, or Ctrl-C), its engine, what its engines are forks of, a stage worker, or a
+training rank; what is not there yet is waited for. What was committed before must be there after,
+row by row. At last the run is left alone: it must finish,
 its counts must add up, and a rerun must find nothing to do. The seed is printed, so that a failure
 comes again.
 """
@@ -27,7 +28,12 @@ from tests.e2e.processes import await_no_leftovers, closing_line, run_command, r
 from tests.e2e.scripted import ROW_STAGES, read_parts
 
 OUTSIDE = {"killed": signal.SIGKILL, "told to end": signal.SIGTERM, "Ctrl-C": signal.SIGINT}
-INSIDE = {"engine": "EngineCore", "worker": "StageWorker", "rank": "RayTrainWorker"}
+INSIDE = {
+    "engine": "EngineCore",
+    "fork server": "vllm_imports",
+    "worker": "StageWorker",
+    "rank": "RayTrainWorker",
+}
 SMALL = (
     *("--set", "personas.sample=120", "--set", "instructions.limit=60"),
     *("--set", "instructions.synthesis.count=20", "--set", "evaluation=null"),
@@ -75,9 +81,12 @@ def strike(home: Path, dice: random.Random, longest_s: float) -> str:
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
+    began = time.monotonic()
     with suppress(subprocess.TimeoutExpired):
         process.wait(delay)
-    found = find_victim(process, victim)
+    while (found := find_victim(process, victim)) is None and process.poll() is None:
+        time.sleep(0.2)
+    struck_s = time.monotonic() - began
     if found is not None:
         with suppress(psutil.NoSuchProcess):
             found.send_signal(OUTSIDE.get(victim, signal.SIGKILL))
@@ -90,12 +99,12 @@ def strike(home: Path, dice: random.Random, longest_s: float) -> str:
     after = read_store(home)
     check_kept(kept, after)
     rows = sum(frame.height for frame in after.values())
-    hit = victim if found is not None else f"no {victim} there"
-    return f"{hit} after {delay:.0f} s, exit {process.returncode}, {rows:,} rows committed"
+    hit = victim if found is not None else f"no {victim} any more"
+    return f"{hit} after {struck_s:.0f} s, exit {process.returncode}, {rows:,} rows committed"
 
 
 def find_victim(process: subprocess.Popen[bytes], victim: str) -> psutil.Process | None:
-    """Return the process to strike; ``None`` if the run has none of the kind now."""
+    """Return the process to strike; ``None`` if the run has none of the kind, or is over."""
     if process.poll() is not None:
         return None
     run = psutil.Process(process.pid)
