@@ -48,9 +48,9 @@ class Cluster:
         return self._ready
 
     @property
-    def is_local(self) -> bool:
-        """Tell whether Ray is to run on this machine alone."""
-        return self.config.address is None
+    def is_own(self) -> bool:
+        """Tell whether Ray was started here, and so ends with the run."""
+        return self._owned
 
     def ensure(self) -> Any:
         """Connect on first use and return the ``ray`` module."""

@@ -119,8 +119,13 @@ class EnginePool:
         For the pool's own first engine that is beside Ray's start; others may know earlier.
         """
         with self._forks_lock:
-            wanted = config.engine == "vllm" and self.cluster.is_local and can_fork()
-            if wanted and self._forks is None:
+            here = self.cluster.config.address is None
+            if config.engine != "vllm" or not here or not can_fork():
+                return
+            if self._forks is not None and not self._forks.is_alive:
+                self._forks.close()
+                self._forks = None
+            if self._forks is None:
                 self._forks = ForkServer()
 
     @contextmanager
@@ -191,11 +196,14 @@ class EnginePool:
 
     def close(self) -> None:
         """Stop every engine in order and wait until its processes are gone."""
-        for name in list(self._open):
-            self.close_model(name)
-        if self._forks is not None:
-            self._forks.close()
-            self._forks = None
+        try:
+            for name in list(self._open):
+                self.close_model(name)
+        finally:
+            with self._forks_lock:
+                if self._forks is not None:
+                    self._forks.close()
+                    self._forks = None
 
     def close_model(self, name: str) -> None:
         """Stop the engines of one model in order; a later use starts them again."""
@@ -269,6 +277,7 @@ class EnginePool:
     def _open_engine(self, config: ModelConfig) -> tuple[Any | None, Callable[[], Engine]]:
         if config.engine != "vllm":
             return None, open_remote_engine(config)
+        self.get_ready(config)
         ray = self.cluster.ensure()
         forks = self._forks.address if self._forks is not None else None
         engine = ray.remote(VllmActor).options(**_vllm_resources(config)).remote(config, forks)

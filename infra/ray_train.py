@@ -159,7 +159,7 @@ def _fit(cluster: Cluster, run: RankRun, board: Any) -> BaseException | None:
     # no use here, and a slower poll of the ranks would add two seconds to every end.
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", _POLL_S)
     os.environ.setdefault("RAY_TRAIN_METRICS_ENABLED", "0")
-    if cluster.is_local:
+    if cluster.is_own:
         # An actor that looks out for nodes that are about to be taken away: here there are none.
         os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
     os.environ.setdefault(
@@ -187,7 +187,7 @@ def _fit(cluster: Cluster, run: RankRun, board: Any) -> BaseException | None:
                     raise cause
 
     idle = {"DatasetsCallback"}
-    if cluster.is_local:
+    if cluster.is_own:
         idle.add("PlacementGroupCleanerCallback")
 
     class LeanTrainer(TorchTrainer):  # type: ignore[misc]

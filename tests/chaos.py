@@ -85,6 +85,7 @@ def strike(home: Path, dice: random.Random, longest_s: float) -> str:
     with suppress(subprocess.TimeoutExpired):
         process.wait(delay)
     while (found := find_victim(process, victim)) is None and process.poll() is None:
+        assert time.monotonic() - began < PATIENCE_S, f"no {victim}, and no end"
         time.sleep(0.2)
     struck_s = time.monotonic() - began
     if found is not None:

@@ -40,9 +40,13 @@ class ForkedServer:
         began = time.monotonic()
         near, far = socket.socketpair()
         with far:
-            self._process, self._own = await asyncio.to_thread(
-                start_fork, self._forks, _serve, self._config, far
-            )
+            try:
+                self._process, self._own = await asyncio.to_thread(
+                    start_fork, self._forks, _serve, self._config, far
+                )
+            except BaseException:
+                near.close()
+                raise
         self._calls = await SocketCalls.over(near)
         facts: EngineFacts = await self._calls.call("start")
         if facts.spare_cores:
@@ -59,14 +63,16 @@ class ForkedServer:
         return found
 
     async def stop(self) -> None:
-        """Shut the engine down in order, so that its processes and memory are gone."""
-        if self._calls is not None and self._process is not None:
-            await self._call("stop")
-            self._calls.close()
-            await asyncio.to_thread(self._process.join, _GRACE_S)
-            self._process.kill()
-        if self._own is not None:
-            self._own.close()
+        """Shut the engine down in order; :class:`EngineError` if it was dead already."""
+        try:
+            if self._calls is not None and self._process is not None:
+                await self._calls.call("stop")
+                self._calls.close()
+                await asyncio.to_thread(self._process.join, _GRACE_S)
+                self._process.kill()
+        finally:
+            if self._own is not None:
+                self._own.close()
 
     async def _call(self, method: str, *arguments: Any) -> Any:
         if self._calls is None:

@@ -1,4 +1,4 @@
-"""Speaks through a vLLM engine whose processes are all forks, so that nobody imports vLLM twice."""
+"""Speaks through a vLLM engine whose processes are all forks, so that vLLM is imported once."""
 
 from __future__ import annotations
 
@@ -36,14 +36,22 @@ class ForkedSpeaker:
         began = time.monotonic()
         for name, value in QUIET.items():
             os.environ.setdefault(name, value)
-        self._forks = ForkServer()
         near, far = socket.socketpair()
-        with far:
-            self._process, _ = await asyncio.to_thread(
-                start_fork, self._forks.address, _serve, self._config, far
-            )
-        self._calls = await SocketCalls.over(near)
-        told: str = await self._calls.call("start", began)
+        try:
+            self._forks = ForkServer()
+            with far:
+                self._process, own = await asyncio.to_thread(
+                    start_fork, self._forks.address, _serve, self._config, far
+                )
+            if own is not None:
+                self._forks.close()
+                self._forks = own
+            self._calls = await SocketCalls.over(near)
+            told: str = await self._calls.call("start", began)
+        except BaseException:  # an interrupt too: nothing may be left that the process waits for
+            near.close()
+            self._close_forks()
+            raise
         return told
 
     async def generate(self, request: Request) -> Completion:
@@ -54,8 +62,8 @@ class ForkedSpeaker:
     async def stream(self, request: Request) -> AsyncIterator[Piece]:
         """Answer one request in pieces, within what the context leaves."""
         calls = self._connection()
-        await calls.call("begin", request)
         try:
+            await calls.call("begin", request)
             while True:
                 for piece in await calls.call("take", request.request_id):
                     yield piece
@@ -69,10 +77,15 @@ class ForkedSpeaker:
 
     async def close(self) -> None:
         """Shut the engine down in order."""
-        if self._calls is not None and self._process is not None:
-            await self._calls.call("close")
-            self._calls.close()
-            await asyncio.to_thread(self._process.join, _GRACE_S)
+        try:
+            if self._calls is not None and self._process is not None:
+                await self._calls.call("close")
+                self._calls.close()
+                await asyncio.to_thread(self._process.join, _GRACE_S)
+        finally:
+            self._close_forks()
+
+    def _close_forks(self) -> None:
         if self._forks is not None:
             self._forks.close()
 

@@ -6,6 +6,7 @@ import asyncio
 import pickle
 import socket
 import struct
+import traceback
 from contextlib import suppress
 from typing import Any
 
@@ -30,9 +31,10 @@ class SocketCalls:
         return cls(*await asyncio.open_unix_connection(sock=end))
 
     async def call(self, method: str, *arguments: Any) -> Any:
-        """Return what the method returns and raise what it raises.
+        """Return what the method returns, and raise what it raises.
 
-        :class:`EngineError` if the other process is gone.
+        Of errors only :class:`EngineError` keeps its kind, others become ``RuntimeError``. If the
+        other process is gone that is an :class:`EngineError` too.
         """
         if self._lost:
             raise EngineError("the engine's process is gone")
@@ -63,6 +65,8 @@ class SocketCalls:
                 else:
                     future.set_result(value)
         except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
             self._lost = True
             for future in self._open.values():
                 if not future.done():
@@ -88,11 +92,15 @@ async def answer_calls(target: Any, end: socket.socket) -> None:
 async def _answer(
     writer: asyncio.StreamWriter, number: int, method: Any, arguments: tuple[Any, ...]
 ) -> None:
-    value, error = None, None
+    value: Any = None
+    error: Exception | None = None
     try:
         value = await method(*arguments)
+    except EngineError as raised:
+        error = raised
     except Exception as raised:
-        error = raised if isinstance(raised, EngineError) else EngineError(repr(raised))
+        traceback.print_exc()
+        error = RuntimeError(repr(raised))
     with suppress(ConnectionError):  # nobody waits for it any more
         await _send(writer, (number, value, error))
 

@@ -120,7 +120,8 @@ class SpeakerThread:
     def start(self) -> str:
         """Start the speaker, and return what answers.
 
-        Loading cannot be interrupted from within; an interrupt leaves it to end with the process.
+        Loading in this process cannot be interrupted from within: an interrupt leaves it to end
+        with the process.
         """
         try:
             return self.run(self.speaker.start())

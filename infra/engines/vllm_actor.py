@@ -9,7 +9,7 @@ from pathlib import Path
 from infra.engines.config import ModelConfig
 from infra.engines.forked_server import ForkedServer
 from infra.engines.protocol import Completion, Request
-from infra.engines.vllm_forks import can_fork
+from infra.engines.vllm_forks import can_fork, is_cpu_build
 from infra.engines.vllm_server import DIE_WITH_PARENT, EngineFacts, VllmServer
 from infra.errors import EngineError
 
@@ -29,7 +29,7 @@ class VllmActor:
         """Load the model and return the engine's facts; :class:`EngineError` if it cannot."""
         os.setpgid(0, 0)  # a terminal's Ctrl-C is for the driver; it stops its engines in order
         os.environ |= {"VLLM_NO_USAGE_STATS": "1", DIE_WITH_PARENT: str(os.getpid())}
-        if can_fork():
+        if is_cpu_build():
             # Ray set it to the actor's CPUs, and a fraction gives one thread.
             os.environ["OMP_NUM_THREADS"] = str(os.cpu_count() or 1)
         return await self._server.start()

@@ -2,9 +2,9 @@
 
 An engine is three processes: the frontend with ``AsyncLLM``, the engine core, and the worker that
 computes. Each would import vLLM for itself, which takes a slow core 12 to 18 s. So a fork server
-imports it once, and all three are its forks. A run starts one fork server, and every engine on its
-machine comes from it; an engine elsewhere starts its own. On GPUs vLLM's own way stays, for there
-the weights take the time.
+imports it once, and all three are its forks. A run without a cluster starts one fork server for all
+its engines; an engine that finds none, as on a cluster's node, starts its own. On GPUs vLLM's own
+way stays, for there the weights take the time.
 
 A fork differs from a spawned process, and what it lacks is made up for here: variables that were
 set since, standard output and error, a tie to the process that asked for it, and OpenMP, which
@@ -34,10 +34,14 @@ from typing import Any
 
 import psutil  # type: ignore[import-untyped]
 
+from infra.errors import EngineError
+
 _IMPORTS = "infra.engines.vllm_imports"
 _PRELOAD = "LD_PRELOAD"
 _PLACES = ("GOMP_CPU_AFFINITY", "OMP_PLACES")
 _ELEMENTS_PER_THREAD = 1 << 16
+_LONGEST_ADDRESS = 100
+_LOG_LINES = 5
 _PR_SET_PDEATHSIG = 1
 
 
@@ -45,16 +49,20 @@ def can_fork() -> bool:
     """Tell whether engines of this machine are forked: CPU builds on Linux."""
     # Intel's OpenMP takes its binding from variables of its own only.
     others = any(name in os.environ.get(_PRELOAD, "") for name in ("libiomp", "libomp"))
-    return sys.platform == "linux" and _is_cpu_build() and not others
+    return sys.platform == "linux" and is_cpu_build() and not others
 
 
 class ForkServer:
-    """Is the server of the process that starts it; it ends with that process, and its forks too."""
+    """Is the server of the process that starts it.
+
+    It ends with that process, if need be once it has imported, and its forks end with it.
+    """
 
     def __init__(self) -> None:
-        self._folder = Path(tempfile.mkdtemp(prefix="opencharacter-"))
+        self._folder = _make_folder()
         self.address = str(self._folder / "forks")
         """Path of the socket at which :func:`use_fork_server` finds it."""
+        self._log = self._folder / "log"
         given = os.environ.get(_PRELOAD, "")
         libraries = [*filter(None, given.split(":")), *_find_openmp(given)]
         # One thread: NumPy would start more when it is imported, and a fork has none of them.
@@ -62,41 +70,82 @@ class ForkServer:
         with socket.socket(socket.AF_UNIX) as listener:
             listener.bind(self.address)
             listener.listen()
-            alive, self._alive = os.pipe()
-            code = (
-                f"import sys; sys.path[:] = {sys.path!r}; from multiprocessing.forkserver import "
-                f"main; main({listener.fileno()}, {alive}, [{_IMPORTS!r}])"
+            alive, owner = os.pipe()
+            self._alive: int | None = owner
+            code = _CODE.format(
+                path=sys.path,
+                imports=_IMPORTS,
+                folder=str(self._folder),
+                listener=listener.fileno(),
+                alive=alive,
             )
             # Ctrl-C is for the run, which stops its engines in order; forks inherit the mask.
             mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
             try:
-                self._process = subprocess.Popen(
-                    [sys.executable, "-c", code],
-                    pass_fds=(listener.fileno(), alive),
-                    env={**os.environ, **environment},
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.DEVNULL,
-                    stderr=subprocess.DEVNULL,
-                    start_new_session=True,
-                )
+                with self._log.open("wb") as log:
+                    self._process = subprocess.Popen(
+                        [sys.executable, "-c", code],
+                        pass_fds=(listener.fileno(), alive),
+                        env={**os.environ, **environment},
+                        stdin=subprocess.DEVNULL,
+                        stdout=log,
+                        stderr=log,
+                        start_new_session=True,
+                    )
             finally:
                 signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        os.close(alive)
+                os.close(alive)
+
+    @property
+    def is_alive(self) -> bool:
+        """Tell whether the server can still be asked for forks."""
+        return self._alive is not None and self._process.poll() is None
+
+    def read_log(self) -> str:
+        """Return the end of what the server has printed, which is why it died if it did."""
+        text = self._log.read_text(encoding="utf-8", errors="replace")
+        return "\n".join(text.strip().splitlines()[-_LOG_LINES:])
 
     def close(self) -> None:
-        """End the server and whatever forks are left."""
+        """End the server and whatever forks are left; again does nothing."""
+        if self._alive is None:
+            return
         os.close(self._alive)
+        self._alive = None
         self._process.kill()
         self._process.wait()
         shutil.rmtree(self._folder, ignore_errors=True)
+
+
+_CODE = """
+import shutil, sys
+sys.path[:] = {path!r}
+import {imports}
+from multiprocessing.forkserver import main
+try:
+    main({listener}, {alive}, [])
+finally:
+    shutil.rmtree({folder!r}, ignore_errors=True)
+"""
+"""What a server runs. What it imports is no preload of ``main``, which passes over its errors."""
+
+
+def _make_folder() -> Path:
+    """Make a folder for a socket, whose path may not be long."""
+    folder = Path(tempfile.mkdtemp(prefix="opencharacter-"))
+    if len(str(folder)) > _LONGEST_ADDRESS:
+        folder.rmdir()
+        folder = Path(tempfile.mkdtemp(prefix="opencharacter-", dir="/tmp"))
+    return folder
 
 
 def use_fork_server(address: str) -> None:
     """Take the forks of this process from the server with this address."""
     server = forkserver._forkserver
     server._forkserver_address = address  # type: ignore[attr-defined]
-    # Handed on with every request, to keep the server alive; this one stays for its owner only.
-    server._forkserver_alive_fd = os.open(os.devnull, os.O_WRONLY)  # type: ignore[attr-defined]
+    if server._forkserver_alive_fd is None:  # type: ignore[attr-defined]
+        # Handed on with every request, to keep a server alive; ours lives for its owner only.
+        server._forkserver_alive_fd = os.open(os.devnull, os.O_WRONLY)  # type: ignore[attr-defined]
     _start_no_server()
 
 
@@ -105,14 +154,19 @@ def start_fork(
 ) -> tuple[EngineFork, ForkServer | None]:
     """Run a function in a fork of the server with this address.
 
-    Where none answers (it is another machine's, or gone), a server of this process's own is
-    started and returned as well.
+    Where none answers (it is another machine's, gone, or dies meanwhile), a server of this
+    process's own is started and returned as well; :class:`EngineError` if that one dies too.
     """
     if address is not None:
-        with suppress(OSError):
+        with suppress(OSError, EOFError):
             return _start_fork(address, target, arguments), None
     own = ForkServer()
-    return _start_fork(own.address, target, arguments), own
+    try:
+        return _start_fork(own.address, target, arguments), own
+    except (OSError, EOFError) as error:
+        why = own.read_log()
+        own.close()
+        raise EngineError(f"the process that imports vLLM died: {why or error}") from error
 
 
 def _start_fork(
@@ -221,12 +275,13 @@ def _start_no_server() -> None:
 def _bind_threads() -> None:
     """Do what OpenMP would have done with vLLM's variables: so many threads, a core for each.
 
-    vLLM sets them for the worker only; the others stay free.
+    vLLM sets them for the worker only. Other notations, which people use, bind nothing.
     """
     places = next((os.environ[name] for name in _PLACES if name in os.environ), "")
-    cores = [int(core) for core in places.strip("{}").replace(",", " ").split()]
-    if not cores:
+    words = places.strip("{}").replace(",", " ").split()
+    if not words or not all(word.isdecimal() for word in words):
         return
+    cores = [int(word) for word in words]
     import torch
 
     torch.set_num_threads(len(cores))
@@ -244,7 +299,8 @@ def _group_of(pid: int) -> int:
         return -1
 
 
-def _is_cpu_build() -> bool:
+def is_cpu_build() -> bool:
+    """Tell whether PyTorch, and so vLLM, is built for CPUs only."""
     try:
         return version("torch").endswith("+cpu")
     except PackageNotFoundError:

@@ -64,13 +64,13 @@ def test_calls_overlap_and_large_ones_arrive_whole() -> None:
     asyncio.run(run())
 
 
-def test_errors_of_engines_stay_what_they_are_and_others_become_such() -> None:
+def test_errors_of_engines_stay_what_they_are_and_others_are_none_of_theirs() -> None:
     async def run() -> None:
         async with connected() as (calls, _):
             with pytest.raises(RequestFailed, match="no") as raised:
                 await calls.call("refuse", True)
             assert raised.value.fatal
-            with pytest.raises(EngineError, match="unforeseen"):
+            with pytest.raises(RuntimeError, match="unforeseen"):
                 await calls.call("refuse", False)
 
     asyncio.run(run())

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import pytest
 
 from infra.engines import vllm_forks
 from infra.engines.vllm_forks import ForkServer, can_fork, start_fork
+from infra.errors import EngineError
 from tests.unit.engines import fork_targets
 
 BOUND = """
@@ -33,14 +34,21 @@ print(json.dumps({
 }))
 """
 OWNER = """
-import sys
+import os, sys
 from infra.engines import vllm_forks
 from tests.unit.engines import fork_targets
 vllm_forks._IMPORTS = "tests.unit.engines.fork_targets"
 server = vllm_forks.ForkServer()
+os.environ["ADDRESS"] = server.address
 vllm_forks.start_fork(server.address, fork_targets.fork_again, sys.argv[1])
 input()
 """
+
+
+@pytest.fixture
+def cleanup() -> Iterator[ExitStack]:
+    with ExitStack() as stack:
+        yield stack
 
 
 @pytest.fixture
@@ -106,6 +114,7 @@ def test_nothing_is_left_of_a_killed_owner(tmp_path: Path) -> None:
         outer, inner = read(out), read(tmp_path / "told.inner")
         owner.send_signal(signal.SIGKILL)
     await_end(outer["pid"], inner["pid"], outer["imported_by"])
+    assert not Path(outer["environment"]["ADDRESS"]).parent.exists()
 
 
 def test_forks_hear_no_ctrl_c_and_end_with_their_server(tmp_path: Path, server: ForkServer) -> None:
@@ -120,18 +129,60 @@ def test_forks_hear_no_ctrl_c_and_end_with_their_server(tmp_path: Path, server: 
     await_end(told["pid"])
 
 
-@pytest.mark.parametrize("kind", ["none", "elsewhere", "gone"])
+@pytest.mark.parametrize("kind", ["none", "elsewhere", "gone", "killed", "dies"])
 def test_a_server_that_does_not_answer_is_replaced(
-    kind: str, server: ForkServer, tmp_path: Path
+    kind: str,
+    server: ForkServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    cleanup: ExitStack,
 ) -> None:
-    with closing(ForkServer()) as other:
-        address = {"none": None, "elsewhere": "/nowhere/forks", "gone": other.address}[kind]
+    address = {"none": None, "elsewhere": "/nowhere/forks", "killed": server.address}.get(kind)
+    if kind == "gone":
+        with closing(ForkServer()) as other:
+            address = other.address
+    if kind == "killed":
+        server._process.kill()
+        server._process.wait()
+        assert not server.is_alive
+    if kind == "dies":
+        with monkeypatch.context() as patch:
+            patch.setenv("OPENCHARACTER_TEST_DIES", "1")
+            patch.setattr(vllm_forks, "_IMPORTS", "tests.unit.engines.fork_dies")
+            dying = cleanup.enter_context(closing(ForkServer()))
+        address = dying.address
     process, own = start_fork(address, fork_targets.describe, str(tmp_path / "told"))
     assert own is not None
     with closing(own):
         process.join(30)
         assert process.exitcode == 0
     assert read(tmp_path / "told")["pid"] == process.pid
+
+
+def test_what_cannot_be_imported_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vllm_forks, "_IMPORTS", "tests.unit.engines.there_is_no_such_module")
+    with pytest.raises(EngineError, match="there_is_no_such_module"):
+        start_fork(None, fork_targets.describe, "nowhere")
+
+
+def test_nothing_is_left_of_a_closed_server(server: ForkServer, tmp_path: Path) -> None:
+    process, _ = start_fork(server.address, fork_targets.describe, str(tmp_path / "told"))
+    process.join(30)
+    assert Path(server.address).exists() and server.is_alive
+    server.close()
+    server.close()
+    assert not Path(server.address).parent.exists() and not server.is_alive
+
+
+@pytest.mark.parametrize("places", ["cores", "0-3", "{0,1},{2,3}"])
+def test_notations_that_people_use_bind_nothing(
+    places: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("GOMP_CPU_AFFINITY", raising=False)
+    monkeypatch.setenv("OMP_PLACES", places)
+    before = os.sched_getaffinity(0)
+    vllm_forks._bind_threads()
+    assert os.sched_getaffinity(0) == before
 
 
 @pytest.mark.parametrize("given", [None, "/usr/lib/libtcmalloc.so"])
