@@ -39,8 +39,8 @@ LONGEST_S = 600.0
 
 REAL = Path(__file__).resolve().parents[3] / "shared" / "data"
 SMALLER = (
-    *("--set", "personas.sample=60", "--set", "instructions.limit=24"),
-    *("--set", "instructions.synthesis.count=8", "--set", "training.epochs=1"),
+    *("--set", "personas.sample=90", "--set", "instructions.limit=36"),
+    *("--set", "instructions.synthesis.count=12", "--set", "training.epochs=1"),
     *("--set", "training.max_examples=64"),
     *("--set", "evaluation.questions.personas=6"),
     *("--set", "evaluation.attribution.max_examples=16"),
@@ -81,7 +81,10 @@ def test_the_demo_is_killed_resumed_loses_its_engine_finishes_and_is_cached(home
     command = run_demo(home, *SMALLER, "--set", calibrate_less(home))
 
     def mid_dialogues() -> bool:
-        return count_parts(store, "dialogues_generate") >= 4
+        return count_parts(store, "dialogues_generate") >= 3
+
+    def count_dialogues() -> int:
+        return sum(count_parts(store, f"dialogues_{name}") for name in ("generate", "rewrite"))
 
     code = run_until(command, environment(home), mid_dialogues, signal.SIGKILL, LONGEST_S)
     assert code == -signal.SIGKILL
@@ -89,10 +92,8 @@ def test_the_demo_is_killed_resumed_loses_its_engine_finishes_and_is_cached(home
     kept = {name: read_parts(store, name) for name in ROW_STAGES if (store / name).is_dir()}
     assert kept["characters"].height == kept["characters"]["key"].n_unique()
 
-    parts = count_parts(store, "dialogues_generate")
-    result = run_and_kill_engine(
-        command, environment(home), lambda: count_parts(store, "dialogues_generate") > parts
-    )
+    parts = count_dialogues()
+    result = run_and_kill_engine(command, environment(home), lambda: count_dialogues() > parts)
     await_no_leftovers(before)
     # The teacher is the judge too, and stays up beside the ranks and the students.
     assert result["engines_started"] == {"teacher": 1, "base": 1, "tuned": 1}
