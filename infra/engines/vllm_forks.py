@@ -23,7 +23,6 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
@@ -33,8 +32,6 @@ from pathlib import Path
 from typing import Any
 
 import psutil  # type: ignore[import-untyped]
-
-from infra.errors import EngineError
 
 _IMPORTS = "infra.engines.vllm_imports"
 _PRELOAD = "LD_PRELOAD"
@@ -92,6 +89,10 @@ class ForkServer:
                         stderr=log,
                         start_new_session=True,
                     )
+            except BaseException:
+                os.close(owner)
+                shutil.rmtree(self._folder, ignore_errors=True)
+                raise
             finally:
                 signal.pthread_sigmask(signal.SIG_SETMASK, mask)
                 os.close(alive)
@@ -103,7 +104,10 @@ class ForkServer:
 
     def read_log(self) -> str:
         """Return the end of what the server has printed, which is why it died if it did."""
-        text = self._log.read_text(encoding="utf-8", errors="replace")
+        try:
+            text = self._log.read_text(encoding="utf-8", errors="replace")
+        except FileNotFoundError:  # it was closed
+            return ""
         return "\n".join(text.strip().splitlines()[-_LOG_LINES:])
 
     def close(self) -> None:
@@ -149,29 +153,11 @@ def use_fork_server(address: str) -> None:
     _start_no_server()
 
 
-def start_fork(
-    address: str | None, target: Callable[..., None], *arguments: Any
-) -> tuple[EngineFork, ForkServer | None]:
-    """Run a function in a fork of the server with this address.
+def start_fork(address: str, target: Callable[..., None], *arguments: Any) -> EngineFork:
+    """Run a function in a fork of the server with this address, once it has imported.
 
-    Where none answers (it is another machine's, gone, or dies meanwhile), a server of this
-    process's own is started and returned as well; :class:`EngineError` if that one dies too.
+    Raises ``OSError`` or ``EOFError`` where no server answers.
     """
-    if address is not None:
-        with suppress(OSError, EOFError):
-            return _start_fork(address, target, arguments), None
-    own = ForkServer()
-    try:
-        return _start_fork(own.address, target, arguments), own
-    except (OSError, EOFError) as error:
-        why = own.read_log()
-        own.close()
-        raise EngineError(f"the process that imports vLLM died: {why or error}") from error
-
-
-def _start_fork(
-    address: str, target: Callable[..., None], arguments: tuple[Any, ...]
-) -> EngineFork:
     use_fork_server(address)
     process = EngineFork(target=target, args=arguments)
     process.start()

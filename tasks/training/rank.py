@@ -14,6 +14,7 @@ from typing import Any
 
 from infra.errors import InterruptedRun
 from infra.ray_train import RankLink
+from infra.rendering import load_tokenizer
 from infra.storage import Storage
 from tasks.training.batching import count_steps, plan_batches
 from tasks.training.deepspeed_config import fill_deepspeed_config
@@ -178,13 +179,11 @@ class _Rank:
 
     def _sample(self, trainer: Any, step: int) -> None:
         """Have rank 0 answer the probes."""
-        from transformers import AutoTokenizer
-
         job = self.job
         with gathered_model(trainer) as model:
             if not self.place.is_main:
                 return
-            tokenizer = AutoTokenizer.from_pretrained(job.base, revision=job.revision or "main")
+            tokenizer = load_tokenizer(job.base, job.revision)
             answers = generate_answers(
                 model,
                 [probe.token_ids for probe in job.probes],

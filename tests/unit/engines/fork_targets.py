@@ -8,6 +8,9 @@ import sys
 import time
 from pathlib import Path
 
+import setproctitle
+
+setproctitle.getproctitle()  # or no fork could set its own
 IMPORTED_BY = os.getpid()
 IMPORTED_WITH = [os.environ.get(name) for name in ("LD_PRELOAD", "OMP_NUM_THREADS")]
 
@@ -42,3 +45,21 @@ def fork_again(out: str) -> None:
     inner = EngineFork(target=sleep, args=(f"{out}.inner",))
     inner.start()
     sleep(out)
+
+
+class Clerk:
+    """Is an object that lives in a fork."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    async def tell(self) -> tuple[str, int, int]:
+        """Say the name, and which process this is and which one imported."""
+        return self._name, os.getpid(), IMPORTED_BY
+
+    async def fall(self) -> None:
+        """Die without a word."""
+        os._exit(3)
+
+    async def retire(self) -> None:
+        """Be called last."""

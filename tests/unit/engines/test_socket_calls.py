@@ -45,9 +45,8 @@ async def connected() -> AsyncIterator[tuple[SocketCalls, asyncio.Task[None]]]:
     try:
         yield calls, answering
     finally:
-        calls.close()
+        await calls.close()
         await asyncio.gather(answering, return_exceptions=True)
-        await asyncio.sleep(0.01)  # both ends close
 
 
 def test_calls_overlap_and_large_ones_arrive_whole() -> None:
