@@ -27,7 +27,8 @@ from infra.secrets import read_secret
 from infra.storage import Storage, is_remote
 from tasks.characters.config import CharacterConfig
 from tasks.characters.sources import check_character_source
-from tasks.dialogues.config import StrategyConfig
+from tasks.dialogues.config import DialogueConfig, StrategyConfig
+from tasks.dialogues.sources import check_dialogue_source
 from tasks.instructions.config import InstructionSynthesisConfig
 from tasks.instructions.sources import check_instruction_sources, list_licences
 from tasks.personas.sources import check_persona_source
@@ -47,7 +48,7 @@ _PROMPT_VALUES = {
 
 
 def resolve_settings(settings: Settings) -> Settings:
-    """Make every input path absolute, so that workers anywhere find it."""
+    """Make every input path absolute, so that workers anywhere find it; drop what is not read."""
     if settings.storage.credentials is not None:
         apply_credentials(settings.storage.credentials)
     models = {
@@ -57,11 +58,17 @@ def resolve_settings(settings: Settings) -> Settings:
         for role, model in settings.models.items()
     }
     personas = settings.personas.model_copy(update={"source": _absolute(settings.personas.source)})
-    source = settings.characters.source and _absolute(settings.characters.source)
+    profiles = settings.characters.source and _absolute(settings.characters.source)
     sources = tuple(
         source.model_copy(update={"path": _absolute(source.path)})
         for source in settings.instructions.sources
     )
+    instructions = settings.instructions.model_copy(update={"sources": sources})
+    dialogues = settings.dialogues
+    if dialogues.source is not None:
+        dialogues = _bring_dialogues(dialogues, dialogues.source)
+        guesses = instructions.synthesis.model_copy(update={"count": 0})
+        instructions = instructions.model_copy(update={"sources": (), "synthesis": guesses})
     curation = settings.curation.model_copy(
         update={
             key: _absolute(path)
@@ -73,11 +80,19 @@ def resolve_settings(settings: Settings) -> Settings:
         update={
             "models": models,
             "personas": personas,
-            "instructions": settings.instructions.model_copy(update={"sources": sources}),
-            "characters": settings.characters.model_copy(update={"source": source}),
+            "instructions": instructions,
+            "characters": settings.characters.model_copy(update={"source": profiles}),
+            "dialogues": dialogues,
             "curation": curation,
             "evaluation": resolve_evaluation(settings.evaluation),
         }
+    )
+
+
+def _bring_dialogues(dialogues: DialogueConfig, source: str) -> DialogueConfig:
+    """Leave out who would play, now that dialogues are given."""
+    return dialogues.model_copy(
+        update={"source": _absolute(source), "generate": None, "rewrite": None}
     )
 
 
@@ -98,11 +113,15 @@ def _absolute(name: str) -> str:
 
 def check_settings(settings: Settings) -> None:
     """Raise :class:`ConfigError` with every problem that can be found without an engine."""
+    plays = settings.dialogues.source is None
     problems = [
         *_collect(lambda: Storage(settings.storage.root).check_writable()),
         *check_persona_source(settings.personas),
-        *check_instruction_sources(settings.instructions),
+        *(check_instruction_sources(settings.instructions) if plays else ()),
         *check_character_source(settings.characters),
+        *check_dialogue_source(
+            settings.dialogues, own_profiles=settings.characters.source is not None
+        ),
         *_check_roles(settings),
         *_check_prompts(settings),
         *_check_counts(settings),
@@ -147,7 +166,8 @@ def _check_roles(settings: Settings) -> Iterator[Problem]:
             known = ", ".join(sorted(settings.models)) or "none"
             what = f"names a model {stage.model!r} that is not configured"
             yield Problem(f"{key}.model", what, f"known: {known}")
-    if not settings.dialogues.generate and not settings.dialogues.rewrite:
+    chosen = settings.dialogues
+    if not chosen.source and not chosen.generate and not chosen.rewrite:
         yield Problem("dialogues", "both strategies are off", "set dialogues.generate={}")
 
 
@@ -171,7 +191,8 @@ def _check_prompts(settings: Settings) -> Iterator[Problem]:
 
 def _check_counts(settings: Settings) -> Iterator[Problem]:
     asked, sample = settings.dialogues.characters_per_question, settings.personas.sample
-    if sample is not None and asked > sample:
+    plays = settings.dialogues.source is None
+    if plays and sample is not None and asked > sample:
         yield Problem(
             "dialogues.characters_per_question",
             f"{asked} characters a question, but personas.sample is {sample}",

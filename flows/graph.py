@@ -12,7 +12,7 @@ from infra.manifests import NodeSpec
 from infra.remaking import read_remakes
 from tasks.characters.task import describe_characters
 from tasks.curation.task import describe_curation
-from tasks.dialogues.task import describe_dialogues
+from tasks.dialogues.task import describe_dialogues, describe_given_dialogues
 from tasks.export.task import describe_export
 from tasks.instructions.task import describe_guesses, describe_instructions
 from tasks.personas.task import describe_personas
@@ -26,7 +26,7 @@ class Graph:
     """Is every node of a run; the order of fields is the order of the paper."""
 
     personas: NodeSpec
-    instructions: NodeSpec
+    instructions: NodeSpec | None
     guesses: NodeSpec | None
     characters: NodeSpec
     dialogues: dict[str, NodeSpec]
@@ -73,31 +73,25 @@ def draw_graph(
     if made is None:
         made = read_remakes(bench.storage).apply
     personas = made(describe_personas(settings.personas))
-    instructions = made(describe_instructions(settings.instructions))
-    guesses = (
-        made(describe_guesses(settings.instructions.synthesis, bench, personas))
-        if settings.instructions.synthesis.count
-        else None
-    )
+    asked, own = [], settings.dialogues.source
+    instructions = guesses = None
+    if own is None:
+        instructions = made(describe_instructions(settings.instructions))
+        asked.append(instructions)
+        if settings.instructions.synthesis.count:
+            guesses = made(describe_guesses(settings.instructions.synthesis, bench, personas))
+            asked.append(guesses)
     characters = made(describe_characters(settings.characters, bench, personas))
-    strategies = {
-        "generate": settings.dialogues.generate,
-        "rewrite": settings.dialogues.rewrite,
-    }
-    dialogues = {
-        name: made(
-            describe_dialogues(
-                name,
-                settings.dialogues,
-                bench,
-                # Rewriting needs source answers, which guessed instructions do not have.
-                [characters, instructions, *([guesses] if guesses and name == "generate" else [])],
-            )
-        )
-        for name, config in strategies.items()
-        if config is not None
-    }
-    asked = [instructions, *([guesses] if guesses else [])]
+    if own is not None:
+        dialogues = {"given": made(describe_given_dialogues(own, characters))}
+    else:
+        # Rewriting needs source answers, which guessed instructions do not have.
+        questions = {"generate": asked, "rewrite": asked[:1]}
+        dialogues = {
+            name: made(describe_dialogues(name, settings.dialogues, bench, [characters, *read]))
+            for name, read in questions.items()
+            if getattr(settings.dialogues, name) is not None
+        }
     played = [*dialogues.values(), characters, *asked]
     curation = made(describe_curation(settings.curation, played))
     export = made(describe_export(settings.export, [curation, *played]))

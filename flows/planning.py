@@ -61,7 +61,7 @@ def draw_plan(settings: Settings, notes: Sequence[str] = ()) -> Plan:
         graph, measured = draw_graph(settings, bench), Measured(bench.storage)
         found = {node.stage: _find(bench, node) for node in graph.nodes()}
         personas = _list_personas(settings, bench, found["personas"])
-        asked = _list_instructions(settings, bench, found["instructions"])
+        asked = _list_instructions(settings, bench, found.get("instructions"))
         planned = _plan_rows(settings, graph, personas, asked)
         planned |= plan_evaluation_rows(settings, bench, graph.evaluation, found)
         known = Known(
@@ -122,6 +122,8 @@ def _list_instructions(
 ) -> list[Instruction]:
     if found:
         return read_accepted(bench.storage, refer_to(found), Instruction)
+    if settings.dialogues.source is not None:
+        return []
     return list(select_instructions(settings.instructions).accepted)
 
 
@@ -151,6 +153,8 @@ def _plan_rows(
     )
     planned = {"characters": characters, "guesses": guesses}
     for strategy, node in graph.dialogues.items():
+        if not node.by_rows:
+            continue
         keys = [item.key for item in asked if strategy == "generate" or item.answered]
         if strategy == "generate":
             keys += guesses["key"].to_list()

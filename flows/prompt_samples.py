@@ -116,7 +116,7 @@ def list_asking(settings: Settings, graph: Graph, known: Known) -> dict[str, Ask
         config = (
             settings.dialogues.generate if strategy == "generate" else settings.dialogues.rewrite
         )
-        if config is not None:
+        if config is not None and node.by_rows:
             gather = partial(_sample_dialogues, settings, node.recipe, config, known)
             stages[node.stage] = Asking(config.model, config.max_new_tokens, gather)
     if settings.evaluation is not None and graph.evaluation is not None:

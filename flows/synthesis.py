@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from prefect.futures import PrefectFuture
+
 from flows.graph import Graph
 from flows.settings import Settings
 from flows.stages import STAGES, Started
 from infra.bench import Bench
+from infra.manifests import NodeRef
 from tasks.characters.task import write_characters
 from tasks.curation.task import curate_dialogues
-from tasks.dialogues.task import play_dialogues
+from tasks.dialogues.task import play_dialogues, take_given_dialogues
 from tasks.export.task import export_dataset
 from tasks.instructions.task import guess_instructions, import_instructions
 from tasks.personas.task import select_personas
@@ -24,15 +27,19 @@ def synthesise(bench: Bench, settings: Settings, graph: Graph, until: str) -> St
     if last < STAGES.index("instructions"):
         return started
 
-    imported = import_instructions.submit(bench, graph.instructions, retry, settings.instructions)
-    started["instructions"] = imported
-    questions = {"rewrite": [imported], "generate": [imported]}
+    asked: list[PrefectFuture[NodeRef]] = []
+    if graph.instructions is not None:
+        imported = import_instructions.submit(
+            bench, graph.instructions, retry, settings.instructions
+        )
+        started["instructions"] = imported
+        asked.append(imported)
     if graph.guesses is not None:
         guessed = guess_instructions.submit(
             bench, graph.guesses, retry, settings.instructions.synthesis, personas
         )
         started["guesses"] = guessed
-        questions["generate"] = [imported, guessed]
+        asked.append(guessed)
     if last < STAGES.index("characters"):
         return started
 
@@ -43,17 +50,21 @@ def synthesise(bench: Bench, settings: Settings, graph: Graph, until: str) -> St
     if last < STAGES.index("dialogues"):
         return started
 
-    played = []
+    played, own = [], settings.dialogues.source
+    questions = {"generate": asked, "rewrite": asked[:1]}
     for strategy, node in graph.dialogues.items():
-        dialogues = play_dialogues.submit(
-            bench, node, retry, strategy, settings.dialogues, characters, questions[strategy]
+        dialogues = (
+            play_dialogues.submit(
+                bench, node, retry, strategy, settings.dialogues, characters, questions[strategy]
+            )
+            if own is None
+            else take_given_dialogues.submit(bench, node, retry, own, characters)
         )
         started[f"dialogues_{strategy}"] = dialogues
         played.append(dialogues)
     if last < STAGES.index("curation"):
         return started
 
-    asked = questions["generate"]
     curated = curate_dialogues.submit(
         bench, graph.curation, retry, settings.curation, played, characters, asked
     )

@@ -34,11 +34,14 @@ def read_accepted_frame(storage: Storage, reference: NodeRef) -> pl.DataFrame:
 def read_frames(
     storage: Storage, references: Sequence[NodeRef], columns: Sequence[str] = ()
 ) -> pl.DataFrame:
-    """Return the accepted rows of several nodes of one record: their common columns."""
+    """Return the accepted rows of several nodes of one record: their common columns.
+
+    Of no node it is a frame without columns.
+    """
     frames = [read_accepted_frame(storage, reference) for reference in references]
     filled = [frame for frame in frames if frame.height]
     if not filled:
-        return frames[0]
+        return frames[0] if frames else pl.DataFrame()
     common = [name for name in filled[0].columns if all(name in frame for frame in filled)]
     wanted = list(columns) or common
     return pl.concat([frame.select(wanted) for frame in filled], how="vertical_relaxed")

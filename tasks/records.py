@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Strategy = Literal["generate", "rewrite"]
+Strategy = Literal["generate", "rewrite", "given"]
 Split = Literal["train", "validation"]
 EvalTask = Literal[
     "expected_action",
@@ -102,7 +102,7 @@ class Dialogue:
     """Is one conversation played by one character.
 
     Attributes:
-        strategy: ``generate`` (G) or ``rewrite`` (R).
+        strategy: ``generate`` (G), ``rewrite`` (R), or ``given`` for one that was brought.
         context_turns: How many leading turns were given, not played (see Instruction).
         turns: All turns; user turns are exactly the instruction's.
         user_turns_restored: The rewriter changed a user turn, and it was put back.

@@ -47,6 +47,11 @@ class RewriteConfig(StrategyConfig):
 class DialogueConfig(Knobs):
     """Says who answers what, and by which strategies."""
 
+    source: str | None = execution(
+        None,
+        description="Rows of your own with `persona` and `messages`, or as exported; then no"
+        " model plays, and questions are not read",
+    )
     characters_per_question: int = selection(
         3, ge=1, description="Characters that answer each question (the paper's n)"
     )

@@ -1,26 +1,31 @@
-"""Offers the nodes that play dialogues, one a strategy."""
+"""Offers the nodes that play dialogues, one a strategy, or take those that are given."""
 
 from __future__ import annotations
 
+import time
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 from infra.bench import Bench
-from infra.errors import ConfigError, Problem
+from infra.errors import ConfigError, Problem, YieldError
 from infra.manifests import NodeRef, NodeSpec
 from infra.orchestration import node_task
 from infra.paths import require_path
 from infra.prompts import PromptTemplate
 from infra.reading import read_accepted
+from infra.set_store import write_set
 from infra.stage_runner import run_row_stage
 from infra.stage_worker import RowMaker
 from tasks.dialogues.config import DialogueConfig, RewriteConfig, StrategyConfig
 from tasks.dialogues.generation import GeneratePlayer
 from tasks.dialogues.planning import plan_dialogues
 from tasks.dialogues.rewriting import RewritePlayer
-from tasks.records import Character, Instruction
+from tasks.dialogues.sources import digest_dialogue_source, take_dialogues
+from tasks.records import Character, Dialogue, Instruction, Rejection
 
 VERSIONS = {"generate": 1, "rewrite": 1}
+TAKE_VERSION = 1
 
 
 def describe_dialogues(
@@ -36,6 +41,41 @@ def describe_dialogues(
         upstream,
         characters_per_question=config.characters_per_question,
         pairing_seed=config.pairing_seed,
+    )
+
+
+def describe_given_dialogues(source: str, characters: NodeSpec) -> NodeSpec:
+    """Name the node that takes people's own dialogues from their files and its characters."""
+    return NodeSpec.build(
+        "dialogues_given",
+        TAKE_VERSION,
+        identity={"taken": True},
+        selection={},
+        upstream=[characters],
+        sources=digest_dialogue_source(source),
+    )
+
+
+@node_task("dialogues")
+def take_given_dialogues(bench: Bench, node: NodeSpec, source: str, characters: NodeRef) -> NodeRef:
+    """Take the dialogues of the run's characters; :class:`YieldError` if there are none."""
+    began = time.monotonic()
+    plays = take_dialogues(source, read_accepted(bench.storage, characters, Character), node.recipe)
+    if not plays.accepted:
+        reasons = dict(Counter(row.reason for row in plays.rejected).most_common())
+        raise YieldError(
+            f"dialogues.source ({source}): none of its {len(plays.rejected):,} rows could be taken:"
+            f" {reasons}. Rows need the persona, word for word, of a character of this run; bring"
+            " their personas and profiles as well: personas.source, characters.source"
+        )
+    return write_set(
+        bench.storage,
+        node,
+        plays.accepted,
+        plays.rejected,
+        records=(Dialogue, Rejection),
+        provenance=bench.provenance(),
+        seconds=time.monotonic() - began,
     )
 
 

@@ -63,7 +63,7 @@ def export_dataset(
             teachers=tuple(sorted(set(played["teacher"].to_list()))) if played.height else (),
             demo_teacher=bench.uses_demo_models(),
             sources=_list_sources(
-                personas.accepted, read_frames(storage, instructions, columns=["corpus"])
+                personas.accepted, read_frames(storage, instructions, columns=["corpus"]), played
             ),
             prompts=tuple(_list_prompts(manifests)),
             stages=tuple(_describe_stage(manifest) for manifest in manifests),
@@ -95,12 +95,25 @@ def _read_card(config: ExportConfig) -> str:
     return require_path(config.card, "export.card").read_text(encoding="utf-8")
 
 
-def _list_sources(personas: int, instructions: pl.DataFrame) -> tuple[SourceFacts, ...]:
-    found = [SourceFacts("personas", "personas", personas)]
-    counts = instructions["corpus"].value_counts().sort("corpus") if instructions.height else None
-    if counts is not None:
-        found += [SourceFacts(str(name), "instructions", int(rows)) for name, rows in counts.rows()]
-    return tuple(found)
+def _list_sources(
+    personas: int, instructions: pl.DataFrame, played: pl.DataFrame
+) -> tuple[SourceFacts, ...]:
+    """Name where rows came from; dialogues that were brought name questions that were not."""
+    asked, answered = _count_corpora(instructions), _count_corpora(played)
+    return (
+        SourceFacts("personas", "personas", personas),
+        *(SourceFacts(name, "instructions", rows) for name, rows in asked.items()),
+        *(
+            SourceFacts(name, "dialogues", rows)
+            for name, rows in answered.items()
+            if name not in asked
+        ),
+    )
+
+
+def _count_corpora(frame: pl.DataFrame) -> dict[str, int]:
+    counts = frame["corpus"].value_counts().sort("corpus").rows() if frame.height else ()
+    return {str(name): int(rows) for name, rows in counts}
 
 
 def _list_prompts(manifests: Sequence[Manifest]) -> list[PromptFacts]:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal, cast
+from typing import cast
 
 from infra.errors import Reject
-from infra.text_cleaning import clean_text
+from tasks.conversations import read_text, read_turns
 from tasks.instructions.config import Format
 from tasks.records import Turn
 
 _Row = Mapping[str, object]
-_SHOWN_CHARS = 200
 
 CORPORA: dict[Format, str] = {
     "alpaca": "alpaca",
@@ -22,17 +21,6 @@ CORPORA: dict[Format, str] = {
 }
 """What the paper calls the questions of each format, unless the configuration says otherwise."""
 
-_ROLES: dict[str, Literal["system", "user", "assistant"]] = {
-    "system": "system",
-    "user": "user",
-    "human": "user",
-    "prompter": "user",
-    "assistant": "assistant",
-    "gpt": "assistant",
-    "bot": "assistant",
-    "chatgpt": "assistant",
-    "model": "assistant",
-}
 _SYNTHESISED = ("synthesized text", "synthesized_text")
 _ANSWERS = ("output", "response")
 _NO_INPUT = ("<noinput>", "<no input>")
@@ -62,13 +50,13 @@ def read_conversation(row: _Row, format: Format) -> tuple[Turn, ...] | Reject:
 
 
 def _read_alpaca(row: _Row) -> tuple[Turn, ...] | Reject:
-    question = _text(row.get("instruction"), "instruction")
+    question = read_text(row.get("instruction"), "instruction")
     if isinstance(question, Reject):
         return question
     if not question:
         return Reject("missing_text", "the instruction is empty")
-    given = _text(row.get("input") or "", "input")
-    answer = _text(next((row[name] for name in _ANSWERS if row.get(name)), ""), "output")
+    given = read_text(row.get("input") or "", "input")
+    answer = read_text(next((row[name] for name in _ANSWERS if row.get(name)), ""), "output")
     for value in (given, answer):
         if isinstance(value, Reject):
             return value
@@ -80,7 +68,7 @@ def _read_alpaca(row: _Row) -> tuple[Turn, ...] | Reject:
 
 def _read_persona_hub(row: _Row) -> tuple[Turn, ...] | Reject:
     value = next((row[name] for name in _SYNTHESISED if name in row), None)
-    question = _text(value, _SYNTHESISED[0])
+    question = read_text(value, _SYNTHESISED[0])
     if isinstance(question, Reject):
         return question
     question = strip_prompt_label(question)
@@ -94,59 +82,7 @@ def strip_prompt_label(text: str) -> str:
 
 
 def _read_chat(column: str) -> Callable[[_Row], tuple[Turn, ...] | Reject]:
-    def read(row: _Row) -> tuple[Turn, ...] | Reject:
-        items = row.get(column)
-        if not isinstance(items, list | tuple):
-            return Reject("malformed", f"{column} is not a list: {_show(items)}")
-        turns: list[Turn] = []
-        for index, item in enumerate(items):
-            turn = _read_turn(item, index)
-            if isinstance(turn, Reject):
-                return turn
-            turns.append(turn)
-        return _check_turns(turns[1:] if turns and turns[0].role == "system" else turns)
-
-    return read
-
-
-def _read_turn(item: object, index: int) -> Turn | Reject:
-    """Read one turn: a string (roles alternate, user first) or a mapping of role and text."""
-    if isinstance(item, str):
-        return Turn("assistant" if index % 2 else "user", clean_text(item))
-    if not isinstance(item, Mapping):
-        return Reject("malformed", f"turn {index + 1} is no text: {_show(item)}")
-    name = item.get("role", item.get("from"))
-    role = _ROLES.get(name.lower()) if isinstance(name, str) else None
-    if role is None:
-        return Reject("malformed", f"turn {index + 1} has an unknown role: {_show(name)}")
-    content = _text(item.get("content", item.get("value")), f"turn {index + 1}")
-    return content if isinstance(content, Reject) else Turn(role, content)
-
-
-def _check_turns(turns: list[Turn]) -> tuple[Turn, ...] | Reject:
-    if not any(turn.role == "user" for turn in turns):
-        return Reject("no_user_turn", f"{len(turns)} turns")
-    roles = [turn.role for turn in turns]
-    if roles != [("user", "assistant")[index % 2] for index in range(len(roles))]:
-        return Reject("roles_not_alternating", ", ".join(roles)[:_SHOWN_CHARS])
-    if turns[-1].role == "assistant" and not turns[-1].content:
-        turns = turns[:-1]
-    empty = [index for index, turn in enumerate(turns, 1) if not turn.content]
-    if empty:
-        return Reject("missing_text", f"turn {empty[0]} is empty")
-    return tuple(turns)
-
-
-def _text(value: object, what: str) -> str | Reject:
-    if isinstance(value, str):
-        return clean_text(value)
-    if value is None:
-        return Reject("missing_text", f"no {what}")
-    return Reject("malformed", f"{what} is not text: {_show(value)}")
-
-
-def _show(value: object) -> str:
-    return repr(value)[:_SHOWN_CHARS]
+    return lambda row: read_turns(row.get(column), column)
 
 
 _READERS: dict[Format, Callable[[_Row], tuple[Turn, ...] | Reject]] = {

@@ -10,8 +10,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from infra.errors import Reject
-from infra.fingerprints import content_key, hash_parts
+from infra.fingerprints import hash_parts
 from infra.languages import detect_languages
+from tasks.conversations import name_instruction
 from tasks.instructions.config import InstructionConfig
 from tasks.instructions.sources import RawConversation, read_conversations
 from tasks.records import Instruction, Rejection, Turn
@@ -107,8 +108,7 @@ def _pose(raw: RawConversation, turns: tuple[Turn, ...], *, split: bool) -> Iter
 def _make_instruction(
     corpus: str, question_id: str, context_turns: int, turns: tuple[Turn, ...]
 ) -> Instruction:
-    content = [text for turn in turns for text in (turn.role, turn.content)]
-    key = content_key("instruction", str(context_turns), *content)
+    key = name_instruction(context_turns, turns)
     return Instruction(key, corpus, question_id, context_turns, turns)
 
 

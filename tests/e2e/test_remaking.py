@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import polars as pl
 import pytest
 
 from flows.planning import plan_run
 from infra.errors import ConfigError, InterruptedRun
-from infra.manifests import refer_to
-from infra.reading import read_accepted_frame
-from infra.storage import Storage
 from tests.e2e.scripted import ScriptedWorld, read_parts
 from tests.e2e.test_pipeline import latest_states
 
@@ -101,30 +96,6 @@ def test_a_name_that_no_node_has_is_told_with_all_names(world: ScriptedWorld) ->
         world.run(refresh=["dialogue"], retry_rejects=["nobody"])
     assert len(caught.value.problems) == 2
     assert "dialogues_generate" in str(caught.value)
-
-
-def test_profiles_of_ones_own_are_taken_and_no_model_is_asked_for_any(
-    world: ScriptedWorld, tmp_path: Path
-) -> None:
-    made = world.run()
-    exported = Path(made.dataset) / "synthetic_character.jsonl"
-    own = tmp_path / "own.jsonl"
-    lines = exported.read_text().splitlines()
-    own.write_text("\n".join(lines[:20]) + "\n")
-    overrides = (f"characters.source={own}", f"storage.root={tmp_path / 'other'}")
-    (plan,) = [n for n in plan_run(world.config, overrides).nodes if n.node == "characters"]
-    assert plan.cost.prompt_tokens is None
-    result = world.run(*overrides)
-    counts = result.counts["characters"]
-    assert (counts.planned, counts.accepted, counts.rejected) == (24, 20, 4)
-    names = world.rows("characters")["name"].drop_nulls().to_list()
-    cast = read_accepted_frame(
-        Storage(str(tmp_path / "other")),
-        refer_to(world.manifest("characters", *overrides)),
-    )
-    assert cast.height == 20 and set(cast["name"]) <= set(names)
-    again = world.run(*overrides)
-    assert again.engines_started == {} and again.counts == result.counts
 
 
 def test_the_same_words_mean_nothing_more_until_a_run_has_carried_them_out(
