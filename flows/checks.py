@@ -19,6 +19,7 @@ from infra.engines.config import ModelConfig
 from infra.engines.identity import read_context_length
 from infra.engines.opening import endpoint_settings, read_script
 from infra.errors import ConfigError, Problem
+from infra.model_folders import peek_model
 from infra.paths import find_path, require_path
 from infra.prompts import PromptTemplate
 from infra.rendering import count_plain_tokens
@@ -219,7 +220,7 @@ def _check_training(settings: Settings) -> Iterator[Problem]:
         yield Problem("training.model", what, "name a model folder or a Hugging Face name")
         return
     with suppress(ConfigError):  # told with the model
-        own = read_context_length(Path(model.model))
+        own = read_context_length(peek_model(model.model))
         if own and config.max_length > own:
             yield Problem(
                 "training.max_length",
@@ -244,7 +245,13 @@ def _check_model(where: str, model: ModelConfig) -> Iterator[Problem]:
 
 
 def _check_folder(where: str, model: ModelConfig) -> Iterator[Problem]:
-    folder = Path(model.model)
+    try:
+        folder = peek_model(model.model)
+    except ConfigError as error:
+        yield from (
+            Problem(f"{where}.model: {item.where}", item.what, item.todo) for item in error.problems
+        )
+        return
     looks_local = model.model.startswith((".", "/", "~")) or model.model.count("/") > 1
     if not folder.is_dir():
         if looks_local:
@@ -282,8 +289,13 @@ def _check_template(role: str, model: ModelConfig) -> Iterator[Problem]:
     if template is not None:
         yield from _collect(lambda: require_path(template, where))
         return
-    settings = Path(model.model) / "tokenizer_config.json"
-    if model.engine != "vllm" or not settings.is_file():
+    if model.engine != "vllm":
+        return
+    try:
+        settings = peek_model(model.model) / "tokenizer_config.json"
+    except ConfigError:
+        return  # told with the model
+    if not settings.is_file():
         return
     named = "chat_template" in settings.read_text(encoding="utf-8", errors="replace")
     if not named and not (settings.parent / "chat_template.jinja").is_file():
@@ -298,11 +310,11 @@ def _check_contexts(settings: Settings) -> Iterator[Problem]:
     """Compare each context with the answer's budget plus what every prompt of the stage holds."""
     for key, stage in _list_asking(settings).items():
         model = settings.models.get(stage.model)
-        if model is None or model.engine != "vllm" or is_remote(model.model):
+        if model is None or model.engine != "vllm":
             continue
         try:
             context = context_length(model)
-            floor = _count_fixed_tokens(Path(model.model), stage.prompt)
+            floor = _count_fixed_tokens(peek_model(model.model), stage.prompt)
         except (ConfigError, OSError):
             continue  # told with the model, or with the prompt
         if context is not None and floor + stage.max_new_tokens >= context:

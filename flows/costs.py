@@ -9,7 +9,7 @@ latest manifest in this store, hours from its rate. What was never measured is t
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -19,7 +19,7 @@ from flows.graph import Graph
 from flows.measured import Measured
 from flows.plan_config import PlanConfig
 from flows.prices import price_engine_hour, price_tokens
-from flows.prompt_samples import Asking
+from flows.prompt_samples import Asking, Prompt
 from flows.settings import Settings
 from infra.bench import Bench, read_chat_template
 from infra.engines.config import ModelConfig
@@ -93,13 +93,17 @@ class DiskPlan(_Plain):
 
 @dataclass(frozen=True)
 class Reckoner:
-    """Reckons the nodes of one plan; ``asking`` says how row nodes ask, by node name."""
+    """Reckons the nodes of one plan; ``asking`` says how row nodes ask, by node name.
+
+    ``given`` is a sample of the dialogues that are brought.
+    """
 
     settings: Settings
     bench: Bench
     graph: Graph
     asking: Mapping[str, Asking]
     measured: Measured
+    given: Sequence[Prompt] = ()
 
     def reckon_rows(self, node: NodeSpec, make: int) -> NodeCost:
         """Reckon the rows that a row node is to make."""
@@ -231,9 +235,16 @@ class Reckoner:
         if train.get("examples"):
             return examples, round(examples * train["tokens"] / train["examples"])
         weights = [rows.get(stage, 0) for stage in stages]
-        each = [sum(self._measure_row(stage, self.asking[stage])[:2]) for stage in stages]
+        each = [self._measure_example(config, stage) for stage in stages]
         total = sum(weight * tokens for weight, tokens in zip(weights, each, strict=True))
         return examples, round(examples * total / max(1, sum(weights)))
+
+    def _measure_example(self, config: TrainingConfig, stage: str) -> float:
+        """Return the tokens of an example: of its prompt and answer, or of a given dialogue."""
+        if stage in self.asking:
+            return sum(self._measure_row(stage, self.asking[stage])[:2])
+        counter = self._count_for(config.model)
+        return sum(map(counter.count, self.given)) / max(1, len(self.given))
 
     def _reckon_hours(
         self, node: NodeSpec, role: str, model: ModelConfig, outputs: int

@@ -16,8 +16,9 @@ from flows.evaluation_planning import LATER, plan_evaluation_rows
 from flows.graph import Graph, draw_graph
 from flows.measured import Measured
 from flows.opening import open_bench
+from flows.own_rows import list_own_cast, list_own_dialogues
 from flows.plan_table import NodePlan, Plan, Totals
-from flows.prompt_samples import Known, list_asking
+from flows.prompt_samples import Known, list_asking, sample_dialogues
 from flows.settings import Settings, load_settings
 from flows.stand_ins import stand_in
 from infra.bench import Bench
@@ -62,17 +63,21 @@ def draw_plan(settings: Settings, notes: Sequence[str] = ()) -> Plan:
         found = {node.stage: _find(bench, node) for node in graph.nodes()}
         personas = _list_personas(settings, bench, found["personas"])
         asked = _list_instructions(settings, bench, found.get("instructions"))
-        planned = _plan_rows(settings, graph, personas, asked)
-        planned |= plan_evaluation_rows(settings, bench, graph.evaluation, found)
+        written = _read(bench, found["characters"], Character)
+        cast = written or list_own_cast(settings, graph, personas)
         known = Known(
             personas=personas,
             instructions=asked,
             guesses=_read(bench, found.get("guesses"), Instruction),
-            cast=_read(bench, found["characters"], Character),
+            cast=cast,
+            dialogues=list_own_dialogues(settings, graph, personas, cast),
             questions=_list_questions(settings, bench, found),
         )
+        planned = _plan_rows(settings, graph, known)
+        planned |= plan_evaluation_rows(settings, bench, graph.evaluation, found)
         asking = list_asking(settings, graph, known)
-        reckoner = Reckoner(settings, bench, graph, asking, measured)
+        given = sample_dialogues(known)
+        reckoner = Reckoner(settings, bench, graph, asking, measured, given)
         later = _guess_rows(settings, graph.evaluation, planned["characters"].height)
         nodes = []
         for node in graph.nodes():
@@ -137,27 +142,43 @@ def _list_questions(settings: Settings, bench: Bench, found: Found) -> Sequence[
     return ()
 
 
-def _plan_rows(
-    settings: Settings, graph: Graph, personas: Sequence[Persona], asked: Sequence[Instruction]
-) -> dict[str, pl.DataFrame]:
-    """Return the planned keys of every row stage, all parents taken as accepted."""
+def _plan_rows(settings: Settings, graph: Graph, known: Known) -> dict[str, pl.DataFrame]:
+    """Return the planned keys of every row stage and of rows that are brought.
+
+    Parents that are not made yet are taken as accepted.
+    """
     people = pl.DataFrame(
-        {"key": [row.key for row in personas], "persona": [row.persona for row in personas]},
+        {
+            "key": [row.key for row in known.personas],
+            "persona": [row.persona for row in known.personas],
+        },
         schema={"key": pl.String, "persona": pl.String},
     )
-    characters = plan_persona_rows(graph.characters.recipe, people)
+    characters = (
+        pl.DataFrame(
+            {
+                "key": [one.key for one in known.cast],
+                "persona_key": [one.persona_key for one in known.cast],
+            }
+        )
+        if known.cast
+        else plan_persona_rows(graph.characters.recipe, people)
+    )
     guesses = (
         plan_guesses(graph.guesses.recipe, people, settings.instructions.synthesis)
         if graph.guesses
         else pl.DataFrame(schema={"key": pl.String})
     )
+    guessed = [item.key for item in known.guesses] or guesses["key"].to_list()
     planned = {"characters": characters, "guesses": guesses}
     for strategy, node in graph.dialogues.items():
         if not node.by_rows:
+            rows = {"key": [item.key for item in known.dialogues]}
+            planned[node.stage] = pl.DataFrame(rows, schema={"key": pl.String})
             continue
-        keys = [item.key for item in asked if strategy == "generate" or item.answered]
+        keys = [item.key for item in known.instructions if strategy == "generate" or item.answered]
         if strategy == "generate":
-            keys += guesses["key"].to_list()
+            keys += guessed
         planned[node.stage] = plan_pairs(
             node.recipe,
             characters["key"].to_list(),
@@ -207,8 +228,11 @@ def _plan_node(
         rows = later[node.stage]
         return NodePlan(node=node.stage, rows=rows, make=rows, reuse=0, why=LATER, about=True)
     why = _explain(node, measured)
-    if node.stage not in planned or not node.by_rows:
-        return NodePlan(node=node.stage, rows=0, make=0, reuse=0, why=f"made whole: {why}")
+    if not node.by_rows:
+        rows = planned[node.stage].height if node.stage in planned else 0
+        return NodePlan(node=node.stage, rows=rows, make=rows, reuse=0, why=f"made whole: {why}")
+    if node.stage not in planned:
+        return NodePlan(node=node.stage, rows=0, make=0, reuse=0, why=why)
     keys = planned[node.stage].select("key")
     settled = _list_settled(read_committed(bench.storage, node.folder), count_rounds(node))
     reuse = keys.join(settled, on="key", how="semi").height

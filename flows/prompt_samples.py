@@ -47,7 +47,16 @@ from tasks.evaluation.questions import (
 )
 from tasks.evaluation.rubrics import TASKS
 from tasks.instructions.guessing import GuessInput, InstructionGuesser
-from tasks.records import Answer, Character, EvalQuestion, Instruction, Persona, ScoreExamples, Turn
+from tasks.records import (
+    Answer,
+    Character,
+    Dialogue,
+    EvalQuestion,
+    Instruction,
+    Persona,
+    ScoreExamples,
+    Turn,
+)
 
 SAMPLED = 64
 _PROFILE_WORDS = 80
@@ -81,6 +90,7 @@ class Known:
     instructions: Sequence[Instruction]
     guesses: Sequence[Instruction] = ()
     cast: Sequence[Character] = ()
+    dialogues: Sequence[Dialogue] = ()
     questions: Sequence[EvalQuestion] = ()
 
 
@@ -122,6 +132,23 @@ def list_asking(settings: Settings, graph: Graph, known: Known) -> dict[str, Ask
     if settings.evaluation is not None and graph.evaluation is not None:
         stages |= _Evaluation(settings.evaluation, graph.evaluation, known).list_asking()
     return stages
+
+
+def sample_dialogues(known: Known) -> list[Prompt]:
+    """Return up to :data:`SAMPLED` of the known dialogues, about as they are trained on."""
+    people = {one.persona_key: one for one in list_people(known.personas, known.cast)}
+    step = max(1, len(known.dialogues) // SAMPLED)
+    prompts = []
+    for item in known.dialogues[::step][:SAMPLED]:
+        actor = people[item.persona_key]
+        system = Message("system", f"{actor.persona}\n{actor.profile}")
+        prompts.append((system, *(Message(turn.role, turn.content) for turn in item.turns)))
+    return prompts
+
+
+def list_people(personas: Sequence[Persona], cast: Sequence[Character]) -> list[Character]:
+    """Return the cast; while there is none, a character as long as others for every persona."""
+    return list(cast) or [_pretend_character(row) for row in personas]
 
 
 def pretend(words: int) -> str:
@@ -166,8 +193,7 @@ def _sample_dialogues(
     questions = [item for item in known.instructions if item.answered or not rewrites]
     if not rewrites:
         questions += known.guesses or _pretend_guesses(settings, known)
-    people = known.personas[:SAMPLED]
-    cast = list(known.cast[:SAMPLED]) or [_pretend_character(row) for row in people]
+    cast = list_people(known.personas[:SAMPLED], known.cast[:SAMPLED])
     step = max(1, len(questions) // SAMPLED)
     # Every so-many-th, for sources come one after another and differ in length.
     chosen = questions[::step][:SAMPLED]

@@ -11,8 +11,8 @@ from flows.opening import open_bench
 from flows.settings import Settings
 from infra.engines.config import ModelConfig
 from infra.errors import ConfigError, Problem
-from infra.exported_models import fetch_export
 from infra.manifests import find_sound_manifest
+from infra.model_folders import fetch_export
 from infra.paths import find_path
 
 _STAGE = "training"

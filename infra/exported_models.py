@@ -1,4 +1,4 @@
-"""Seals, publishes and fetches exported model folders by their manifest.
+"""Seals, publishes and withdraws exported model folders by their manifest.
 
 An export folder holds ``export.json``, written last, which names every file that decides what the
 model does, with size and digest. It holds nothing that two exports of the same weights would not
@@ -10,7 +10,6 @@ is named only.
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 import uuid
 from collections.abc import Collection
@@ -18,11 +17,12 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from infra.engines.identity import EXPORT_MANIFEST
-from infra.errors import ConfigError, Problem, StorageError
-from infra.fingerprints import hash_parts
+from infra.errors import ConfigError, Problem
 from infra.manifests import PartRef, digest_bytes, refer_to_file
 from infra.storage import Storage, is_remote
+
+EXPORT_MANIFEST = "export.json"
+"""A folder exported by this project holds this file; its digest stands for the weights."""
 
 _BLOCK_BYTES = 1 << 22
 
@@ -49,7 +49,7 @@ class ExportManifest(_Plain):
         parameters: How many numbers the weights are, tied ones counted once.
         template: Name of the chat format.
         files: What decides the model's output.
-        beside: What is there for people; absence or change is no fault.
+        beside: What is there for people; absence or change is no fault, and it may come later.
     """
 
     format: int = 1
@@ -74,7 +74,7 @@ def seal_export(
 ) -> ExportManifest:
     """Write the manifest of a finished folder, the last write of an export."""
     files = [
-        ExportedFile(name=path.name, size=path.stat().st_size, digest=_digest_file(path))
+        ExportedFile(name=path.name, size=path.stat().st_size, digest=digest_file(path))
         for path in sorted(folder.iterdir())
         if path.is_file() and path.name not in (*beside, EXPORT_MANIFEST)
     ]
@@ -85,7 +85,7 @@ def seal_export(
         parameters=parameters,
         template=template,
         files=tuple(files),
-        beside=tuple(sorted(name for name in beside if (folder / name).is_file())),
+        beside=tuple(sorted(beside)),
     )
     temporary = folder / f".{EXPORT_MANIFEST}.tmp"
     temporary.write_text(manifest.model_dump_json(indent=1) + "\n", encoding="utf-8")
@@ -118,7 +118,7 @@ def verify_export(folder: Path) -> ExportManifest:
             what = "is missing"
         elif path.stat().st_size != file.size:
             what = f"has {path.stat().st_size:,} bytes instead of {file.size:,}"
-        elif _digest_file(path) != file.digest:
+        elif digest_file(path) != file.digest:
             what = "was changed"
         else:
             continue
@@ -141,7 +141,8 @@ def publish_export(storage: Storage, path: str, folder: Path) -> tuple[PartRef, 
     if is_remote(storage.root):
         storage.remove(f"{path}/{EXPORT_MANIFEST}")
         for name in names:
-            storage.upload(f"{path}/{name}", folder / name)
+            if (folder / name).is_file():
+                storage.upload(f"{path}/{name}", folder / name)
     else:
         _move_into_place(folder, Path(storage.url(path)), sealed)
     digests = {file.name: file.digest for file in manifest.files}
@@ -152,57 +153,11 @@ def publish_export(storage: Storage, path: str, folder: Path) -> tuple[PartRef, 
     )
 
 
-def fetch_export(storage: Storage, path: str) -> Path:
-    """Return a local folder that holds the export; S3 objects are kept in the user's cache.
-
-    The cache goes by the manifest's digest, so what is there is right, and a model that was
-    exported anew is another folder.
-    """
-    if not is_remote(storage.root):
-        folder = Path(storage.url(path))
-        read_export(folder)
-        return folder
-    try:
-        sealed = storage.read_bytes(f"{path}/{EXPORT_MANIFEST}")
-    except FileNotFoundError:
-        raise ConfigError(
-            Problem(storage.url(path), "no exported model there", "let the training run finish")
-        ) from None
-    home = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
-    kept = home / "opencharacter" / "models" / hash_parts(sealed.decode())
-    if (kept / EXPORT_MANIFEST).is_file():
-        return kept
-    scratch = kept.with_name(f".{kept.name}.{uuid.uuid4().hex}.tmp")
-    scratch.mkdir(parents=True)
-    try:
-        manifest = ExportManifest.model_validate_json(sealed)
-        for file in manifest.files:
-            _fetch_file(storage, f"{path}/{file.name}", scratch / file.name, file)
-        for name in manifest.beside:
-            if storage.stat(f"{path}/{name}") is not None:
-                storage.download(f"{path}/{name}", scratch / name)
-        (scratch / EXPORT_MANIFEST).write_bytes(sealed)
-        _settle(scratch, kept)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-    return kept
-
-
-def _settle(scratch: Path, kept: Path) -> None:
-    try:
-        scratch.rename(kept)
-    except OSError:
-        if not (kept / EXPORT_MANIFEST).is_file():  # else another process was faster
-            raise
-
-
-def _fetch_file(storage: Storage, path: str, target: Path, expected: ExportedFile) -> None:
-    try:
-        storage.download(path, target)
-    except FileNotFoundError as error:
-        raise StorageError(f"{storage.url(path)} is named by its manifest but gone") from error
-    if _digest_file(target) != expected.digest:
-        raise StorageError(f"{storage.url(path)} is not what its manifest names; export it anew")
+def withdraw_export(storage: Storage, path: str) -> None:
+    """Remove an export that must not be used, its manifest first."""
+    storage.remove(f"{path}/{EXPORT_MANIFEST}")
+    for name in storage.walk(path):
+        storage.remove(name)
 
 
 def _move_into_place(folder: Path, target: Path, sealed: bytes) -> None:
@@ -233,7 +188,8 @@ def _is_whole(folder: Path) -> bool:
     return True
 
 
-def _digest_file(path: Path) -> str:
+def digest_file(path: Path) -> str:
+    """Return the digest of a file as manifests hold it, read block by block."""
     digest = hashlib.blake2b(digest_size=16)
     with path.open("rb") as file:
         while block := file.read(_BLOCK_BYTES):

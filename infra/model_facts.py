@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from infra.engines.config import ModelConfig
+from infra.model_folders import measure_weights, peek_model
+from infra.storage import is_remote
 
 _WIDTHS = {"float32": 4, "float16": 2, "bfloat16": 2}
 _HEADER_LENGTH_BYTES = 8
@@ -61,7 +63,8 @@ def find_model_facts(config: ModelConfig) -> ModelFacts | None:
     if config.engine != "vllm":
         return None
     folder = find_model_folder(config)
-    found = read_folder_facts(folder) if folder is not None else None
+    size = measure_weights(config.model) if is_remote(config.model) else None
+    found = read_folder_facts(folder, size) if folder is not None else None
     return found or _TABLE.get(config.model)
 
 
@@ -76,7 +79,7 @@ def find_model_folder(config: ModelConfig) -> Path | None:
     """Return the folder a model lies in: its own, or its snapshot in the local hub cache."""
     if config.engine != "vllm":
         return None
-    given = Path(config.model).expanduser()
+    given = peek_model(config.model).expanduser()
     if given.is_dir():
         return given
     commit = find_cached_commit(config)
@@ -97,8 +100,11 @@ def find_cached_commit(config: ModelConfig) -> str | None:
     return revision if (folder / "snapshots" / revision).is_dir() else None
 
 
-def read_folder_facts(folder: Path) -> ModelFacts | None:
-    """Read a model folder: its config, and the headers of its weight files; never the weights."""
+def read_folder_facts(folder: Path, size: int | None = None) -> ModelFacts | None:
+    """Read a model folder: its config, and the headers of its weight files; never the weights.
+
+    ``size`` is that of weights in bytes that lie elsewhere.
+    """
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         shape = [
@@ -110,7 +116,10 @@ def read_folder_facts(folder: Path) -> ModelFacts | None:
                 "vocab_size",
             )
         ]
-        parameters, size = _measure_weights(folder, config)
+        if size is None:
+            parameters, size = _measure_weights(folder, config)
+        else:
+            parameters = size // _read_width(config)
     except (OSError, ValueError, KeyError, TypeError):
         return None
     context, layers, hidden, vocabulary = shape
@@ -123,8 +132,12 @@ def _measure_weights(folder: Path, config: dict[str, Any]) -> tuple[int, int]:
     if files:
         return sum(map(_count_parameters, files)), sum(path.stat().st_size for path in files)
     size = sum(path.stat().st_size for path in folder.glob("*.bin"))
-    width = _WIDTHS[str(config.get("torch_dtype") or config.get("dtype") or "float32")]
-    return size // width, size
+    return size // _read_width(config), size
+
+
+def _read_width(config: dict[str, Any]) -> int:
+    """Return the bytes of a weight."""
+    return _WIDTHS[str(config.get("torch_dtype") or config.get("dtype") or "float32")]
 
 
 def _count_parameters(path: Path) -> int:

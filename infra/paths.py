@@ -1,7 +1,11 @@
-"""Finds the files a configuration names: in the working folder first, then in the package."""
+"""Finds the files a configuration names: in the working folder first, then in the package.
+
+And the folder where what is fetched or counted once a machine is kept.
+"""
 
 from __future__ import annotations
 
+import os
 from importlib.resources import files
 from pathlib import Path
 
@@ -11,6 +15,12 @@ from infra.errors import ConfigError, Problem
 def packaged_configs() -> Path:
     """Return the folder of the packaged configurations, prompts and demo data."""
     return Path(str(files("configs")))
+
+
+def user_cache(kind: str) -> Path:
+    """Return the folder of the user's cache on this machine where things of a kind are kept."""
+    home = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+    return home / "opencharacter" / kind
 
 
 def find_path(name: str) -> Path | None:

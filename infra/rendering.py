@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from infra.engines.protocol import Message
+from infra.model_folders import peek_model
 
 SENTINEL = "\ufdd0"
 """A Unicode noncharacter, never valid in exchanged text; removed from data."""
@@ -175,6 +176,7 @@ def load_tokenizer(model: str, revision: str | None = None) -> Any:
     Where a folder says that it needs no class of its own, it is read without ``AutoTokenizer``,
     which imports PyTorch: 2 s of a core instead of 8, in every worker and run.
     """
+    model = str(peek_model(model))
     with _LOADING:
         if _names_no_class(Path(model)):
             from transformers import PreTrainedTokenizerFast

@@ -23,7 +23,8 @@ class ModelConfig(Knobs):
         " scripted engine for orchestration tests",
     )
     model: str = execution(
-        description="A model folder, a Hugging Face name, or the model name an endpoint knows"
+        description="A model folder, here or on S3, a Hugging Face name, or the model name an"
+        " endpoint knows"
     )
     revision: str | None = execution(
         None, description="Hub commit, tag or branch; for an endpoint, a version you assign"

@@ -10,14 +10,15 @@ from pathlib import Path
 
 from infra.engines.config import ModelConfig
 from infra.errors import ConfigError, Problem
+from infra.exported_models import EXPORT_MANIFEST
 from infra.fingerprints import hash_parts
+from infra.model_folders import name_model_version
+from infra.paths import user_cache
+from infra.storage import is_remote
 
 _CONTENT = ("*.json", "*.safetensors", "*.bin", "*.model", "*.jinja", "*.txt", "*.gguf")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _BLOCK_BYTES = 1 << 22
-
-EXPORT_MANIFEST = "export.json"
-"""A folder exported by this project holds this file; its digest stands for the weights."""
 
 
 def identify_model(config: ModelConfig) -> str:
@@ -30,6 +31,8 @@ def identify_model(config: ModelConfig) -> str:
         return f"endpoint:{config.model}@{revision}"
     if config.engine == "scripted":
         return f"scripted:{config.model}@{revision}"
+    if is_remote(config.model):
+        return f"weights:{name_model_version(config.model)}"
     folder = Path(config.model)
     if folder.is_dir():
         return f"weights:{_digest_folder(folder)}"
@@ -48,8 +51,7 @@ def _digest_file(path: Path) -> str:
     """Hash a file once; the digest is kept in the user's cache by path, size and time."""
     stat = path.stat()
     name = hash_parts(str(path.resolve()), str(stat.st_size), str(stat.st_mtime_ns))
-    home = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
-    kept = home / "opencharacter" / "digests" / name
+    kept = user_cache("digests") / name
     if kept.is_file():
         return kept.read_text(encoding="utf-8")
     digest = hashlib.blake2b(digest_size=16)

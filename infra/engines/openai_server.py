@@ -22,7 +22,7 @@ import httpx
 
 from infra.engines.config import ModelConfig
 from infra.engines.vllm_forks import is_cpu_build
-from infra.engines.vllm_server import engine_arguments
+from infra.engines.vllm_server import engine_arguments, shorten_socket_paths
 from infra.errors import ConfigError, EngineError, Problem
 from infra.secrets import Secret
 
@@ -70,6 +70,7 @@ class OpenAiServer:
 
     def __enter__(self) -> OpenAiServer:
         _check_port(self.plan)
+        shorten_socket_paths()
         environment: dict[str, str] = {**os.environ, "VLLM_NO_USAGE_STATS": "1"}
         if self._key is not None:  # not an argument: those show in the list of processes
             environment["VLLM_API_KEY"] = self._key.reveal()

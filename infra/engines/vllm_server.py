@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,9 +19,11 @@ from infra.engines.core_binding import count_engine_threads, leave_engine_cores
 from infra.engines.protocol import Completion, Request
 from infra.engines.vllm_forks import list_engine_processes, tie_to_parent
 from infra.errors import EngineError, RequestFailed
+from infra.model_folders import fetch_model
 
 _LINGER_S = 0.15
 _POLL_S = 5.0
+_LONGEST_SOCKET_FOLDER = 60
 DIE_WITH_PARENT = "OPENCHARACTER_ENGINE_PARENT"
 
 
@@ -54,6 +57,7 @@ class VllmServer:
     async def start(self) -> EngineFacts:
         """Load the model and return the engine's facts; :class:`EngineError` if it cannot."""
         began = time.monotonic()
+        shorten_socket_paths()
         import vllm
         from vllm.engine.arg_utils import AsyncEngineArgs
         from vllm.platforms import current_platform
@@ -165,10 +169,10 @@ def engine_arguments(config: ModelConfig, *, on_cpu: bool) -> dict[str, Any]:
 
     AsyncLLM's own defaults of 128 sequences and 2,048 tokens would halve a GPU's rate, so both
     are always given. On CPUs chunked prefill is off because seeded requests kill the engine with
-    it (``CPU Generator does not use offset``).
+    it (``CPU Generator does not use offset``). A model on S3 is fetched to this machine first.
     """
     arguments: dict[str, Any] = {
-        "model": config.model,
+        "model": fetch_model(config.model),
         "revision": config.revision,
         "dtype": choose_cpu_dtype() if on_cpu and config.dtype == "auto" else config.dtype,
         "quantization": config.quantization,
@@ -187,6 +191,15 @@ def engine_arguments(config: ModelConfig, *, on_cpu: bool) -> dict[str, Any]:
     else:
         arguments["gpu_memory_utilization"] = config.gpu_memory_utilization
     return arguments | dict(config.engine_args)
+
+
+def shorten_socket_paths() -> None:
+    """Have vLLM's processes meet in ``/tmp`` where this user's own folder for it is too deep.
+
+    The system bounds the path of a socket, and vLLM adds a name of 37 characters.
+    """
+    if len(tempfile.gettempdir()) > _LONGEST_SOCKET_FOLDER:
+        os.environ.setdefault("VLLM_RPC_BASE_PATH", "/tmp")
 
 
 def choose_cpu_dtype() -> str:

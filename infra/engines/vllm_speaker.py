@@ -19,7 +19,12 @@ from typing import IO
 from infra.engines.config import ModelConfig
 from infra.engines.protocol import Request
 from infra.engines.streaming import Piece
-from infra.engines.vllm_server import DIE_WITH_PARENT, VllmServer, engine_arguments
+from infra.engines.vllm_server import (
+    DIE_WITH_PARENT,
+    VllmServer,
+    engine_arguments,
+    shorten_socket_paths,
+)
 from infra.errors import EngineError, PromptTooLong
 
 _LOG_LEVEL = "VLLM_LOGGING_LEVEL"
@@ -57,6 +62,7 @@ class VllmSpeaker(VllmServer):
             self._log = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the engine
         for name, value in QUIET.items():
             os.environ.setdefault(name, value)
+        shorten_socket_paths()
         with _divert_log(self._log), _keep_interrupts_from_children(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             import vllm

@@ -29,6 +29,7 @@ import yaml
 from infra.errors import ConfigError, Problem
 from infra.fingerprints import content_key, hash_parts
 from infra.knobs import Knobs, execution, identity, selection
+from infra.model_folders import fetch_model
 from infra.paths import find_path
 from tasks.records import Ability
 
@@ -224,7 +225,7 @@ def _evaluate(
     found: Mapping[str, Any] = simple_evaluate(
         model="hf",
         model_args={
-            "pretrained": model,
+            "pretrained": fetch_model(model),
             "revision": revision or "main",
             "dtype": "bfloat16" if gpus else "float32",
             "parallelize": gpus > 1,

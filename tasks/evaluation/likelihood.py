@@ -20,6 +20,7 @@ from typing import Any
 
 from infra.engines.protocol import Message
 from infra.errors import ConfigError, OpenCharacterError, Problem
+from infra.model_folders import fetch_model
 from infra.rendering import PromptEncoder
 
 _VERBATIM = "{{ messages[0]['content'] | trim }}"
@@ -107,7 +108,7 @@ def load_model(model: str, revision: str | None = None) -> Any:
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     with _hide_progress_bars():
         loaded = AutoModelForCausalLM.from_pretrained(
-            model,
+            fetch_model(model),
             revision=revision or "main",
             dtype=torch.bfloat16 if gpus else torch.float32,
             device_map="auto" if gpus > 1 else None,

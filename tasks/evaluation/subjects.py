@@ -6,7 +6,6 @@ import polars as pl
 
 from infra.bench import Bench
 from infra.engines.config import ModelConfig
-from infra.exported_models import fetch_export
 from infra.fingerprints import hash_parts
 from infra.manifests import NodeRef, read_manifest
 from infra.reading import read_accepted, read_accepted_frame
@@ -54,8 +53,6 @@ def open_model(bench: Bench, role: str, training: NodeRef | None, like: str | No
     It is run as ``like`` is, the role it was trained from, which has the same shape.
     """
     if role == TUNED and training is not None and like is not None:
-        folder = fetch_export(
-            bench.storage, str(read_manifest(bench.storage, training.manifest).facts["export"])
-        )
-        bench.add_model(TUNED, bench.models[like].run_export(str(folder)))
+        export = str(read_manifest(bench.storage, training.manifest).facts["export"])
+        bench.add_model(TUNED, bench.models[like].run_export(bench.storage.url(export)))
     return bench.models[role]

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Literal
 
-from infra.engines.identity import EXPORT_MANIFEST
-from infra.exported_models import ExportManifest
+from infra.exported_models import EXPORT_MANIFEST, ExportManifest
 from infra.manifests import Manifest
 from infra.storage import Storage
 

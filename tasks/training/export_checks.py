@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from infra.engines.protocol import Completion, Engine, Request, SamplingParams
+from infra.manifests import PartRef
+from infra.model_folders import fetch_model
+from infra.storage import Storage
 from tasks.training.adapters import hide_progress_bars
 from tasks.training.export_errors import EndlessAnswers, MovedLoss
+from tasks.training.token_files import fetch_part
 
 LOSS_TOLERANCE = 0.02
 """Largest relative difference between the last evaluation loss and that of the reload.
@@ -47,8 +51,26 @@ class EndingFacts:
         return self.ended / self.asked if self.asked else 0.0
 
 
+def measure_export(
+    model: str, storage: Storage, validation: PartRef, *, on_progress: Callable[[int, int], None]
+) -> LossFacts:
+    """Reload an exported model on this machine and measure its loss; see :func:`measure_loss`.
+
+    ``model`` is a folder or an address on S3, ``validation`` a file of encoded rows.
+    """
+    rows = fetch_part(storage, validation)
+    return measure_loss(
+        Path(fetch_model(model)), rows, on_row=lambda done: on_progress(done, validation.rows)
+    )
+
+
 def measure_loss(
-    folder: Path, validation: Path, *, dtype: str | None = None, device: str | None = None
+    folder: Path,
+    validation: Path,
+    *,
+    dtype: str | None = None,
+    device: str | None = None,
+    on_row: Callable[[int], None] = lambda done: None,
 ) -> LossFacts:
     """Reload an exported model and return its loss over a file of encoded rows.
 
@@ -61,6 +83,7 @@ def measure_loss(
         validation: The file.
         dtype: torch name of the format to compute in; that of the export by default.
         device: Where; the first GPU if there is one.
+        on_row: Gets how many rows are done.
     """
     import torch
     from transformers import AutoModelForCausalLM
@@ -79,6 +102,7 @@ def measure_loss(
             rows += 1
             loss, count = _sum_loss(model, ids, labels, positions, chosen)
             total, tokens = total + loss, tokens + count
+            on_row(rows)
     return LossFacts(total / tokens if tokens else float("nan"), tokens, rows)
 
 

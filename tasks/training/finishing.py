@@ -7,15 +7,19 @@ the last evaluation, and the engine that will serve it must load it and end its 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import shutil
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from infra.bench import Bench, context_length
+from infra.cluster_jobs import run_on_cluster
 from infra.engines.config import ModelConfig
-from infra.exported_models import fetch_export, publish_export, seal_export
+from infra.exported_models import publish_export, seal_export, withdraw_export
 from infra.manifests import (
     Manifest,
     NodeRef,
@@ -25,8 +29,10 @@ from infra.manifests import (
     read_manifest,
     refer_to_file,
 )
+from infra.model_folders import peek_model
 from infra.paths import require_path
 from infra.rendering import PromptEncoder, load_tokenizer
+from infra.storage import Storage, is_remote
 from tasks.records import Example
 from tasks.training.config import TrainingConfig
 from tasks.training.curves import draw_curves
@@ -36,8 +42,10 @@ from tasks.training.export_checks import (
     check_endings,
     check_loss,
     measure_endings,
-    measure_loss,
+    measure_export,
 )
+from tasks.training.export_errors import ExportError
+from tasks.training.export_weights import WrittenWeights
 from tasks.training.job import TrainJob, TrainOutcome
 from tasks.training.metrics import read_metrics
 from tasks.training.model_card import (
@@ -52,7 +60,6 @@ from tasks.training.model_card import (
 from tasks.training.model_export import ExportPlan, assemble_export
 from tasks.training.samples import Probe, Sample, choose_probes, load_samples
 from tasks.training.templates import ChatFormat, choose_format
-from tasks.training.token_files import fetch_part
 
 TUNED = "tuned"
 """The role of the trained model in the engine pool."""
@@ -92,41 +99,34 @@ class Finished:
 def finish_model(finishing: Finishing, encoded: Manifest, examples: Sequence[Example]) -> Finished:
     """Export, check and describe the trained model; nothing is declared done that is not sound.
 
-    Raises what :mod:`tasks.training.export_errors` names when the export is not what was trained.
+    The export is checked where it will stay, for the engine may run on another machine; one that
+    fails is withdrawn. Raises what :mod:`tasks.training.export_errors` names when the export is
+    not what was trained.
     """
     bench, job, node = finishing.bench, finishing.job, finishing.node
     storage = bench.storage
     chat = choose_chat(job)
     path = f"{node.folder}/{node.fingerprint}"
-    with TemporaryDirectory() as scratch_name:
-        scratch = Path(scratch_name)
-        target = scratch / "export"
-        plan = ExportPlan(job.base, job.revision, chat, job.config.export_dtype)
-        probes = choose_ending_probes(job, chat, examples)
-        if probes:
-            finishing.bench.pool.get_ready(serve_as(finishing.bench, job, target))
-        written = assemble_export(_fetch_weights(finishing, scratch), target, plan)
-        reloaded = _check_reload(finishing, target)
-        records = [asdict(record) for record in read_metrics(storage, job.metrics)]
-        (target / _CURVES).write_bytes(draw_curves(records, "png"))
-        curves = draw_curves(records, "svg")
-        endings = _check_serving(finishing, target, probes)
-        facts = _describe(finishing, encoded, written.parameters, chat, reloaded, endings)
-        template = require_path(job.config.card, "training.card").read_text(encoding="utf-8")
-        (target / _CARD).write_text(render_model_card(facts, template), encoding="utf-8")
-        seal_export(
-            target,
-            fingerprint=node.fingerprint,
-            base=job.base_identity,
-            dtype=job.config.export_dtype,
-            parameters=written.parameters,
-            template=chat.name,
-            beside=(_CARD, _CURVES),
-        )
-        parts = publish_export(storage, path, target)
+    tuned = serve_as(bench, job, storage.url(path))
+    probes = choose_ending_probes(job, chat, examples)
+    if probes:
+        bench.pool.get_ready(tuned)
+    written, parts = _export(finishing, chat, path)
+    bench.add_model(TUNED, tuned)
+    try:
+        reloaded = _check_reload(finishing, tuned)
+        endings = _check_serving(finishing, probes)
+    except ExportError:
+        withdraw_export(storage, path)
+        raise
+    facts = _describe(finishing, encoded, written.parameters, chat, reloaded, endings)
+    template = require_path(job.config.card, "training.card").read_text(encoding="utf-8")
+    storage.write_bytes(f"{path}/{_CARD}", render_model_card(facts, template).encode())
+    records = [asdict(record) for record in read_metrics(storage, job.metrics)]
+    storage.write_bytes(f"{path}/{_CURVES}", draw_curves(records, "png"))
+    curves = draw_curves(records, "svg")
     storage.write_bytes(f"{path}.curves.svg", curves)
     told = refer_to_file(storage, f"{path}.curves.svg", digest_bytes(curves), 0, "file")
-    bench.add_model(TUNED, serve_as(bench, job, fetch_export(storage, path)))
     return Finished(
         parts=(*parts, told),
         facts={
@@ -165,10 +165,49 @@ def choose_ending_probes(
     )
 
 
-def serve_as(bench: Bench, job: TrainJob, folder: Path) -> ModelConfig:
+def serve_as(bench: Bench, job: TrainJob, address: str) -> ModelConfig:
     """Run the export as the base model is run: it has the same shape."""
-    base = bench.models[job.config.model]
-    return base.run_export(str(folder))
+    return bench.models[job.config.model].run_export(address)
+
+
+def _export(
+    finishing: Finishing, chat: ChatFormat, path: str
+) -> tuple[WrittenWeights, tuple[PartRef, ...]]:
+    """Put the export where it stays, sealed; what people read of it comes later."""
+    job, storage = finishing.job, finishing.bench.storage
+    plan = ExportPlan(str(peek_model(job.base)), job.revision, chat, job.config.export_dtype)
+    with _open_scratch(storage, path) as scratch:
+        target = scratch / "export"
+        written = assemble_export(_fetch_weights(finishing, scratch), target, plan)
+        seal_export(
+            target,
+            fingerprint=finishing.node.fingerprint,
+            base=job.base_identity,
+            dtype=job.config.export_dtype,
+            parameters=written.parameters,
+            template=chat.name,
+            beside=(_CARD, _CURVES),
+        )
+        return written, publish_export(storage, path, target)
+
+
+@contextmanager
+def _open_scratch(storage: Storage, path: str) -> Iterator[Path]:
+    """Make a folder beside where an export goes, and remove it.
+
+    A system's own folder for such things may be small, and lies on another disk.
+    """
+    if is_remote(storage.root):
+        with TemporaryDirectory() as name:
+            yield Path(name)
+        return
+    target = Path(storage.url(path))
+    scratch = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
+    scratch.mkdir(parents=True)
+    try:
+        yield scratch
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _fetch_weights(finishing: Finishing, scratch: Path) -> Path:
@@ -183,19 +222,27 @@ def _fetch_weights(finishing: Finishing, scratch: Path) -> Path:
     return target
 
 
-def _check_reload(finishing: Finishing, target: Path) -> LossFacts | None:
+def _check_reload(finishing: Finishing, tuned: ModelConfig) -> LossFacts | None:
+    """Load the export anew, where the ranks were, and compare its loss with their last."""
     job, expected = finishing.job, finishing.outcome.eval_loss_after
     if job.validation is None or expected is None:
         return None
-    cache = Path.home() / ".cache" / "opencharacter" / "tokens"
-    found = measure_loss(target, fetch_part(finishing.bench.storage, job.validation, cache))
+    bench = finishing.bench
+    found = run_on_cluster(
+        bench.pool,
+        measure_export,
+        tuned.model,
+        bench.storage,
+        job.validation,
+        stage=finishing.node.stage,
+        listener=bench.listener,
+        stop=bench.stop,
+    )
     check_loss(found, expected)
     return found
 
 
-def _check_serving(
-    finishing: Finishing, target: Path, probes: Sequence[Probe]
-) -> EndingFacts | None:
+def _check_serving(finishing: Finishing, probes: Sequence[Probe]) -> EndingFacts | None:
     """Load the export in the engine that will serve it; it must end its answers by itself.
 
     The engine stays open for the stages that ask the tuned model.
@@ -203,7 +250,6 @@ def _check_serving(
     if not probes:
         return None
     bench, job = finishing.bench, finishing.job
-    bench.add_model(TUNED, serve_as(bench, job, target))
     try:
         with bench.pool.use(TUNED):
             found = asyncio.run(
@@ -234,7 +280,7 @@ def _describe(
     base = bench.models[config.model]
     train, validation = encoded.facts["train"], encoded.facts["validation"]
     base_row = Upstream(
-        bench.model_label(config.model), "base model", read_licence(Path(base.model))
+        bench.model_label(config.model), "base model", read_licence(peek_model(base.model))
     )
     manifests = [read_manifest(bench.storage, node.manifest) for node in finishing.funnel]
     return ModelCardFacts(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 import time
@@ -136,10 +135,8 @@ class _Rank:
         from transformers import set_seed
 
         job, config = self.job, self.job.config
-        home = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
-        cache = home / "opencharacter" / "tokens"
         parts = [part for part in (job.train, job.validation) if part and part.rows]
-        train, *rest = (open_rows(fetch_part(self.storage, part, cache)) for part in parts)
+        train, *rest = (open_rows(fetch_part(self.storage, part)) for part in parts)
         validation = rest[0] if rest else None
         if job.deepspeed is not None:
             join_deepspeed()

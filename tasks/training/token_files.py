@@ -28,6 +28,7 @@ import pyarrow as pa
 
 from infra.errors import StorageError
 from infra.manifests import PartRef
+from infra.paths import user_cache
 from infra.storage import FileStat, Storage, digest_input, is_remote
 
 IGNORED = -100
@@ -204,15 +205,15 @@ def collate_flat(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
-def fetch_part(storage: Storage, part: PartRef, cache: Path) -> Path:
+def fetch_part(storage: Storage, part: PartRef, cache: Path | None = None) -> Path:
     """Return a local path of a node's file; a remote one is copied once a machine, by digest.
 
-    Ranks that ask at the same time wait for the one that copies. Raises :class:`StorageError`
-    when what arrives is not what the manifest names.
+    ``cache`` is the user's own if it is left out. Ranks that ask at the same time wait for the one
+    that copies. Raises :class:`StorageError` when what arrives is not what the manifest names.
     """
     if not is_remote(storage.root):
         return Path(storage.url(part.path))
-    return _fetch(storage, part, cache)
+    return _fetch(storage, part, cache or user_cache("tokens"))
 
 
 def _fetch(storage: Storage, part: PartRef, cache: Path) -> Path:

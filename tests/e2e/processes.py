@@ -36,6 +36,31 @@ def run_command(
     )
 
 
+def run_program(
+    module: str, argument: str, env: Mapping[str, str], cwd: Path, timeout_s: float = 280
+) -> dict[str, Any]:
+    """Run a program of these tests in a folder; return the JSON of its last line.
+
+    ``env`` holds further variables, such as those that name its Prefect server or database.
+    """
+    done = subprocess.run(
+        [sys.executable, "-m", module, argument],
+        cwd=cwd,
+        env={
+            **os.environ,
+            **env,
+            "PYTHONPATH": str(Path(__file__).parents[2]),
+        },
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    told: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    return told
+
+
 def closing_line(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
     """Return the closing JSON line of a run that went well."""
     assert done.returncode == 0, done.stderr[-4000:]

@@ -2,43 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.e2e.prefect_homes import make_home
-from tests.e2e.processes import await_no_leftovers, running_pids
+from tests.e2e.processes import await_no_leftovers, run_program, running_pids
 from tests.e2e.scripted import ROW_STAGES, ScriptedWorld, read_parts
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
-
-
-def run_program(module: str, argument: str, prefect: dict[str, str], cwd: Path) -> dict[str, Any]:
-    """Run a program of these tests in a folder; return the JSON of its last line.
-
-    ``prefect`` holds the variables that name its Prefect server or database.
-    """
-    done = subprocess.run(
-        [sys.executable, "-m", module, argument],
-        cwd=cwd,
-        env={
-            **os.environ,
-            **prefect,
-            "PYTHONPATH": str(Path(__file__).parents[2]),
-        },
-        capture_output=True,
-        text=True,
-        timeout=280,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-4000:]
-    told: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
-    return told
 
 
 def test_python_calls_from_anywhere_twice_as_a_subflow_and_on_a_ray_that_was_there(

@@ -17,10 +17,10 @@ from flows.plan_table import Plan, print_plan
 from flows.planning import draw_plan, plan_run
 from infra.errors import ConfigError
 from infra.fingerprints import content_key, row_key
-from tasks.records import Character
+from tasks.records import PROFILE_FIELDS, Character
 
 from .evaluated import write_rows
-from .worlds import make_config, write_config, write_lines
+from .worlds import make_config, write_config, write_lines, write_model
 
 KEY = "OPENCHARACTER_TEST_NO_SUCH_KEY"
 
@@ -89,6 +89,34 @@ def test_rows_of_questions_that_are_not_written_are_told_about(
         assert (node.rows, node.make, node.about, node.why) == (rows, rows, True, LATER)
         assert node.cost.prompt_tokens
     assert not nodes["characters"].about
+
+
+def test_rows_that_are_brought_are_counted_as_they_will_be_taken(
+    tmp_path: Path, config: dict[str, Any]
+) -> None:
+    texts = [f"A {trade} from Cork who likes long walks." for trade in ("baker", "sailor")]
+    talk = [{"role": "user", "content": "Hello?"}, {"role": "assistant", "content": "word " * 500}]
+    chats = [{"persona": text, "messages": talk} for text in (texts[0], texts[1], "A stranger")]
+    write_model(tmp_path / "student")
+    config["models"]["student"] = {"model": str(tmp_path / "student")}
+    config["training"] = {"model": "student", "max_length": 1024}
+    config["curation"] = {"validation_share": 0.0}
+    config["dialogues"]["source"] = str(write_lines(tmp_path / "chats.jsonl", *chats))
+    drawn = plan(tmp_path, config)
+    rows = {node.node: node.rows for node in drawn.nodes if node.rows}
+    assert rows == {"characters": 2, "dialogues_given": 2}
+    assert drawn.training is not None
+    assert drawn.training.examples == 2 and drawn.training.tokens > 2 * 500
+    assert drawn.totals.output_tokens == 800  # half of what two profiles may have
+
+    profile = {name: "Nora" for _, name in PROFILE_FIELDS} | {"age": 44, "birth_place": "Cork"}
+    people = write_lines(tmp_path / "people.jsonl", {"persona": texts[0], **profile})
+    config["characters"] = {"source": str(people)}
+    drawn = plan(tmp_path, config)
+    rows = {node.node: node.rows for node in drawn.nodes if node.rows}
+    assert rows == {"characters": 1, "dialogues_given": 1}
+    assert drawn.training is not None and drawn.training.examples == 1
+    assert drawn.totals.output_tokens == 0
 
 
 def describe_missing(folder: Path, config: dict[str, Any]) -> dict[str, Any]:

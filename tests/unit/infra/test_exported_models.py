@@ -12,13 +12,14 @@ from infra.engines.identity import identify_model
 from infra.errors import ConfigError
 from infra.exported_models import (
     ExportManifest,
-    fetch_export,
     publish_export,
     read_export,
     seal_export,
     verify_export,
+    withdraw_export,
 )
 from infra.manifests import digest_bytes
+from infra.model_folders import fetch_export
 from infra.storage import Storage
 
 
@@ -49,7 +50,7 @@ def test_the_manifest_names_what_decides_and_mentions_what_is_beside(tmp_path: P
     assert [file.name for file in manifest.files] == ["config.json", "model.safetensors"]
     assert manifest.files[1].size == 7
     assert manifest.files[1].digest == digest_bytes(b"weights")
-    assert manifest.beside == ("README.md",)
+    assert manifest.beside == ("README.md", "curves.png")  # which may come later
 
 
 def test_the_identity_moves_with_the_weights_and_not_with_the_card(tmp_path: Path) -> None:
@@ -106,6 +107,15 @@ def test_publishing_again_replaces_what_differs_and_keeps_what_is_the_same(
     publish_export(storage, "e", build_export(tmp_path / "four", weights=b"new"))
     assert kept.read_bytes() == b"new"
     assert [path.name for path in kept.parent.parent.iterdir()] == ["e"]
+
+
+def test_nothing_is_left_of_a_withdrawn_export(storage: Storage, tmp_path: Path) -> None:
+    publish_export(storage, "e", build_export(tmp_path / "one"))
+    withdraw_export(storage, "e")
+    assert storage.walk("e") == ()
+    with pytest.raises(ConfigError, match="the manifest is missing"):
+        fetch_export(storage, "e")
+    withdraw_export(storage, "e")
 
 
 def test_an_unsealed_folder_is_neither_published_nor_fetched(

@@ -9,8 +9,9 @@ import pytest
 from huggingface_hub import HfApi, constants
 
 from infra.engines.config import ModelConfig
-from infra.engines.identity import EXPORT_MANIFEST, identify_model, read_context_length
+from infra.engines.identity import identify_model, read_context_length
 from infra.errors import ConfigError
+from infra.exported_models import EXPORT_MANIFEST
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 

@@ -1,0 +1,72 @@
+"""Is a program: runs the demo, store and models on S3, on a Ray node that has a home of its own.
+
+The driver's node takes no work. Prints one JSON line: the run's result, and by machine what its
+cache holds of models and token files.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from flows.pipeline import opencharacter
+
+
+def list_cache(home: Path) -> dict[str, list[str]]:
+    """Return the files of the models in a cache by kind and folder, and of the token files."""
+    root = home / "opencharacter"
+    return {
+        kind: sorted(
+            str(path.relative_to(root / kind))
+            for path in (root / kind).rglob("*")
+            if path.is_file() and not path.name.endswith(".lock")
+        )
+        for kind in ("models", "tokens")
+    }
+
+
+def main(given: str) -> None:
+    """Start the cluster, run twice, and tell what came of it."""
+    told = run(json.loads(given))
+    print(json.dumps(told))
+
+
+def run(given: dict[str, Any]) -> dict[str, Any]:
+    """Run with these overrides; ``given`` also names the other machine's folder."""
+    import ray
+    from ray.cluster_utils import Cluster
+
+    memory = 100 * 2**20
+    other = Path(given["other"])
+    for name in ("home", "tmp"):
+        (other / name).mkdir(parents=True)
+    own = {"HOME": str(other / "home"), "TMPDIR": str(other / "tmp")}
+    cluster = Cluster(
+        initialize_head=True, head_node_args={"num_cpus": 0, "object_store_memory": memory}
+    )
+    try:
+        cluster.add_node(
+            num_cpus=4,
+            object_store_memory=memory,
+            env_vars={**own, "XDG_CACHE_HOME": str(other / "cache")},
+        )
+        cluster.wait_for_nodes()
+        overrides = [*given["overrides"], f"ray.address={cluster.address}"]
+        result = opencharacter("configs/demo.yaml", overrides)
+        again = opencharacter("configs/demo.yaml", overrides)
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
+    return {
+        "result": result.model_dump(),
+        "again": again.engines_started,
+        "driver": list_cache(Path(os.environ["XDG_CACHE_HOME"])),
+        "other": list_cache(other / "cache"),
+    }
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
