@@ -207,6 +207,16 @@ class Server:
             assert time.monotonic() < deadline, f"still {found['state_type']}"
             time.sleep(0.5)
 
+    def await_input(self, run: str, key: str) -> str:
+        """Return what a paused run shows or asks for, of which its server hears after the pause."""
+        deadline = time.monotonic() + 20
+        while True:
+            found = httpx.get(f"{self.url}/flow_runs/{run}/input/{key}", timeout=30)
+            if found.status_code != 404 or time.monotonic() > deadline:
+                shown: str = found.raise_for_status().json()
+                return shown
+            time.sleep(0.1)
+
     def await_states(self, run: str) -> dict[str, str]:
         """Return the names of the states of a finished run's nodes, of which it hears later."""
         deadline = time.monotonic() + 20

@@ -162,7 +162,7 @@ def ask_before_training(
         run = start(server, asking)
         paused = server.await_state(run, "PAUSED", 120)
         keys = paused["state"]["state_details"]["run_input_keyset"]
-        shown = server.get(f"/flow_runs/{run}/input/{keys['description']}")
+        shown = server.await_input(run, keys["description"])
         assert "Train on these rows?" in shown and "to make" in shown and "| user |" in shown
         assert not list(world.root.glob("training/*/*.json"))
         answer = {"run_input": {"go_on": go_on, "by": "Ada"}}

@@ -13,6 +13,7 @@ from flows.display import watch
 from flows.pipeline import opencharacter
 from infra.bench import Bench, Listener
 from infra.progress import Progress, StageProgress
+from tests.e2e.local_nodes import local_nodes
 
 STAGE = "characters"
 
@@ -62,16 +63,8 @@ def list_worker_nodes() -> list[str]:
 def main(config: str) -> None:
     """Start the cluster, run, and tell what came of it."""
     import ray
-    from ray.cluster_utils import Cluster
 
-    memory = 100 * 2**20
-    cluster = Cluster(
-        initialize_head=True,
-        head_node_args={"num_cpus": 1, "object_store_memory": memory},
-    )
-    try:
-        nodes = [cluster.add_node(num_cpus=1, object_store_memory=memory) for _ in range(2)]
-        cluster.wait_for_nodes()
+    with local_nodes(1, [{"num_cpus": 1}] * 2) as (cluster, nodes):
         saboteur = Saboteur(cluster, nodes)
         overrides = [
             f"ray.address={cluster.address}",
@@ -86,9 +79,6 @@ def main(config: str) -> None:
             "result": result.model_dump(),
             "ray_left_running": ray.is_initialized(),
         }
-    finally:
-        ray.shutdown()
-        cluster.shutdown()
     print(json.dumps(told))
 
 

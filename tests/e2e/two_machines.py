@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.pipeline import opencharacter
+from tests.e2e.local_nodes import local_nodes
 
 
 def list_cache(home: Path) -> dict[str, list[str]]:
@@ -36,30 +37,15 @@ def main(given: str) -> None:
 
 def run(given: dict[str, Any]) -> dict[str, Any]:
     """Run with these overrides; ``given`` also names the other machine's folder."""
-    import ray
-    from ray.cluster_utils import Cluster
-
-    memory = 100 * 2**20
     other = Path(given["other"])
     for name in ("home", "tmp"):
         (other / name).mkdir(parents=True)
     own = {"HOME": str(other / "home"), "TMPDIR": str(other / "tmp")}
-    cluster = Cluster(
-        initialize_head=True, head_node_args={"num_cpus": 0, "object_store_memory": memory}
-    )
-    try:
-        cluster.add_node(
-            num_cpus=4,
-            object_store_memory=memory,
-            env_vars={**own, "XDG_CACHE_HOME": str(other / "cache")},
-        )
-        cluster.wait_for_nodes()
+    own["XDG_CACHE_HOME"] = str(other / "cache")
+    with local_nodes(0, [{"num_cpus": 4, "env_vars": own}]) as (cluster, _):
         overrides = [*given["overrides"], f"ray.address={cluster.address}"]
         result = opencharacter("configs/demo.yaml", overrides)
         again = opencharacter("configs/demo.yaml", overrides)
-    finally:
-        ray.shutdown()
-        cluster.shutdown()
     return {
         "result": result.model_dump(),
         "again": again.engines_started,

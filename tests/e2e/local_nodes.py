@@ -1,0 +1,42 @@
+"""Starts several Ray nodes on this machine, as Ray's own tests do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+_MEMORY = 100 * 2**20
+_TRIES = 3
+"""A node that has not shown up after 30 s, which Ray fixes, is given up with its cluster."""
+
+
+@contextmanager
+def local_nodes(
+    head_cpus: int, others: Sequence[dict[str, Any]]
+) -> Iterator[tuple[Any, list[Any]]]:
+    """Yield a cluster and its nodes but the head, each with these arguments; end all of it."""
+    import ray
+
+    cluster, nodes = _start(head_cpus, others, tries=_TRIES)
+    try:
+        yield cluster, nodes
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
+
+
+def _start(head_cpus: int, others: Sequence[dict[str, Any]], tries: int) -> tuple[Any, list[Any]]:
+    from ray.cluster_utils import Cluster
+
+    head = {"num_cpus": head_cpus, "object_store_memory": _MEMORY}
+    cluster = Cluster(initialize_head=True, head_node_args=head)
+    try:
+        nodes = [cluster.add_node(object_store_memory=_MEMORY, **given) for given in others]
+        cluster.wait_for_nodes()
+    except BaseException as error:
+        cluster.shutdown()
+        if tries == 1 or not isinstance(error, Exception):
+            raise
+        return _start(head_cpus, others, tries - 1)
+    return cluster, nodes
