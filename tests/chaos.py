@@ -3,9 +3,10 @@
 Each round starts the same run, waits a random while, and takes something from it: the run itself
 (killed, told to end, or Ctrl-C), its engine, what its engines are forks of, a stage worker, or a
 training rank; what is not there yet is waited for. What was committed before must be there after,
-row by row. At last the run is left alone: it must finish,
-its counts must add up, and a rerun must find nothing to do. The seed is printed, so that a failure
-comes again.
+row by row. At last the run is left alone: it must finish, its counts must add up, and a rerun must
+find nothing to do. A run that survives its blow, or ends before it, gives way to one in a new
+store; of the latter the round does not count, and the next blow comes sooner. The seed is printed,
+so that a failure comes again.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -40,6 +42,22 @@ SMALL = (
     *("--set", "training.checkpoint_every_steps=10"),
 )
 PATIENCE_S = 600.0
+SHORTEST_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Blow:
+    """Is what a round did: to whom (``None`` if it came too late), and how the run ended."""
+
+    victim: str | None
+    after_s: float
+    code: int
+    rows: int
+
+    def tell(self) -> str:
+        """Say it in a line."""
+        hit = self.victim or "over before the blow,"
+        return f"{hit} after {self.after_s:.0f} s, exit {self.code}, {self.rows:,} rows committed"
 
 
 def main() -> None:
@@ -51,12 +69,18 @@ def main() -> None:
     chosen = parser.parse_args()
     dice = random.Random(chosen.seed)
     print(f"seed {chosen.seed}", flush=True)
-    with TemporaryDirectory(prefix="chaos-") as folder:
-        home = Path(folder)
-        for number in range(chosen.rounds):
-            told = strike(home, dice, chosen.longest)
-            print(f"round {number + 1}: {told}", flush=True)
-        finish(home)
+    struck, longest_s = 0, chosen.longest
+    while struck < chosen.rounds:
+        with TemporaryDirectory(prefix="chaos-") as folder:
+            home, is_over = Path(folder), False
+            while struck < chosen.rounds and not is_over:
+                blow = strike(home, dice, longest_s)
+                is_over = blow.code == 0
+                struck += blow.victim is not None
+                print(f"round {struck}: {blow.tell()}" if blow.victim else blow.tell(), flush=True)
+                if blow.victim is None:
+                    longest_s = max(longest_s / 2, SHORTEST_S)
+            finish(home)
     print("nothing lost, nothing twice")
 
 
@@ -70,10 +94,10 @@ def environment(home: Path) -> dict[str, str]:
     return {"PREFECT_HOME": str(home / "prefect"), "HF_HUB_OFFLINE": "1"}
 
 
-def strike(home: Path, dice: random.Random, longest_s: float) -> str:
+def strike(home: Path, dice: random.Random, longest_s: float) -> Blow:
     """Start the run, take something from it, and check what it had committed."""
     before, kept = running_pids(), read_store(home)
-    victim, delay = dice.choice([*OUTSIDE, *INSIDE]), dice.uniform(5, longest_s)
+    victim, delay = dice.choice([*OUTSIDE, *INSIDE]), dice.uniform(SHORTEST_S / 2, longest_s)
     process = subprocess.Popen(
         [sys.executable, "-m", "flows.cli", *command(home)],
         env={**os.environ, **environment(home)},
@@ -100,8 +124,7 @@ def strike(home: Path, dice: random.Random, longest_s: float) -> str:
     after = read_store(home)
     check_kept(kept, after)
     rows = sum(frame.height for frame in after.values())
-    hit = victim if found is not None else f"no {victim} any more"
-    return f"{hit} after {struck_s:.0f} s, exit {process.returncode}, {rows:,} rows committed"
+    return Blow(victim if found is not None else None, struck_s, process.returncode, rows)
 
 
 def find_victim(process: subprocess.Popen[bytes], victim: str) -> psutil.Process | None:
