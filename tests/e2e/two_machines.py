@@ -42,6 +42,10 @@ def run(given: dict[str, Any]) -> dict[str, Any]:
         (other / name).mkdir(parents=True)
     own = {"HOME": str(other / "home"), "TMPDIR": str(other / "tmp")}
     own["XDG_CACHE_HOME"] = str(other / "cache")
+    token = Path.home() / ".ray" / "auth_token"
+    if token.exists():
+        # Ray makes one at its first local start, and from then on wants it on every machine.
+        own["RAY_AUTH_TOKEN_PATH"] = str(token)
     with local_nodes(0, [{"num_cpus": 4, "env_vars": own}]) as (cluster, _):
         overrides = [*given["overrides"], f"ray.address={cluster.address}"]
         result = opencharacter("configs/demo.yaml", overrides)
