@@ -24,7 +24,7 @@ from infra.engines.config import ModelConfig
 from infra.engines.forked_server import ForkedServer
 from infra.engines.vllm_forks import ForkServer
 from infra.engines.vllm_server import VllmServer
-from tests.benchmarks.generation import describe_hardware
+from tests.benchmarks.hardware import describe_hardware
 
 _HERE = "tests.benchmarks.engine_start"
 _SIDES = ("forked", "spawned")

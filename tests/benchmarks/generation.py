@@ -16,15 +16,19 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
+from infra.engines.config import ModelConfig
+from tests.benchmarks.hardware import count_gpus, describe_hardware
+
 _HERE = "tests.benchmarks.generation"
-_NEW_TOKENS = 64
-_CONFIG = {"max_num_seqs": 64, "cpu_kv_cache_gib": 0.5}
+_ON_CPUS = {"max_num_seqs": 64, "cpu_kv_cache_gib": 0.5}
+"""Knobs of the engine for a small machine; on GPUs a model's defaults are measured."""
 
 
 def main() -> None:
@@ -33,21 +37,28 @@ def main() -> None:
     parser.add_argument("--model", default="configs/demo/teacher")
     parser.add_argument("--rows", type=int, default=2400)
     parser.add_argument("--pairs", type=int, default=3)
+    parser.add_argument("--new-tokens", type=int, default=64, help="most tokens of an answer")
+    parser.add_argument(
+        "--engine", type=json.loads, default={}, help="further knobs of the model, as JSON"
+    )
     parser.add_argument("--save", type=Path, help="also write the figures to this JSON file")
     parser.add_argument("--side", choices=("runner", "generate"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.side:
         measure = measure_runner if arguments.side == "runner" else measure_generate
-        print(json.dumps(measure(str(Path(arguments.model).resolve()), arguments.rows)))
+        task = Task.read(arguments)
+        print(json.dumps(measure(task)))
         return
-    ratios = []
+    pairs, ratios = [], []
     for number in range(arguments.pairs):
         order = ("runner", "generate") if number % 2 else ("generate", "runner")
         found = {side: _run_side(side, arguments) for side in order}
+        pairs.append(found)
         ratios.append(found["runner"]["rows_per_s"] / found["generate"]["rows_per_s"])
         print(
             f"pair {number + 1}: runner {found['runner']['rows_per_s']:.1f} rows/s, "
-            f"LLM.generate {found['generate']['rows_per_s']:.1f} rows/s, ratio {ratios[-1]:.3f}",
+            f"LLM.generate {found['generate']['rows_per_s']:.1f} rows/s "
+            f"({found['generate']['tokens_per_s']:,.0f} new tokens/s), ratio {ratios[-1]:.3f}",
             flush=True,
         )
     median = statistics.median(ratios)
@@ -58,33 +69,49 @@ def main() -> None:
             "command": " ".join(["python -m", _HERE, *sys.argv[1:]]),
             "hardware": describe_hardware(),
             "rows": arguments.rows,
+            "pairs": pairs,
             "ratios": [round(ratio, 4) for ratio in ratios],
             "median": round(median, 4),
         }
         arguments.save.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 
-def measure_generate(model: str, rows: int) -> dict[str, float]:
+@dataclass(frozen=True, slots=True)
+class Task:
+    """Is what both sides do: so many rows of at most so many tokens, on this model."""
+
+    config: ModelConfig
+    rows: int
+    new_tokens: int
+
+    @classmethod
+    def read(cls, arguments: argparse.Namespace) -> Task:
+        """Read the command line of a side."""
+        given = {**({} if count_gpus() else _ON_CPUS), **arguments.engine}
+        config = ModelConfig(model=str(Path(arguments.model).resolve()), **given)
+        return cls(config, arguments.rows, arguments.new_tokens)
+
+
+def measure_generate(task: Task) -> dict[str, float]:
     """Time vLLM's own batch call over all prompts at once."""
     from vllm import LLM, SamplingParams
 
-    from infra.engines.config import ModelConfig
     from infra.engines.vllm_server import engine_arguments
     from infra.fingerprints import request_seed
     from infra.rendering import load_encoder
     from tests.benchmarks.echo import EchoSampling
 
-    config = ModelConfig(model=model, **_CONFIG)
-    engine = LLM(**engine_arguments(config, on_cpu=True))
-    encoder, prompt = load_encoder(model), _load_prompt()
-    inputs = _make_inputs(rows)
+    on_cpu = not count_gpus()
+    engine = LLM(**engine_arguments(task.config, on_cpu=on_cpu))
+    encoder, prompt = load_encoder(task.config.model), _load_prompt()
+    inputs = _make_inputs(task.rows)
     # The runner seeds every row on CPUs, so the same requests carry the same seeds here.
     draws = [
         SamplingParams(
             temperature=EchoSampling.temperature,
             top_p=EchoSampling.top_p,
-            max_tokens=_NEW_TOKENS,
-            seed=request_seed(EchoSampling.seed, key, 0, 0),
+            max_tokens=task.new_tokens,
+            seed=request_seed(EchoSampling.seed, key, 0, 0) if on_cpu else None,
         )
         for key in inputs["key"].to_list()
     ]
@@ -95,14 +122,18 @@ def measure_generate(model: str, rows: int) -> dict[str, float]:
     began = time.monotonic()
     answers = engine.generate(ids, draws, use_tqdm=False)
     seconds = time.monotonic() - began
-    return {"rows_per_s": len(answers) / seconds, "seconds": seconds}
+    written = sum(len(answer.outputs[0].token_ids) for answer in answers)
+    return {
+        "rows_per_s": len(answers) / seconds,
+        "tokens_per_s": written / seconds,
+        "seconds": seconds,
+    }
 
 
-def measure_runner(model: str, rows: int) -> dict[str, float]:
+def measure_runner(task: Task) -> dict[str, float]:
     """Time the stage runner on the same rows: from the first lease to the manifest."""
     from infra.bench import Bench, Listener
     from infra.cluster import RayConfig
-    from infra.engines.config import ModelConfig
     from infra.manifests import NodeSpec, open_store
     from infra.progress import Progress
     from infra.row_stage import RunnerConfig
@@ -117,10 +148,9 @@ def measure_runner(model: str, rows: int) -> dict[str, float]:
         def engine_event(self, model: str, text: str) -> None:
             """Ignore it."""
 
-    config = ModelConfig(model=model, **_CONFIG)
     with (
         tempfile.TemporaryDirectory() as root,
-        Bench(Storage(root), {"m": config}, RayConfig(), RunnerConfig(), Quiet()) as bench,
+        Bench(Storage(root), {"m": task.config}, RayConfig(), RunnerConfig(), Quiet()) as bench,
     ):
         open_store(bench.storage)
         bench.pool.replicas("m")
@@ -130,8 +160,8 @@ def measure_runner(model: str, rows: int) -> dict[str, float]:
             node,
             model="m",
             maker=EchoMaker(_load_prompt()),
-            planned=_make_inputs(rows),
-            sampling=EchoSampling(max_new_tokens=_NEW_TOKENS),
+            planned=_make_inputs(task.rows),
+            sampling=EchoSampling(max_new_tokens=task.new_tokens),
         )
         began = time.monotonic()
         made = run_row_stage(stage, bench.runner_context())
@@ -141,9 +171,9 @@ def measure_runner(model: str, rows: int) -> dict[str, float]:
 
 def _run_side(side: str, arguments: argparse.Namespace) -> dict[str, Any]:
     command = [sys.executable, "-m", _HERE, "--side", side, "--model", arguments.model]
-    done = subprocess.run(
-        [*command, "--rows", str(arguments.rows)], capture_output=True, text=True, check=False
-    )
+    command += ["--rows", str(arguments.rows), "--new-tokens", str(arguments.new_tokens)]
+    command += ["--engine", json.dumps(arguments.engine)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"{side} failed:\n{done.stderr[-4000:]}")
     # vLLM's own log may come after the figures on the same stream.
@@ -167,16 +197,6 @@ def _load_prompt() -> Any:
     from infra.prompts import PromptTemplate
 
     return PromptTemplate.load(require_path("prompts/instruction.j2", "bench"))
-
-
-def describe_hardware() -> str:
-    """Return what this machine computes with, as figures are kept with it."""
-    import os
-    import platform
-
-    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return f"{os.cpu_count()} × {names[0] if names else platform.machine()}"
 
 
 if __name__ == "__main__":

@@ -2,7 +2,8 @@
 
 Ours is what a rank under Ray Train does: packed token files, DeepSpeed, the knobs of the demo but
 for those printed. The other side is a plain ``SFTTrainer``: messages in, and all as TRL has it but
-for the few arguments that make it learn the same thing. Both run on two gloo ranks of one thread.
+for the few arguments that make it learn the same thing. Both run on a rank a GPU, or else on two
+gloo ranks of one thread.
 Pairs alternate, each with a seed of its own, start-up left out. One function measures the held-out
 loss of both, on the weights that they saved.
 
@@ -13,13 +14,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
-import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -30,14 +29,14 @@ from infra.engines.vllm_server import choose_cpu_dtype
 from infra.paths import require_path
 from tasks.training.config import TrainingConfig
 from tasks.training.export_checks import measure_loss
-from tests.benchmarks.generation import describe_hardware
+from tests.benchmarks.hardware import count_gpus, describe_hardware
 from tests.benchmarks.training_rows import DATA, lay_out_rows
-from tests.benchmarks.training_sides import Figures, Setup, Side
+from tests.benchmarks.training_sides import Figures, Setup, Side, train
 
 _HERE = "tests.benchmarks.training"
-_RANKS = 2
-_TRL_STEP = 8 * _RANKS
-"""Examples that a step of TRL's default learns from."""
+_CPU_RANKS = 2
+_TRL_BATCH = 8
+"""Examples that a rank's step of TRL's default learns from."""
 _LEARNING_RATE = 1e-3
 
 _OURS: dict[str, Any] = {
@@ -64,9 +63,8 @@ _NEEDED: dict[str, Any] = {
     "learning_rate": _LEARNING_RATE,
     "assistant_only_loss": True,
     "report_to": "none",
-    "use_cpu": True,
 }
-"""What TRL is told besides epochs and seed; its bf16 asks for ``use_cpu`` where no GPU is."""
+"""What TRL is told besides epochs and seed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +136,8 @@ class TrainingBench:
     def __init__(self, root: Path, arguments: argparse.Namespace) -> None:
         self._root = root
         self.model = str(Path(arguments.model).resolve())
-        steps = -(-arguments.rows // _TRL_STEP) * arguments.epochs
+        self._ranks = count_gpus() or _CPU_RANKS
+        steps = -(-arguments.rows // (_TRL_BATCH * self._ranks)) * arguments.epochs
         demo = yaml.safe_load(require_path("demo.yaml", "bench").read_text(encoding="utf-8"))
         self._knobs: dict[Side, dict[str, Any]] = {
             "ours": {
@@ -151,6 +150,7 @@ class TrainingBench:
             },
             "trl": {
                 **_NEEDED,
+                "use_cpu": not count_gpus(),  # its bf16 asks for it
                 "num_train_epochs": arguments.epochs,
                 **_parse_knobs(arguments.trl),
             },
@@ -184,27 +184,13 @@ class TrainingBench:
     def _train(self, side: Side, seed: int) -> Outcome:
         folder = f"{side}-{seed}"
         knobs = {**self._knobs[side], "seed": seed}
-        setup = Setup(side, self.model, str(self._root), folder, knobs)
-        setup.figures.parent.mkdir()
-        path = setup.figures.with_name("setup.json")
-        path.write_text(json.dumps(asdict(setup)), encoding="utf-8")
-        command = ["torch.distributed.run", "--standalone", f"--nproc-per-node={_RANKS}"]
-        done = subprocess.run(
-            [sys.executable, "-m", *command, "-m", "tests.benchmarks.training_sides", str(path)],
-            capture_output=True,
-            text=True,
-            check=False,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-        )
-        if done.returncode:
-            raise SystemExit(f"{side} failed:\n{done.stderr[-6000:]}")
-        figures = Figures(**json.loads(setup.figures.read_text(encoding="utf-8")))
+        figures = train(Setup(side, self.model, str(self._root), folder, knobs), self._ranks)
         return Outcome(figures, self.measure(Path(figures.weights)))
 
 
 def choose_precision() -> str:
     """Return what a user of this machine would choose: bf16, or fp32 where bf16 is emulated."""
-    return "fp32" if choose_cpu_dtype() == "float32" else "bf16"
+    return "bf16" if count_gpus() or choose_cpu_dtype() != "float32" else "fp32"
 
 
 def _parse_knobs(given: Sequence[str]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Trains as one rank of one side of the training benchmark, and leaves weights and figures.
+"""Trains one side of the training benchmark on ranks of its own, and leaves weights and figures.
 
 Both sides are timed alike: from the end of the first step to the end of the last, so neither
 start-up, nor a first step that warms caches, nor writing weights counts.
@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import statistics
+import subprocess
+import sys
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from infra.manifests import digest_bytes, refer_to_file
+from infra.manifests import PartRef, digest_bytes, refer_to_file
 from infra.rendering import load_tokenizer
 from infra.storage import Storage
 from tasks.training.config import TrainingConfig
@@ -27,12 +31,15 @@ from tests.benchmarks.training_rows import DATA, MESSAGES
 
 Side = Literal["ours", "trl"]
 
+_HERE = "tests.benchmarks.training_sides"
+
 
 @dataclass(frozen=True, slots=True)
 class Setup:
     """Says what a side trains: ``knobs`` are TrainingConfig's for us, SFTConfig's for TRL.
 
-    The side reads the rows below ``root`` and writes to ``folder`` below it.
+    The side reads the rows below ``root`` and writes to ``folder`` below it. ``validate`` has ours
+    measure the loss of the held-out rows before and after.
     """
 
     side: Side
@@ -40,6 +47,7 @@ class Setup:
     root: str
     folder: str
     knobs: dict[str, Any]
+    validate: bool = False
 
     @property
     def figures(self) -> Path:
@@ -53,6 +61,7 @@ class Figures:
 
     ``padding_share`` is the share of the slots that the model computed and no token filled.
     ``weights`` is their folder, ``knobs`` the values that trained, as far as sides may differ.
+    Ours also tells the median of the steps' ``mfu``, peak memory, and losses of held-out rows.
     """
 
     steps: int
@@ -62,10 +71,31 @@ class Figures:
     seconds: float
     weights: str
     knobs: dict[str, Any]
+    mfu: float | None = None
+    peak_memory_gib: float | None = None
+    eval_losses: tuple[float | None, float | None] = (None, None)
 
     def rate(self, tokens: int) -> float:
         """Return so many tokens of the whole training per second; the first step's left out."""
         return tokens * (self.steps - 1) / self.steps / self.seconds
+
+
+def train(setup: Setup, ranks: int) -> Figures:
+    """Train a side on ranks of its own; return the figures, or exit with what was printed last."""
+    setup.figures.parent.mkdir(parents=True)
+    path = setup.figures.with_name("setup.json")
+    path.write_text(json.dumps(asdict(setup)), encoding="utf-8")
+    command = ["torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"]
+    done = subprocess.run(
+        [sys.executable, "-m", *command, "-m", _HERE, str(path)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    if done.returncode:
+        raise SystemExit(f"{setup.folder} failed:\n{done.stderr[-6000:]}")
+    return Figures(**json.loads(setup.figures.read_text(encoding="utf-8")))
 
 
 class StepClock:
@@ -112,13 +142,12 @@ class CountingCollator:
 
 def train_ours(setup: Setup) -> Figures:
     """Train as a rank under Ray Train does, on the packed token file."""
+    import torch
     import torch.distributed as dist
 
     storage = Storage(setup.root)
     chat = choose_format(load_tokenizer(setup.model))
     config = TrainingConfig.model_validate(setup.knobs)
-    path = f"{DATA}/train.arrow"
-    rows = len(TokenFile(Path(storage.url(path))))
     job = TrainJob(
         fingerprint="bench",
         base=setup.model,
@@ -126,21 +155,25 @@ def train_ours(setup: Setup) -> Figures:
         base_identity="bench",
         storage_root=storage.root,
         folder=setup.folder,
-        train=refer_to_file(storage, path, digest_bytes(storage.read_bytes(path)), rows, "train"),
-        validation=None,
+        train=_refer(storage, "train"),
+        validation=_refer(storage, "validation") if setup.validate else None,
         pad_id=chat.pad_id,
         stop_id=chat.stop_id,
         config=config,
         deepspeed=load_deepspeed_config(config.deepspeed),
     )
     clock = StepClock()
-    dist.init_process_group("gloo")
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
     run_rank(job, clock)
     dist.destroy_process_group()
     outcome = read_outcome(storage, job)
     if outcome is None:
         raise SystemExit("our side left no weights")
-    shares = [record.padding_share or 0.0 for record in read_metrics(storage, job.metrics)]
+    records = [record for record in read_metrics(storage, job.metrics) if record.loss is not None]
+    shares = [record.padding_share or 0.0 for record in records]
+    mfu = [record.mfu for record in records[1:] if record.mfu is not None]
     return Figures(
         steps=outcome.steps,
         tokens=outcome.tokens,
@@ -158,7 +191,16 @@ def train_ours(setup: Setup) -> Figures:
             "data parallelism": name_layout(job.deepspeed),
             "betas": list(config.adam_betas),
         },
+        mfu=statistics.median(mfu) if mfu else None,
+        peak_memory_gib=max(record.peak_memory_gib or 0.0 for record in records),
+        eval_losses=(outcome.eval_loss_before, outcome.eval_loss_after),
     )
+
+
+def _refer(storage: Storage, split: str) -> PartRef:
+    path = f"{DATA}/{split}.arrow"
+    rows = len(TokenFile(Path(storage.url(path))))
+    return refer_to_file(storage, path, digest_bytes(storage.read_bytes(path)), rows, split)
 
 
 def train_trl(setup: Setup) -> Figures:
@@ -216,8 +258,6 @@ def train_trl(setup: Setup) -> Figures:
 
 def main() -> None:
     """Train as the rank that the environment names."""
-    import os
-
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("setup", type=Path)
     setup = Setup(**json.loads(parser.parse_args().setup.read_text(encoding="utf-8")))

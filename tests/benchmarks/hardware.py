@@ -1,0 +1,30 @@
+"""Says what this machine computes with, as figures are kept with it."""
+
+from __future__ import annotations
+
+import os
+import platform
+from pathlib import Path
+
+
+def describe_hardware() -> str:
+    """Return GPUs, if any, and CPUs: how many of which."""
+    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    cpus = f"{os.cpu_count()} × {names[0] if names else platform.machine()}"
+    return f"{count_gpus()} × {describe_gpu()}, {cpus}" if count_gpus() else cpus
+
+
+def count_gpus() -> int:
+    """Return how many GPUs PyTorch can use here."""
+    import torch
+
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0
+
+
+def describe_gpu() -> str:
+    """Return the first GPU's name and memory in GiB."""
+    import torch
+
+    facts = torch.cuda.get_device_properties(0)
+    return f"{facts.name} ({facts.total_memory / 2**30:.0f} GiB)"
