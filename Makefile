@@ -24,7 +24,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check \
 DEMO_JUDGE := [{model: teacher, prompt: prompts/judge.j2, rubrics: demo/rubric.json, \
 	structured: false, max_new_tokens: 200, examples: null, max_missing: 1}]
 
-.PHONY: chaos help install pipeline plan chat endpoint personagym control test lint unit harness ranks e2e bench demo-models ui deploy serve clean
+.PHONY: gpu-check chaos help install pipeline plan chat endpoint personagym control test lint unit harness ranks e2e bench demo-models ui deploy serve clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -97,6 +97,9 @@ bench: $(STAMP) ## Stage runner against LLM.generate, engine starts, training ag
 	@$(BIN)/python -m tests.benchmarks.generation
 	@$(BIN)/python -m tests.benchmarks.engine_start
 	@$(BIN)/python -m tests.benchmarks.training
+
+gpu-check: $(STAMP) ## On a machine with GPUs: exact losses, training speed and MFU, generation
+	@$(BIN)/python -m tests.benchmarks.gpu_check
 
 chaos: $(STAMP) ## Kill the demo at random moments, again and again: nothing lost, nothing twice
 	@$(BIN)/python -m tests.chaos

@@ -16,10 +16,14 @@ def describe_hardware() -> str:
 
 
 def count_gpus() -> int:
-    """Return how many GPUs PyTorch can use here."""
+    """Return how many GPUs PyTorch can use here.
+
+    Asks the driver without starting CUDA: vLLM's engine is forked from who asked, and a process
+    forked from one that has CUDA up cannot use it.
+    """
     import torch
 
-    return torch.cuda.device_count() if torch.cuda.is_available() else 0
+    return int(torch.cuda.device_count())
 
 
 def describe_gpu() -> str:

@@ -13,6 +13,7 @@ import statistics
 import subprocess
 import sys
 import time
+from collections import deque
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -32,6 +33,7 @@ from tests.benchmarks.training_rows import DATA, MESSAGES
 Side = Literal["ours", "trl"]
 
 _HERE = "tests.benchmarks.training_sides"
+_STEP = "step "
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,20 +83,28 @@ class Figures:
 
 
 def train(setup: Setup, ranks: int) -> Figures:
-    """Train a side on ranks of its own; return the figures, or exit with what was printed last."""
+    """Train a side on ranks of its own, and print each step of ours; return the figures.
+
+    Exits with what was printed last if a rank fails.
+    """
     setup.figures.parent.mkdir(parents=True)
     path = setup.figures.with_name("setup.json")
     path.write_text(json.dumps(asdict(setup)), encoding="utf-8")
     command = ["torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"]
-    done = subprocess.run(
+    last: deque[str] = deque(maxlen=80)
+    with subprocess.Popen(
         [sys.executable, "-m", *command, "-m", _HERE, str(path)],
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
-        check=False,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-    if done.returncode:
-        raise SystemExit(f"{setup.folder} failed:\n{done.stderr[-6000:]}")
+    ) as process:
+        for line in process.stdout or ():
+            last.append(line)
+            if line.startswith(_STEP):
+                print(line.rstrip(), flush=True)
+    if process.returncode:
+        raise SystemExit(f"{setup.folder} failed:\n{''.join(last)}")
     return Figures(**json.loads(setup.figures.read_text(encoding="utf-8")))
 
 
@@ -114,8 +124,17 @@ class StepClock:
         self._ends.append(time.monotonic())
 
     def tell(self, message: TrainProgress) -> None:
-        """Hear of a step from our rank."""
+        """Hear of a step, or an evaluation, from our rank."""
+        record = message.record
+        if record.loss is None:
+            return
         self.note()
+        mfu = "" if record.mfu is None else f", MFU {record.mfu:.3f}"
+        print(
+            f"{_STEP}{message.step} of {message.steps}: loss {record.loss:.4f},"
+            f" {record.tokens_per_s:,.0f} tokens/s{mfu}, {record.peak_memory_gib:.1f} GiB",
+            flush=True,
+        )
 
     def stop_wanted(self) -> bool:
         """Never stop our rank."""
