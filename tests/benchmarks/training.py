@@ -42,7 +42,6 @@ _LEARNING_RATE = 1e-3
 _OURS: dict[str, Any] = {
     "max_length": 496,
     "global_batch": 8,
-    "micro_batch": 1,
 }
 """What is ours to choose, and differs from the demo's file; precision follows from the machine."""
 _EQUAL: dict[str, Any] = {
