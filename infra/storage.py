@@ -130,7 +130,7 @@ class Storage:
         stats = [
             _stat(entry, f"{folder}/{entry['name'].rsplit('/', 1)[-1]}")
             for entry in entries
-            if entry["type"] == "file" and entry["name"].endswith(suffix)
+            if _is_file(entry) and entry["name"].endswith(suffix)
         ]
         return sorted(stats, key=lambda stat: stat.path)
 
@@ -142,7 +142,8 @@ class Storage:
             return ()
         prefix = self.root.removeprefix("s3://") + "/"
         paths = (str(name).removeprefix("s3://").removeprefix(prefix) for name in found)
-        return tuple(sorted(path for path in paths if path.endswith(suffix)))
+        files = (path for path in paths if path and not path.endswith("/"))
+        return tuple(sorted(path for path in files if path.endswith(suffix)))
 
     def remove(self, path: str) -> None:
         """Remove a file; removing what is not there is no error."""
@@ -210,7 +211,7 @@ def find_inputs(source: str, suffixes: Sequence[str]) -> list[FileStat]:
             _stat(info, prefix + name.removeprefix("s3://"))
             for name, info in sorted(found.items())
             # A Hugging Face cache holds links only, which fsspec lists as of another type.
-            if info["type"] == "file" or (info.get("islink") and system.isfile(name))
+            if _is_file(info) or (info.get("islink") and system.isfile(name))
         ]
 
     files = _retrying(search)
@@ -263,6 +264,11 @@ def _measure(address: str) -> int:
     if info["type"] != "file":
         raise FileNotFoundError(address)
     return int(info["size"])
+
+
+def _is_file(info: dict[str, Any]) -> bool:
+    """Tell a file from a folder; consoles and sync tools mark folders on S3 by empty objects."""
+    return info["type"] == "file" and not str(info["name"]).endswith("/")
 
 
 def _stat(info: dict[str, Any], path: str) -> FileStat:

@@ -19,7 +19,7 @@ from infra.errors import ConfigError, StorageError
 from infra.exported_models import publish_export, withdraw_export
 from infra.model_facts import ModelFacts, find_model_facts
 from infra.model_folders import fetch_export, fetch_model, peek_model
-from infra.storage import Storage
+from infra.storage import Storage, find_inputs
 from tests.unit.infra.test_exported_models import build_export
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
@@ -119,6 +119,21 @@ def test_a_folder_of_ones_own_is_copied_once_and_only_what_is_read(
     assert peek_model(f"{address}/") == whole
     kept = [name for name in os.listdir(whole.parent) if not name.endswith(".lock")]  # noqa: PTH208
     assert sorted(kept) == sorted([whole.name, light.name])
+
+
+def test_an_object_that_marks_a_folder_is_no_file(remote: Storage) -> None:
+    address = put_folder(remote)
+    bucket, _, key = address.removeprefix("s3://").partition("/")
+    client = boto3.client("s3", endpoint_url=os.environ["AWS_ENDPOINT_URL"])
+    for marker in (f"{key}/", f"{key}/original/"):
+        client.put_object(Bucket=bucket, Key=marker, Body=b"")
+    fetched = {path.name for path in Path(fetch_model(address)).iterdir()}
+    assert fetched == {"config.json", "model.safetensors", "tokenizer.json"}
+    assert {stat.path for stat in remote.list("mine")} == {f"mine/{name}" for name in FOLDER}
+    assert set(remote.walk("mine")) == {f"mine/{name}" for name in FOLDER}
+    named = {f"{address}/{name}" for name in FOLDER}
+    for source in (address, f"{address}/*"):
+        assert {stat.path for stat in find_inputs(source, ("",))} == named
 
 
 def test_a_folder_that_changed_is_another_model(
