@@ -130,8 +130,11 @@ def _read_layers(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
     """Read a file over the one it extends: mappings are merged, all else is replaced."""
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(Problem(str(path), f"not YAML: {error}", "mend the syntax")) from error
+    except OSError as error:
+        todo = "give a YAML file, readable by you; a store's folder goes with --root"
+        raise ConfigError(Problem(str(path), f"cannot be read: {error.strerror}", todo)) from error
     if not isinstance(data, dict):
         raise ConfigError(Problem(str(path), "not a mapping of keys", "see configs/demo.yaml"))
     if _EXTENDS not in data:

@@ -157,6 +157,15 @@ def test_a_file_that_is_no_mapping_is_refused(tmp_path: Path, text: str) -> None
         load_settings(path)
 
 
+def test_what_is_no_text_or_no_file_is_said(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="Is a directory(.|\n)*--root"):
+        load_settings(tmp_path)
+    picture = tmp_path / "report.png"
+    picture.write_bytes(b"\x89PNG\r\n\x1a\n")
+    with pytest.raises(ConfigError, match=r"report\.png: not YAML"):
+        load_settings(picture)
+
+
 def test_an_empty_file_lacks_what_has_no_default(tmp_path: Path) -> None:
     path = tmp_path / "empty.yaml"
     path.write_text("")
