@@ -158,7 +158,7 @@ def test_a_file_that_is_no_mapping_is_refused(tmp_path: Path, text: str) -> None
 
 
 def test_what_is_no_text_or_no_file_is_said(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="Is a directory(.|\n)*--root"):
+    with pytest.raises(ConfigError, match=r"Is a directory(.|\n)*--root"):
         load_settings(tmp_path)
     picture = tmp_path / "report.png"
     picture.write_bytes(b"\x89PNG\r\n\x1a\n")
