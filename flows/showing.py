@@ -49,8 +49,8 @@ def show_rows(settings: Settings, what: str, n: int, reason: str | None = None) 
             shown += 1
         if not shown:
             console.print(
-                f"nothing to show: no {what} yet. `opencharacter run` makes them, "
-                "`opencharacter plan` says what is missing."
+                f"nothing to show: this run has no {what} so far. `opencharacter plan` lists "
+                "what it would make, `opencharacter run` makes it."
             )
 
 
