@@ -8,6 +8,7 @@ from pathlib import Path
 from flows.checks import check_settings, pass_on_licences, resolve_settings
 from flows.settings import Settings, load_settings
 from infra.bench import Bench, Listener
+from infra.engines.identity import pin_model
 from infra.manifests import open_store
 from infra.storage import Storage
 
@@ -23,4 +24,5 @@ def open_bench(settings: Settings, listener: Listener) -> Bench:
     """Open what the nodes of a run work with; starts neither Ray nor an engine."""
     storage = Storage(settings.storage.root)
     open_store(storage)
-    return Bench(storage, settings.models, settings.ray, settings.runner, listener)
+    models = {role: pin_model(model) for role, model in settings.models.items()}
+    return Bench(storage, models, settings.ray, settings.runner, listener)

@@ -10,9 +10,7 @@ changed is another folder.
 from __future__ import annotations
 
 import fcntl
-import shutil
 import time
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -93,26 +91,31 @@ def _fetch(address: str, *, weights: bool) -> Path:
 
 
 def _copy(found: _Folder, kept: Path, *, weights: bool) -> None:
-    scratch = kept.with_name(f".{kept.name}.{uuid.uuid4().hex}.tmp")
-    scratch.mkdir()
+    """Copy file by file; who was stopped goes on after the last whole file. Call it alone."""
+    scratch = kept.with_name(f".{kept.name}.tmp")
+    scratch.mkdir(exist_ok=True)
     digests = {item.name: item.digest for item in found.export.files} if found.export else {}
-    try:
-        for stat in found.files:
-            name = _file_name(stat)
-            if name.endswith(_WEIGHTS) and not weights:
-                continue
-            found.storage.download(name, scratch / name)
-            expected = digests.pop(name, None)
-            if expected is not None and digest_file(scratch / name) != expected:
-                raise StorageError(
-                    f"{found.storage.url(name)} is not what its manifest names; export it anew"
-                )
-        missing = [name for name in digests if weights or not name.endswith(_WEIGHTS)]
-        if missing:
-            raise StorageError(f"{found.storage.url(missing[0])} is named by its manifest but gone")
-        scratch.rename(kept)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+    for stat in found.files:
+        name = _file_name(stat)
+        if name.endswith(_WEIGHTS) and not weights:
+            continue
+        expected, whole = digests.pop(name, None), scratch / name
+        if whole.is_file():
+            continue
+        part = scratch / f"{name}.part"
+        found.storage.download(name, part)
+        if expected is not None and digest_file(part) != expected:
+            part.unlink()
+            raise StorageError(
+                f"{found.storage.url(name)} is not what its manifest names; export it anew"
+            )
+        part.rename(whole)
+    missing = [name for name in digests if weights or not name.endswith(_WEIGHTS)]
+    if missing:
+        raise StorageError(f"{found.storage.url(missing[0])} is named by its manifest but gone")
+    for part in scratch.glob("*.part"):
+        part.unlink()
+    scratch.rename(kept)
 
 
 @lru_cache(maxsize=64)

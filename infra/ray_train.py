@@ -86,7 +86,12 @@ def run_ranks(
         ClusterError: There was no room for the ranks.
     """
     ray = cluster.ensure()
-    board = ray.remote(_Board).options(num_cpus=0, max_concurrency=8).remote()
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    # On another node it would be lost with that node, and the training with it.
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    options = {"num_cpus": 0, "max_concurrency": 8, "scheduling_strategy": here}
+    board = ray.remote(_Board).options(**options).remote()
     ended: list[BaseException | None] = []
     fit = threading.Thread(target=lambda: ended.append(_fit(cluster, run, board)), daemon=True)
     fit.start()

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+from contextlib import suppress
 from pathlib import Path
 
 from infra.engines.config import ModelConfig
@@ -37,6 +38,23 @@ def identify_model(config: ModelConfig) -> str:
     if folder.is_dir():
         return f"weights:{_digest_folder(folder)}"
     return f"hub:{config.model}@{_find_commit(config.model, revision)}"
+
+
+def pin_model(config: ModelConfig) -> ModelConfig:
+    """Return the configuration with a hub's branch replaced by the commit it stands for now.
+
+    Every machine of a run then loads what the recipe key names, whatever its own cache holds.
+    Where no commit can be had nothing changes: :func:`identify_model` says so to who needs it.
+    """
+    revision = config.revision or ""
+    local = is_remote(config.model) or Path(config.model).is_dir()
+    if config.engine != "vllm" or local or _COMMIT.fullmatch(revision):
+        return config
+    with suppress(ConfigError):
+        commit = _find_commit(config.model, revision)
+        if _COMMIT.fullmatch(commit):
+            return config.model_copy(update={"revision": commit})
+    return config
 
 
 def _digest_folder(folder: Path) -> str:

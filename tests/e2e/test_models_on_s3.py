@@ -80,7 +80,7 @@ def test_what_is_not_what_the_manifest_names_is_not_kept(remote: Storage, tmp_pa
     with pytest.raises(StorageError, match="named by its manifest but gone"):
         fetch_export(remote, "training/x/export")
     left = os.listdir(tmp_path / "cache/opencharacter/models")  # noqa: PTH208
-    assert all(name.endswith(".lock") for name in left)
+    assert all(name.endswith((".lock", ".tmp")) for name in left)
 
 
 FOLDER = {
@@ -119,6 +119,29 @@ def test_a_folder_of_ones_own_is_copied_once_and_only_what_is_read(
     assert peek_model(f"{address}/") == whole
     kept = [name for name in os.listdir(whole.parent) if not name.endswith(".lock")]  # noqa: PTH208
     assert sorted(kept) == sorted([whole.name, light.name])
+
+
+def test_a_copy_that_was_stopped_goes_on_with_what_is_missing(
+    remote: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address, fetched = put_folder(remote), []
+
+    def download(storage: Storage, path: str, local: Path) -> None:
+        fetched.append(path.strip("/"))
+        if len(fetched) == 2:
+            local.write_bytes(b"half")
+            raise KeyboardInterrupt
+        copy(storage, path, local)
+
+    copy = Storage.download
+    monkeypatch.setattr(Storage, "download", download)
+    with pytest.raises(KeyboardInterrupt):
+        fetch_model(address)
+    whole = Path(fetch_model(address))
+    assert {path.name: path.read_bytes() for path in whole.iterdir()} == {
+        name: FOLDER[name] for name in ("config.json", "model.safetensors", "tokenizer.json")
+    }
+    assert len(fetched) == 4 and len(set(fetched)) == 3
 
 
 def test_an_object_that_marks_a_folder_is_no_file(remote: Storage) -> None:

@@ -9,7 +9,7 @@ import pytest
 from huggingface_hub import HfApi, constants
 
 from infra.engines.config import ModelConfig
-from infra.engines.identity import identify_model, read_context_length
+from infra.engines.identity import identify_model, pin_model, read_context_length
 from infra.errors import ConfigError
 from infra.exported_models import EXPORT_MANIFEST
 
@@ -91,6 +91,24 @@ def test_a_cached_hub_model_is_its_commit(tmp_path: Path) -> None:
     refs.mkdir(parents=True)
     (refs / "main").write_text(COMMIT)
     assert identify("org/model") == f"hub:org/model@{COMMIT}"
+
+
+def test_a_branch_is_pinned_to_the_commit_that_names_the_recipe(tmp_path: Path) -> None:
+    branch = ModelConfig(model="org/model", max_num_seqs=7)
+    assert pin_model(branch) == branch  # no commit can be had
+    refs = tmp_path / "hub" / "models--org--model" / "refs"
+    refs.mkdir(parents=True)
+    (refs / "main").write_text(COMMIT)
+    pinned = pin_model(branch)
+    assert (pinned.revision, pinned.max_num_seqs) == (COMMIT, 7)
+    assert identify_model(pinned) == identify_model(branch)
+    (refs / "main").write_text("f" * 40)
+    assert pin_model(pinned) == pinned
+    for other in (
+        ModelConfig(model=str(make_model(tmp_path / "a"))),
+        ModelConfig(model="org/model", engine="endpoint", base_url="http://127.0.0.1:1/v1"),
+    ):
+        assert pin_model(other) == other
 
 
 def test_without_network_an_unknown_hub_model_says_what_to_do() -> None:
