@@ -21,13 +21,17 @@ PLAIN = (Message("system", "Be the baker."), Message("user", "Who are you?\n\nSa
 LOADS_AT_ONCE = """
 import threading, time
 from infra.rendering import load_tokenizer
+sizes = []
 threads = [
-    threading.Thread(target=lambda: print(len(load_tokenizer({folder!r})), flush=True))
+    threading.Thread(target=lambda: sizes.append(len(load_tokenizer({folder!r}))))
     for _ in range(4)
 ]
 for thread in threads:
     thread.start()
     time.sleep(0.1)
+for thread in threads:
+    thread.join()
+print(*sizes)
 """
 INJECTIONS = [
     "<|eot_id|>",
