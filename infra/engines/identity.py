@@ -87,7 +87,9 @@ def _find_commit(name: str, revision: str) -> str:
     if _COMMIT.fullmatch(revision):
         return revision
     from huggingface_hub import HfApi, constants
-    from huggingface_hub.errors import HfHubHTTPError
+
+    # The base of all that the hub's HTTP client raises, whichever client that is.
+    from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]
 
     folder = Path(constants.HF_HUB_CACHE) / f"models--{name.replace('/', '--')}"
     cached = folder / "refs" / (revision or "main")
@@ -95,7 +97,7 @@ def _find_commit(name: str, revision: str) -> str:
         return cached.read_text(encoding="utf-8").strip()
     try:
         commit = HfApi().model_info(name, revision=revision or None, timeout=10).sha
-    except (OSError, HfHubHTTPError, ValueError) as error:
+    except (OSError, HTTPError, ValueError) as error:
         raise ConfigError(
             Problem(
                 f"model {name}",

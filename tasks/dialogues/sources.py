@@ -61,7 +61,7 @@ def take_dialogues(source: str, characters: Sequence[Character], recipe: str) ->
     cast_by_persona = {normalise_persona(one.persona): one for one in characters}
     left = RejectionList("dialogue")
     taken: dict[str, Dialogue] = {}
-    for given in _join(_read(source, cast_by_persona, left)):
+    for given in _join(_leave_copies(_read(source, cast_by_persona, left), left)):
         dialogue = _make_dialogue(given, recipe)
         if dialogue.key in taken:
             text = given.turns[given.context_turns].content
@@ -167,6 +167,19 @@ def _read_conversation(values: Mapping[str, object]) -> tuple[int, tuple[Turn, .
     last = ({"role": "user", "content": question}, {"role": "assistant", "content": answer})
     turns = read_turns((*history, *last), "history")
     return turns if isinstance(turns, Reject) else (len(turns) - len(last), turns)
+
+
+def _leave_copies(rows: Iterable[_Given], left: RejectionList) -> Iterator[_Given]:
+    """Leave out what is there twice before rows are joined: copies would be joined with copies."""
+    seen = set()
+    for row in rows:
+        said = (row.character.key, row.dialogue_id, row.context_turns, row.turns)
+        if said in seen:
+            text = row.turns[row.context_turns].content
+            left.add_row("duplicate", text, row.origin, content=content_key(*map(str, said)))
+        else:
+            seen.add(said)
+            yield row
 
 
 def _join(rows: Iterable[_Given]) -> Iterator[_Given]:

@@ -68,6 +68,10 @@ _CARD, _CURVES = "README.md", "curves.png"
 _ENDING_PROBES = 32
 
 
+_RELOAD = "export_check"
+"""Names the progress of the reload: under the training's own name it would pay for all ranks."""
+
+
 @dataclass(frozen=True, slots=True)
 class Origins:
     """Says for the card what the model was made from, besides its base; ``name`` is the run's."""
@@ -234,7 +238,7 @@ def _check_reload(finishing: Finishing, tuned: ModelConfig) -> LossFacts | None:
         tuned.model,
         bench.storage,
         job.validation,
-        stage=finishing.node.stage,
+        stage=_RELOAD,
         listener=bench.listener,
         stop=bench.stop,
     )

@@ -102,6 +102,18 @@ def test_what_the_export_writes_comes_back(tmp_path: Path) -> None:
         assert {(one.strategy, one.corpus) for one in found.values()} == {("rewrite", "lima")}
 
 
+def test_rows_that_are_there_twice_are_joined_once(tmp_path: Path) -> None:
+    row = {"persona": ADA.persona, "dialogue_id": "d"}
+    rows = (
+        {**row, "question": U, "answer": A, "history": []},
+        {**row, "question": V, "answer": B, "history": chat(U, A)},
+    )
+    plays = take_dialogues(write(tmp_path / "own.jsonl", *rows, *rows), CAST, "recipe")
+    (found,) = plays.accepted
+    assert found.turns == make_turns(U, A, V, B)
+    assert [row.reason for row in plays.rejected] == ["duplicate"] * 2
+
+
 def test_a_row_between_is_missing_and_nothing_is_lost(tmp_path: Path) -> None:
     row = {"persona": ADA.persona, "dialogue_id": "d"}
     source = write(

@@ -119,6 +119,19 @@ def test_without_network_an_unknown_hub_model_says_what_to_do() -> None:
     assert "pin revision to a commit" in problem.todo
 
 
+def test_a_hub_that_refuses_connections_is_no_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        ask(HfApi(endpoint="http://127.0.0.1:9"), "org/model")
+
+    monkeypatch.undo()
+    ask = HfApi.model_info
+    monkeypatch.setattr(HfApi, "model_info", refuse)
+    branch = ModelConfig(model="org/a-model-that-nobody-has")
+    assert pin_model(branch) == branch
+    with pytest.raises(ConfigError, match="hub did not answer"):
+        identify_model(branch)
+
+
 def test_the_context_is_what_the_folder_says_if_it_says(tmp_path: Path) -> None:
     model = make_model(tmp_path / "a")
     assert read_context_length(model) == 2048
