@@ -9,7 +9,6 @@ file it lacks, where it is got and where it goes.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,8 +25,6 @@ from infra.paths import find_path
 from infra.storage import is_remote
 from tasks.evaluation.config import EvaluationConfig
 from tasks.instructions.config import InstructionSource
-
-_COMMIT = re.compile("[0-9a-f]{40}")
 
 _GYM_QUESTIONS = 50
 """Questions that PersonaGym has of a persona: five tasks, ten questions each."""
@@ -103,11 +100,10 @@ def _explain(note: SourceNote) -> Problem:
 
 def _pin(model: ModelConfig) -> ModelConfig:
     """Give a hub model whose commit only the network knows one that no run ever has."""
-    revision = model.revision or ""
-    known = _COMMIT.fullmatch(revision) or find_cached_commit(model)
-    if known or not is_hub_name(model):
+    if find_cached_commit(model) or not is_hub_name(model):
         return model
-    return model.model_copy(update={"revision": f"{hash_parts(model.model, revision)}00000000"})
+    made_up = hash_parts(model.model, model.revision or "")
+    return model.model_copy(update={"revision": f"{made_up}00000000"})
 
 
 def _replace_sources(settings: Settings, missing: Sequence[SourceNote], folder: Path) -> Settings:

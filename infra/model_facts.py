@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from infra.engines.config import ModelConfig
 from infra.model_folders import measure_weights, peek_model
 from infra.storage import is_remote
 
+_COMMIT = re.compile("[0-9a-f]{40}")
 _WIDTHS = {"float32": 4, "float16": 2, "bfloat16": 2}
 _HEADER_LENGTH_BYTES = 8
 _MOST_HEADER_BYTES = 100_000_000
@@ -90,10 +92,13 @@ def find_model_folder(config: ModelConfig) -> Path | None:
 
 
 def find_cached_commit(config: ModelConfig) -> str | None:
-    """Return the commit that a hub name stands for in the local cache, or ``None``."""
+    """Return the commit that is given, or that a hub name stands for in the local cache."""
+    revision = config.revision or "main"
+    if _COMMIT.fullmatch(revision):
+        return revision
     if not is_hub_name(config):
         return None
-    folder, revision = _cache_folder(config.model), config.revision or "main"
+    folder = _cache_folder(config.model)
     reference = folder / "refs" / revision
     if reference.is_file():
         return reference.read_text(encoding="utf-8").strip()

@@ -92,7 +92,7 @@ def _fetch(address: str, *, weights: bool) -> Path:
 
 def _copy(found: _Folder, kept: Path, *, weights: bool) -> None:
     """Copy file by file; who was stopped goes on after the last whole file. Call it alone."""
-    scratch = kept.with_name(f".{kept.name}.tmp")
+    scratch, part = (kept.with_name(f".{kept.name}.{end}") for end in ("tmp", "part"))
     scratch.mkdir(exist_ok=True)
     digests = {item.name: item.digest for item in found.export.files} if found.export else {}
     for stat in found.files:
@@ -102,7 +102,6 @@ def _copy(found: _Folder, kept: Path, *, weights: bool) -> None:
         expected, whole = digests.pop(name, None), scratch / name
         if whole.is_file():
             continue
-        part = scratch / f"{name}.part"
         found.storage.download(name, part)
         if expected is not None and digest_file(part) != expected:
             part.unlink()
@@ -113,8 +112,6 @@ def _copy(found: _Folder, kept: Path, *, weights: bool) -> None:
     missing = [name for name in digests if weights or not name.endswith(_WEIGHTS)]
     if missing:
         raise StorageError(f"{found.storage.url(missing[0])} is named by its manifest but gone")
-    for part in scratch.glob("*.part"):
-        part.unlink()
     scratch.rename(kept)
 
 

@@ -141,9 +141,9 @@ class Storage:
         except FileNotFoundError:
             return ()
         prefix = self.root.removeprefix("s3://") + "/"
-        paths = (str(name).removeprefix("s3://").removeprefix(prefix) for name in found)
-        files = (path for path in paths if path and not path.endswith("/"))
-        return tuple(sorted(path for path in files if path.endswith(suffix)))
+        files = (str(name) for name in found if not _marks_folder(str(name)))
+        paths = (name.removeprefix("s3://").removeprefix(prefix) for name in files)
+        return tuple(sorted(path for path in paths if path.endswith(suffix)))
 
     def remove(self, path: str) -> None:
         """Remove a file; removing what is not there is no error."""
@@ -267,8 +267,12 @@ def _measure(address: str) -> int:
 
 
 def _is_file(info: dict[str, Any]) -> bool:
-    """Tell a file from a folder; consoles and sync tools mark folders on S3 by empty objects."""
-    return info["type"] == "file" and not str(info["name"]).endswith("/")
+    return info["type"] == "file" and not _marks_folder(str(info["name"]))
+
+
+def _marks_folder(name: str) -> bool:
+    """Tell the empty objects by which consoles and sync tools mark folders on S3 from files."""
+    return name.endswith("/")
 
 
 def _stat(info: dict[str, Any], path: str) -> FileStat:

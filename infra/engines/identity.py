@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 from contextlib import suppress
 from pathlib import Path
 
@@ -13,12 +12,12 @@ from infra.engines.config import ModelConfig
 from infra.errors import ConfigError, Problem
 from infra.exported_models import EXPORT_MANIFEST
 from infra.fingerprints import hash_parts
+from infra.model_facts import find_cached_commit, is_hub_name
 from infra.model_folders import name_model_version
 from infra.paths import user_cache
 from infra.storage import is_remote
 
 _CONTENT = ("*.json", "*.safetensors", "*.bin", "*.model", "*.jinja", "*.txt", "*.gguf")
-_COMMIT = re.compile(r"[0-9a-f]{40}")
 _BLOCK_BYTES = 1 << 22
 
 
@@ -37,7 +36,7 @@ def identify_model(config: ModelConfig) -> str:
     folder = Path(config.model)
     if folder.is_dir():
         return f"weights:{_digest_folder(folder)}"
-    return f"hub:{config.model}@{_find_commit(config.model, revision)}"
+    return f"hub:{config.model}@{_find_commit(config) or 'unknown'}"
 
 
 def pin_model(config: ModelConfig) -> ModelConfig:
@@ -46,15 +45,11 @@ def pin_model(config: ModelConfig) -> ModelConfig:
     Every machine of a run then loads what the recipe key names, whatever its own cache holds.
     Where no commit can be had nothing changes: :func:`identify_model` says so to who needs it.
     """
-    revision = config.revision or ""
-    local = is_remote(config.model) or Path(config.model).is_dir()
-    if config.engine != "vllm" or local or _COMMIT.fullmatch(revision):
-        return config
-    with suppress(ConfigError):
-        commit = _find_commit(config.model, revision)
-        if _COMMIT.fullmatch(commit):
-            return config.model_copy(update={"revision": commit})
-    return config
+    commit = None
+    if is_hub_name(config):
+        with suppress(ConfigError):
+            commit = _find_commit(config)
+    return config.model_copy(update={"revision": commit}) if commit else config
 
 
 def _digest_folder(folder: Path) -> str:
@@ -83,29 +78,25 @@ def _digest_file(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _find_commit(name: str, revision: str) -> str:
-    if _COMMIT.fullmatch(revision):
-        return revision
-    from huggingface_hub import HfApi, constants
+def _find_commit(config: ModelConfig) -> str | None:
+    known = find_cached_commit(config)
+    if known is not None:
+        return known
+    from huggingface_hub import HfApi
 
     # The base of all that the hub's HTTP client raises, whichever client that is.
     from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]
 
-    folder = Path(constants.HF_HUB_CACHE) / f"models--{name.replace('/', '--')}"
-    cached = folder / "refs" / (revision or "main")
-    if cached.is_file():
-        return cached.read_text(encoding="utf-8").strip()
     try:
-        commit = HfApi().model_info(name, revision=revision or None, timeout=10).sha
+        return HfApi().model_info(config.model, revision=config.revision or None, timeout=10).sha
     except (OSError, HTTPError, ValueError) as error:
         raise ConfigError(
             Problem(
-                f"model {name}",
+                f"model {config.model}",
                 f"no such folder, not in the local hub cache, and the hub did not answer ({error})",
                 "give a model folder, download the model first, or pin revision to a commit",
             )
         ) from error
-    return commit or "unknown"
 
 
 def read_context_length(folder: Path) -> int | None:

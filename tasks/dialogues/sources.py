@@ -64,8 +64,7 @@ def take_dialogues(source: str, characters: Sequence[Character], recipe: str) ->
     for given in _join(_leave_copies(_read(source, cast_by_persona, left), left)):
         dialogue = _make_dialogue(given, recipe)
         if dialogue.key in taken:
-            text = given.turns[given.context_turns].content
-            left.add_row("duplicate", text, given.origin, content=dialogue.key)
+            _leave_out(given, left, dialogue.key)
         else:
             taken[dialogue.key] = dialogue
     return Plays([taken[key] for key in sorted(taken)], left.collect())
@@ -175,11 +174,14 @@ def _leave_copies(rows: Iterable[_Given], left: RejectionList) -> Iterator[_Give
     for row in rows:
         said = (row.character.key, row.dialogue_id, row.context_turns, row.turns)
         if said in seen:
-            text = row.turns[row.context_turns].content
-            left.add_row("duplicate", text, row.origin, content=content_key(*map(str, said)))
+            _leave_out(row, left, content_key(*map(str, said)))
         else:
             seen.add(said)
             yield row
+
+
+def _leave_out(copy: _Given, left: RejectionList, content: str) -> None:
+    left.add_row("duplicate", copy.turns[copy.context_turns].content, copy.origin, content=content)
 
 
 def _join(rows: Iterable[_Given]) -> Iterator[_Given]:

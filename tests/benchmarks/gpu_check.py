@@ -35,7 +35,7 @@ from tasks.training.export_checks import measure_loss
 from tests.benchmarks.hardware import count_gpus, describe_hardware
 from tests.benchmarks.random_models import SHAPES, write_model
 from tests.benchmarks.training_rows import DATA, lay_out_rows
-from tests.benchmarks.training_sides import Figures, Setup, train
+from tests.benchmarks.training_sides import UNDISTURBED, Figures, Setup, train
 
 _HERE = "tests.benchmarks.gpu_check"
 _LOSS_TOLERANCE = 0.01
@@ -45,8 +45,7 @@ _TRAINING: dict[str, Any] = {
     "global_batch": 8,
     "epochs": 1,
     "precision": "bf16",
-    "checkpoint_every_steps": 1_000_000,
-    "samples": {"characters": 0},
+    **UNDISTURBED,
 }
 _BY_SHAPE: dict[str, dict[str, Any]] = {
     "8b": {
@@ -95,8 +94,9 @@ class GpuCheck:
         """Train the demo's base model and hold its losses against plain fp32 ones."""
         model = str(require_path("demo/base", _HERE))
         knobs = {**_TRAINING, **_SMALL, "max_length": 1024, "learning_rate": 1e-3}
-        root = self._lay_out("exactness", model, {**knobs, "export_dtype": "float32"}, rows=512)
-        setup = Setup("ours", model, str(root), "run", {**knobs, "export_dtype": "float32"}, True)
+        knobs["export_dtype"] = "float32"
+        root = self._lay_out("exactness", model, knobs, rows=512)
+        setup = Setup("ours", model, str(root), "run", knobs, validate=True)
         figures = train(setup, count_gpus() or 1)
         rows = root / DATA / "validation.arrow"
         found = {}
@@ -113,7 +113,7 @@ class GpuCheck:
         """Train a model of this shape for some steps."""
         model = self._root / f"model-{shape}"
         write_model(shape, model, weights=True)
-        knobs = {**_TRAINING, **(_BY_SHAPE.get(shape, _SMALL)), **self._arguments.knobs}
+        knobs = {**_TRAINING, **_BY_SHAPE.get(shape, _SMALL), **self._arguments.knobs}
         root = self._lay_out(f"training-{shape}", str(model), knobs, self._arguments.rows)
         ranks = count_gpus() or 1
         figures = train(Setup("ours", str(model), str(root), "run", knobs), ranks)

@@ -12,7 +12,8 @@ def describe_hardware() -> str:
     lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     cpus = f"{os.cpu_count()} × {names[0] if names else platform.machine()}"
-    return f"{count_gpus()} × {describe_gpu()}, {cpus}" if count_gpus() else cpus
+    gpus = count_gpus()
+    return f"{gpus} × {describe_gpu()}, {cpus}" if gpus else cpus
 
 
 def count_gpus() -> int:

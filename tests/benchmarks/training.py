@@ -3,9 +3,8 @@
 Ours is what a rank under Ray Train does: packed token files, DeepSpeed, the knobs of the demo but
 for those printed. The other side is a plain ``SFTTrainer``: messages in, and all as TRL has it but
 for the few arguments that make it learn the same thing. Both run on a rank a GPU, or else on two
-gloo ranks of one thread.
-Pairs alternate, each with a seed of its own, start-up left out. One function measures the held-out
-loss of both, on the weights that they saved.
+gloo ranks of one thread. Pairs alternate, each with a seed of its own, start-up left out. One
+function measures the held-out loss of both, on the weights that they saved.
 
     make bench
 """
@@ -31,7 +30,7 @@ from tasks.training.config import TrainingConfig
 from tasks.training.export_checks import measure_loss
 from tests.benchmarks.hardware import count_gpus, describe_hardware
 from tests.benchmarks.training_rows import DATA, lay_out_rows
-from tests.benchmarks.training_sides import Figures, Setup, Side, train
+from tests.benchmarks.training_sides import UNDISTURBED, Figures, Setup, Side, train
 
 _HERE = "tests.benchmarks.training"
 _CPU_RANKS = 2
@@ -52,12 +51,6 @@ _EQUAL: dict[str, Any] = {
     "max_grad_norm": 1.0,
 }
 """Defaults of TRL that we take over, so that both sides learn alike."""
-_APART: dict[str, Any] = {
-    "export_dtype": "float32",
-    "checkpoint_every_steps": 1_000_000,
-    "samples": {"characters": 0},
-}
-"""No checkpoints and samples while the clock runs (TRL writes its first after 500 steps)."""
 _NEEDED: dict[str, Any] = {
     "learning_rate": _LEARNING_RATE,
     "assistant_only_loss": True,
@@ -140,7 +133,8 @@ class TrainingBench:
         demo = yaml.safe_load(require_path("demo.yaml", "bench").read_text(encoding="utf-8"))
         self._knobs: dict[Side, dict[str, Any]] = {
             "ours": {
-                **demo["training"], **_OURS, **_EQUAL, **_APART,
+                **demo["training"], **_OURS, **_EQUAL, **UNDISTURBED,
+                "export_dtype": "float32",
                 "precision": choose_precision(),
                 "epochs": arguments.epochs,
                 # The linear schedule of transformers: what is left of the peak at the last step.

@@ -32,6 +32,12 @@ from tests.benchmarks.training_rows import DATA, MESSAGES
 
 Side = Literal["ours", "trl"]
 
+UNDISTURBED: dict[str, Any] = {
+    "checkpoint_every_steps": 1_000_000,
+    "samples": {"characters": 0},
+}
+"""No checkpoints and samples while the clock runs (TRL writes its first after 500 steps)."""
+
 _HERE = "tests.benchmarks.training_sides"
 _STEP = "step "
 
@@ -223,7 +229,7 @@ def _refer(storage: Storage, split: str) -> PartRef:
 
 
 def train_trl(setup: Setup) -> Figures:
-    """Train with a plain SFTTrainer on the messages; two ranks of it are DDP over gloo."""
+    """Train with a plain SFTTrainer on the messages; several ranks of it are DDP."""
     import torch
     import torch.distributed as dist
     from datasets import Dataset
@@ -247,7 +253,7 @@ def train_trl(setup: Setup) -> Figures:
     )
     trainer.data_collator = CountingCollator(trainer.data_collator)
     trainer.train()
-    counts = torch.tensor(trainer.data_collator.counts)
+    counts = torch.tensor(trainer.data_collator.counts, device=trainer.args.device)
     dist.all_reduce(counts)
     tokens, trained, slots = counts.tolist()
     trainer.save_model(weights)
