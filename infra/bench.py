@@ -17,6 +17,7 @@ from infra.engine_pool import EnginePool, PoolListener
 from infra.engines.config import ModelConfig
 from infra.engines.identity import identify_model, read_context_length
 from infra.fingerprints import hash_json
+from infra.gguf_models import is_gguf
 from infra.knobs import Kind
 from infra.manifests import NodeSpec
 from infra.model_folders import peek_model
@@ -203,6 +204,8 @@ class Bench:
     def model_label(self, model: str) -> str:
         """Return a model's short name for records: a folder's name, or the name as given."""
         name = self.models[model].model
+        if is_gguf(name):
+            return Path(name).stem
         lies_somewhere = is_remote(name) or Path(name).is_dir()
         return Path(name).name if lies_somewhere else name
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from infra.engines.config import ModelConfig
+from infra.gguf_models import is_gguf
 from infra.model_folders import measure_weights, peek_model
 from infra.storage import is_remote
 
@@ -65,7 +66,8 @@ def find_model_facts(config: ModelConfig) -> ModelFacts | None:
     if config.engine != "vllm":
         return None
     folder = find_model_folder(config)
-    size = measure_weights(config.model) if is_remote(config.model) else None
+    afar = is_remote(config.model) and not is_gguf(config.model)
+    size = measure_weights(config.model) if afar else None
     found = read_folder_facts(folder, size) if folder is not None else None
     return found or _TABLE.get(config.model)
 
@@ -73,6 +75,8 @@ def find_model_facts(config: ModelConfig) -> ModelFacts | None:
 def is_hub_name(config: ModelConfig) -> bool:
     """Tell whether a model is named as the hub names it: ``owner/name``, and no folder."""
     if config.engine != "vllm" or Path(config.model).expanduser().is_dir():
+        return False
+    if is_gguf(config.model):
         return False
     return not config.model.startswith((".", "/", "~")) and config.model.count("/") <= 1
 

@@ -9,17 +9,16 @@ changed is another folder.
 
 from __future__ import annotations
 
-import fcntl
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 from infra.errors import ConfigError, Problem, StorageError
 from infra.exported_models import EXPORT_MANIFEST, ExportManifest, digest_file, read_export
+from infra.file_locks import keep_alone
 from infra.fingerprints import hash_parts
+from infra.gguf_models import convert_gguf, is_gguf
 from infra.paths import user_cache
 from infra.storage import FileStat, Storage, is_remote
 
@@ -46,14 +45,19 @@ def fetch_model(name: str) -> str:
     Raises :class:`ConfigError` where there is no model, :class:`StorageError` where an export is
     not what its manifest says.
     """
+    if is_gguf(name):
+        return str(convert_gguf(locate_file(name)))
     return str(_fetch(name, weights=True)) if is_remote(name) else name
 
 
 def peek_model(name: str) -> Path:
     """Return a folder with all of a model but its weights, for who needs none.
 
-    Of a model that is not on S3 it is the folder itself; of a hub's name nothing is fetched.
+    Of a model that is not on S3 it is the folder itself, or that of the converted GGUF file; of a
+    hub's name nothing is fetched.
     """
+    if is_gguf(name):
+        return convert_gguf(locate_file(name))
     return _fetch(name, weights=False) if is_remote(name) else Path(name)
 
 
@@ -70,6 +74,25 @@ def measure_weights(address: str) -> int:
     return sum(stat.size for stat in _list(address).files if _file_name(stat).endswith(_WEIGHTS))
 
 
+def locate_file(name: str) -> Path:
+    """Return where a GGUF file lies on this machine; one on S3 is copied first."""
+    if not is_remote(name):
+        return Path(name).expanduser()
+    folder, _, file = name.rpartition("/")
+    storage = Storage(folder)
+    stat = storage.stat(file)
+    if stat is None:
+        raise ConfigError(Problem(name, "no such file", "give the address of a GGUF file"))
+    kept = user_cache("models") / hash_parts(name, str(stat.size), stat.token) / file
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    with keep_alone(kept.parent):
+        if not kept.is_file():
+            part = kept.with_name(f".{file}.part")
+            storage.download(file, part)
+            part.rename(kept)
+    return kept
+
+
 def fetch_export(storage: Storage, path: str) -> Path:
     """Return a local folder with an export; :class:`ConfigError` if there is none."""
     folder = Path(fetch_model(storage.url(path)))
@@ -84,7 +107,7 @@ def _fetch(address: str, *, weights: bool) -> Path:
         return whole
     kept = whole if weights else whole.with_name(f"{found.digest}.without-weights")
     kept.parent.mkdir(parents=True, exist_ok=True)
-    with _alone(kept):
+    with keep_alone(kept):
         if not kept.is_dir():
             _copy(found, kept, weights=weights)
     return kept
@@ -136,14 +159,6 @@ def _list(address: str) -> _Folder:
     sealed = storage.read_bytes(EXPORT_MANIFEST).decode()
     export = ExportManifest.model_validate_json(sealed)
     return _Folder(storage, tuple(files), export, hash_parts(sealed))
-
-
-@contextmanager
-def _alone(kept: Path) -> Iterator[None]:
-    """Let one process of this machine copy, and the others wait for what it copies."""
-    with kept.with_name(f".{kept.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 def _file_name(stat: FileStat) -> str:

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 from contextlib import suppress
 from pathlib import Path
 
 from infra.engines.config import ModelConfig
 from infra.errors import ConfigError, Problem
 from infra.exported_models import EXPORT_MANIFEST
+from infra.file_digests import digest_once
 from infra.fingerprints import hash_parts
+from infra.gguf_models import identify_gguf, is_gguf
 from infra.model_facts import find_cached_commit, is_hub_name
-from infra.model_folders import name_model_version
-from infra.paths import user_cache
+from infra.model_folders import locate_file, name_model_version
 from infra.storage import is_remote
 
 _CONTENT = ("*.json", "*.safetensors", "*.bin", "*.model", "*.jinja", "*.txt", "*.gguf")
-_BLOCK_BYTES = 1 << 22
 
 
 def identify_model(config: ModelConfig) -> str:
@@ -31,6 +29,8 @@ def identify_model(config: ModelConfig) -> str:
         return f"endpoint:{config.model}@{revision}"
     if config.engine == "scripted":
         return f"scripted:{config.model}@{revision}"
+    if is_gguf(config.model):
+        return f"weights:{identify_gguf(locate_file(config.model))}"
     if is_remote(config.model):
         return f"weights:{name_model_version(config.model)}"
     folder = Path(config.model)
@@ -57,25 +57,7 @@ def _digest_folder(folder: Path) -> str:
     if manifest.is_file():
         return hash_parts(manifest.read_text(encoding="utf-8"))
     files = sorted({path for pattern in _CONTENT for path in folder.glob(pattern)})
-    return hash_parts(*(f"{path.name}:{_digest_file(path)}" for path in files))
-
-
-def _digest_file(path: Path) -> str:
-    """Hash a file once; the digest is kept in the user's cache by path, size and time."""
-    stat = path.stat()
-    name = hash_parts(str(path.resolve()), str(stat.st_size), str(stat.st_mtime_ns))
-    kept = user_cache("digests") / name
-    if kept.is_file():
-        return kept.read_text(encoding="utf-8")
-    digest = hashlib.blake2b(digest_size=16)
-    with path.open("rb") as file:
-        while block := file.read(_BLOCK_BYTES):
-            digest.update(block)
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    temporary = kept.with_name(f"{name}.{os.getpid()}.tmp")
-    temporary.write_text(digest.hexdigest(), encoding="utf-8")
-    temporary.replace(kept)
-    return digest.hexdigest()
+    return hash_parts(*(f"{path.name}:{digest_once(path)}" for path in files))
 
 
 def _find_commit(config: ModelConfig) -> str | None:

@@ -22,8 +22,8 @@ from tasks.evaluation.likelihood import (
     AnswerIds,
     find_context,
     load_model,
-    score_texts,
 )
+from tasks.evaluation.scoring_passes import score_texts
 from tasks.records import Attribution, Character, Example, Rejection, Turn
 
 _NOBODY = ""

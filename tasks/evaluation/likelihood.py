@@ -11,15 +11,15 @@ are spread over all that are visible, on a CPU they are fp32.
 
 from __future__ import annotations
 
-import inspect
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from infra.engines.cpu_threads import use_cores
 from infra.engines.protocol import Message
-from infra.errors import ConfigError, OpenCharacterError, Problem
+from infra.errors import ConfigError, Problem
 from infra.model_folders import fetch_model
 from infra.rendering import PromptEncoder
 
@@ -27,15 +27,6 @@ _VERBATIM = "{{ messages[0]['content'] | trim }}"
 """A chat template that writes an answer and nothing around it."""
 
 _PROBE = "Yes"
-
-_CPU_BATCH_TOKENS = 1024
-"""Measured with 3 M parameters on one core: 7.4 s, against 10.5 s in batches of 8,192."""
-
-_GPU_BATCH_TOKENS = 16384
-
-
-class LikelihoodFailed(OpenCharacterError):
-    """Stops a measurement whose likelihoods are no numbers: the weights are broken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +105,8 @@ def load_model(model: str, revision: str | None = None) -> Any:
             device_map="auto" if gpus > 1 else None,
             use_cache=False,
         )
+    if not gpus:
+        use_cores(loaded.num_parameters())
     return (loaded.to("cuda") if gpus == 1 else loaded).eval()
 
 
@@ -135,85 +128,3 @@ def find_context(model: Any) -> int | None:
     """Return how many tokens a loaded model takes at once, or ``None`` if it does not say."""
     length = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     return None if length is None else int(length)
-
-
-def plan_batches(texts: Sequence[AnswerIds], batch_tokens: int) -> Iterator[list[int]]:
-    """Group texts of like length, the longest first, by their places.
-
-    A batch holds at most ``batch_tokens``, padding included, or one text that is longer. Going
-    down in length, what is too much for the memory fails at once and not at the end.
-    """
-    order = sorted(range(len(texts)), key=lambda place: (-len(texts[place].ids), place))
-    first = 0
-    while first < len(order):
-        count = max(1, batch_tokens // len(texts[order[first]].ids))
-        yield order[first : first + count]
-        first += count
-
-
-def score_texts(
-    model: Any,
-    texts: Sequence[AnswerIds],
-    *,
-    batch_tokens: int | None = None,
-    on_progress: Callable[[int, int], None] | None = None,
-) -> list[float]:
-    """Return the log-likelihood (natural) of each answer: the sum over its tokens, in order.
-
-    ``batch_tokens`` limits a batch, padding included; ``None`` suits the device. ``on_progress``
-    is told how many of how many texts are done, after every batch. Raises
-    :class:`LikelihoodFailed` where a sum is not finite.
-    """
-    import torch
-
-    if batch_tokens is None:
-        on_gpu = model.device.type == "cuda"
-        batch_tokens = _GPU_BATCH_TOKENS if on_gpu else _CPU_BATCH_TOKENS
-
-    partial = "logits_to_keep" in inspect.signature(model.forward).parameters
-    scores = [0.0] * len(texts)
-    done = 0
-    with torch.inference_mode():
-        for places in plan_batches(texts, batch_tokens):
-            found = _score_batch(model, [texts[place] for place in places], partial)
-            for place, score in zip(places, found, strict=True):
-                scores[place] = score
-            done += len(places)
-            if on_progress is not None:
-                on_progress(done, len(texts))
-    return scores
-
-
-def _score_batch(model: Any, texts: Sequence[AnswerIds], partial: bool) -> list[float]:
-    """Score one batch; the vocabulary is only spread out where answers are.
-
-    Rows are padded on the right with their own last token. No mask is needed: what comes later
-    is never seen by what is scored, and without a mask sdpa takes its fast causal kernel.
-    """
-    import torch
-
-    width = len(texts[0].ids)
-    rows = [list(text.ids) + [text.ids[-1]] * (width - len(text.ids)) for text in texts]
-    inputs = torch.tensor(rows, device=model.device)
-    # The logits at a place tell the token after it.
-    first = min(text.start for text in texts) - 1
-    if partial:
-        # On the CPU, as the last layer may be on another GPU than the first.
-        kept = torch.arange(first, width - 1)
-        logits = model(input_ids=inputs, use_cache=False, logits_to_keep=kept).logits
-    else:
-        logits = model(input_ids=inputs, use_cache=False).logits[:, first : width - 1]
-    sums = []
-    for row, text in enumerate(texts):
-        said = torch.tensor(text.ids[text.start :], device=logits.device)
-        # In fp32 and a row at a time: a batch of 128,000-word distributions would not fit.
-        told = logits[row, text.start - 1 - first : len(text.ids) - 1 - first].float()
-        gold = told.gather(-1, said[:, None]).squeeze(-1)
-        sums.append((gold - told.logsumexp(-1)).double().sum())
-    total: list[float] = torch.stack(sums).tolist()
-    if not all(-float("inf") < score < float("inf") for score in total):
-        raise LikelihoodFailed(
-            "the model gives an answer no finite likelihood. Check its weights for NaN, and that"
-            " its vocabulary covers the tokenizer's."
-        )
-    return total

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from infra.engines.cpu_threads import choose_cpu_dtype, use_cores
 from infra.engines.protocol import Completion, Engine, Request, SamplingParams
 from infra.manifests import PartRef
 from infra.model_folders import fetch_model
@@ -81,7 +82,8 @@ def measure_loss(
     Args:
         folder: The export.
         validation: The file.
-        dtype: torch name of the format to compute in; that of the export by default.
+        dtype: torch name of the format to compute in; by default that of the export, where the
+            CPU computes in it and does not emulate it.
         device: Where; the first GPU if there is one.
         on_row: Gets how many rows are done.
     """
@@ -89,13 +91,17 @@ def measure_loss(
     from transformers import AutoModelForCausalLM
 
     chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    if dtype is None:
+        dtype = "auto" if chosen != "cpu" else choose_cpu_dtype()
     with hide_progress_bars():
         model = AutoModelForCausalLM.from_pretrained(
             str(folder),
-            dtype=getattr(torch, dtype) if dtype else "auto",
+            dtype=dtype if dtype == "auto" else getattr(torch, dtype),
             attn_implementation="sdpa",
         )
     model.to(chosen).eval()
+    if chosen == "cpu":
+        use_cores(model.num_parameters())
     total, tokens, rows = 0.0, 0, 0
     with torch.inference_mode():
         for ids, labels, positions in _read_rows(validation):

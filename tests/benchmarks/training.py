@@ -24,7 +24,7 @@ from typing import Any
 
 import yaml
 
-from infra.engines.vllm_server import choose_cpu_dtype
+from infra.engines.cpu_threads import choose_cpu_dtype
 from infra.paths import require_path
 from tasks.training.config import TrainingConfig
 from tasks.training.export_checks import measure_loss

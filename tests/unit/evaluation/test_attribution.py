@@ -19,7 +19,8 @@ from tasks.evaluation.attribution import (
     score_plan,
     share_credit,
 )
-from tasks.evaluation.likelihood import AnswerEncoder, load_model, score_texts
+from tasks.evaluation.likelihood import AnswerEncoder, load_model
+from tasks.evaluation.scoring_passes import score_texts
 from tasks.records import Attribution, Character, Example, Rejection, Turn
 from tests.unit.training.exports import build_base
 

@@ -11,12 +11,8 @@ from infra.engines.protocol import Message
 from infra.errors import ConfigError
 from tasks.evaluation.likelihood import (
     AnswerEncoder,
-    AnswerIds,
-    LikelihoodFailed,
     find_context,
     load_model,
-    plan_batches,
-    score_texts,
 )
 from tasks.records import Example
 from tasks.training.encoding import EncodedExample, ExampleEncoder
@@ -104,91 +100,6 @@ def test_a_token_that_a_text_spells_stays_text(tmp_path: Path) -> None:
     assert said.count(stop) == 1
     assert said[-1] == stop
     assert found.ids.count(stop) == 2
-
-
-def make_texts(*shapes: tuple[int, int]) -> list[AnswerIds]:
-    """Make texts of so many tokens, of which so many are the answer."""
-    return [
-        AnswerIds(
-            tuple((7 * place + 31 * number) % 2000 + 10 for place in range(tokens)), tokens - answer
-        )
-        for number, (tokens, answer) in enumerate(shapes)
-    ]
-
-
-SHAPES = ((40, 10), (12, 11), (33, 1), (40, 25), (7, 3), (21, 10))
-
-
-def test_batches_hold_every_text_once_and_keep_to_the_limit() -> None:
-    texts = make_texts(*SHAPES)
-    batches = list(plan_batches(texts, 80))
-    assert sorted(place for batch in batches for place in batch) == list(range(len(texts)))
-    sizes = [[len(texts[place].ids) for place in batch] for batch in batches]
-    assert all(max(batch) * len(batch) <= 80 for batch in sizes)
-    assert sizes == [[40, 40], [33, 21], [12, 7]]
-
-
-def test_a_text_longer_than_the_limit_goes_alone() -> None:
-    assert list(plan_batches(make_texts((5, 1), (90, 1), (6, 1)), 20)) == [[1], [2, 0]]
-
-
-def score_plainly(model: Any, text: AnswerIds) -> float:
-    """Sum the log-softmax of all positions of one text, as the textbook has it."""
-    import torch
-
-    with torch.no_grad():
-        logits = model(input_ids=torch.tensor([text.ids])).logits[0].double()
-    told = torch.log_softmax(logits, dim=-1)
-    return float(
-        sum(told[place - 1, text.ids[place]] for place in range(text.start, len(text.ids)))
-    )
-
-
-@pytest.mark.parametrize("batch_tokens", [1, 80, None])
-def test_scores_are_sums_of_log_probabilities_whatever_the_batches(
-    model: Any, batch_tokens: int | None
-) -> None:
-    texts = make_texts(*SHAPES)
-    found = score_texts(model, texts, batch_tokens=batch_tokens)
-    assert found == pytest.approx([score_plainly(model, text) for text in texts], abs=1e-4)
-    assert all(score < 0 for score in found)
-
-
-def test_a_model_that_cannot_leave_logits_out_scores_the_same(model: Any) -> None:
-    class Whole:
-        """Stands for a model whose forward pass takes ids only."""
-
-        device = model.device
-
-        def forward(self, input_ids: Any, use_cache: bool) -> Any:
-            return model(input_ids=input_ids, use_cache=use_cache)
-
-        __call__ = forward
-
-    texts = make_texts(*SHAPES)
-    assert score_texts(Whole(), texts) == pytest.approx(score_texts(model, texts), abs=1e-4)
-
-
-def test_progress_is_told_to_the_end(model: Any) -> None:
-    told: list[tuple[int, int]] = []
-    score_texts(
-        model,
-        make_texts(*SHAPES),
-        batch_tokens=80,
-        on_progress=lambda done, of: told.append((done, of)),
-    )
-    assert told == [(2, 6), (4, 6), (6, 6)]
-
-
-def test_nothing_to_score_is_no_fault(model: Any) -> None:
-    assert score_texts(model, []) == []
-
-
-def test_broken_weights_stop_the_measurement(tmp_path: Path) -> None:
-    broken = load_model(str(build_model(tmp_path / "tiny")))
-    broken.lm_head.weight.data[5] = float("nan")
-    with pytest.raises(LikelihoodFailed, match="no finite likelihood"):
-        score_texts(broken, make_texts((9, 2)))
 
 
 def test_the_context_is_the_models_own(model: Any) -> None:

@@ -1,0 +1,127 @@
+"""Dequantises one GGUF file into a model folder; run as a process: ``FILE FOLDER``.
+
+transformers reads tensors, shapes and vocabulary. Two things it leaves to be done: how the text is
+split before byte-pair merges (GGUF's ``tokenizer.ggml.pre``), without which numbers and, in some
+families, all words get other ids than the model learnt; and saving, which it refuses for a model
+that remembers where it came from.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+_CONTRACTIONS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|"
+_REST = r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+_PATTERNS = {
+    "llama-bpe": _CONTRACTIONS + r"\p{N}{1,3}" + _REST,
+    "qwen2": _CONTRACTIONS + r"\p{N}" + _REST,
+}
+"""How families split text into words, as their own tokenizer.json files say."""
+_PATTERNS |= {name: _PATTERNS["llama-bpe"] for name in ("llama3", "llama-v3", "smaug-bpe")}
+_PATTERNS |= {name: _PATTERNS["qwen2"] for name in ("deepseek-r1-qwen", "megrez")}
+_DIGITS_APART = ("smollm", "starcoder", "refact", "command-r", "exaone")
+_PLAIN = ("default", "gpt-2", "gpt2", "olmo", "mpt", "phi-2", "jina-en", "jina-es", "jina-de")
+_HALVES = {0: "float32", 1: "float16", 30: "bfloat16"}
+"""GGML's numbers for tensors that are not quantised, and the format that holds them exactly."""
+
+
+class Unreadable(Exception):
+    """Reason why a file cannot be converted."""
+
+
+def convert(path: Path, folder: Path) -> None:
+    """Write the model of a GGUF file as safetensors with config, tokenizer and chat template.
+
+    Quantised weights become bfloat16; a file that is not quantised keeps its number format.
+    """
+    architecture, width, split = _read_head(path)
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.modeling_gguf_pytorch_utils import GGUF_SUPPORTED_ARCHITECTURES
+
+    if architecture not in GGUF_SUPPORTED_ARCHITECTURES:
+        known = ", ".join(sorted(GGUF_SUPPORTED_ARCHITECTURES))
+        raise Unreadable(f"transformers dequantises no {architecture!r} model; it knows {known}")
+    given = {"gguf_file": path.name, "trust_remote_code": False}
+    tokenizer = AutoTokenizer.from_pretrained(str(path.parent), **given)
+    if split is not None:
+        _split_words(tokenizer.backend_tokenizer, split)
+    dtype = getattr(torch, width)
+    loaded = AutoModelForCausalLM.from_pretrained(str(path.parent), dtype=dtype, **given)
+    config = loaded.config
+    if hasattr(config, "quantization_config"):
+        del config.quantization_config
+    # A model that was read from GGUF refuses to be saved; one of the same shape does not.
+    plain = AutoModelForCausalLM.from_config(config, dtype=dtype)
+    plain.load_state_dict(loaded.state_dict())
+    plain.generation_config = loaded.generation_config
+    plain.save_pretrained(str(folder))
+    tokenizer.save_pretrained(str(folder))
+
+
+def _read_head(path: Path) -> tuple[str, str, str | None]:
+    """Return architecture, number format to keep, and how a byte-pair tokenizer splits words."""
+    from gguf import GGUFReader
+
+    reader = GGUFReader(str(path))
+    architecture = _read_text(reader, "general.architecture")
+    if architecture is None:
+        raise Unreadable("it names no architecture")
+    if int(_read_value(reader, "split.count") or 1) > 1:
+        raise Unreadable("it is one part of several; merge the parts into one file first")
+    end = max(int(tensor.data_offset + tensor.n_bytes) for tensor in reader.tensors)
+    if end > path.stat().st_size:
+        raise Unreadable("it ends early: copy it again")
+    matrices = [tensor for tensor in reader.tensors if len(tensor.shape) > 1]
+    kinds = {int(tensor.tensor_type) for tensor in matrices}
+    width = _HALVES.get(kinds.pop(), "bfloat16") if len(kinds) == 1 else "bfloat16"
+    kind = _read_text(reader, "tokenizer.ggml.model")
+    split = (_read_text(reader, "tokenizer.ggml.pre") or "default") if kind == "gpt2" else None
+    return architecture, width, split
+
+
+def _read_value(reader: Any, name: str) -> Any:
+    field = reader.get_field(name)
+    return None if field is None else field.contents()
+
+
+def _read_text(reader: Any, name: str) -> str | None:
+    value = _read_value(reader, name)
+    return None if value is None else str(value)
+
+
+def _split_words(backend: Any, name: str) -> None:
+    """Have a byte-pair tokenizer split text as the file says; unknown ways are an error."""
+    from tokenizers import Regex
+    from tokenizers.pre_tokenizers import ByteLevel, Digits, Sequence, Split
+
+    if name in _PATTERNS:
+        words = Split(Regex(_PATTERNS[name]), "isolated")
+        pieces = [words, ByteLevel(add_prefix_space=False, use_regex=False)]
+    elif name in _DIGITS_APART:
+        pieces = [Digits(individual_digits=True), ByteLevel(add_prefix_space=False)]
+    elif name in _PLAIN:
+        pieces = [ByteLevel(add_prefix_space=False)]
+    else:
+        raise Unreadable(
+            f"its tokenizer splits words as {name!r}, which is not known here: ids would be wrong"
+        )
+    backend.pre_tokenizer = Sequence(pieces)
+
+
+def main() -> int:
+    """Convert the file named on the command line; the last line of errors says why not."""
+    path, folder = Path(sys.argv[1]), Path(sys.argv[2])
+    try:
+        convert(path, folder)
+    except Exception as error:
+        named = str(error) if isinstance(error, Unreadable) else f"{type(error).__name__}: {error}"
+        print(" ".join(named.split()), file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
