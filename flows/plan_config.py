@@ -16,11 +16,11 @@ class TokenPrice(Knobs):
 
 
 class SourceNote(Knobs):
-    """Describes an input that is downloaded by hand: a plan goes without it, a run does not."""
+    """Input that is got by hand: a plan goes without missing rows, a run needs them, both a model."""
 
     path: str = execution(min_length=1, description="Where the configuration expects it")
     get: str = execution(min_length=1, description="Where it is got, told when it is missing")
-    rows: int = execution(ge=1, description="Rows it gives, for a plan without it")
+    rows: int = execution(1, ge=1, description="Rows it gives, for a plan without it")
     words: int = execution(25, ge=1, description="Words of a row's question or persona, about")
     answer_words: int = execution(60, ge=1, description="Words of a row's answer, about")
 

@@ -73,16 +73,21 @@ def find_missing(settings: Settings) -> list[SourceNote]:
     read |= {source.path for source in settings.instructions.sources}
     if settings.evaluation is not None:
         read.add(settings.evaluation.questions.path)
+    return [note for note in _list_missing(settings) if note.path in read]
+
+
+def _list_missing(settings: Settings) -> list[SourceNote]:
+    """Return what a configuration describes and this machine has not."""
     return [
         note
         for note in settings.plan.sources.values()
-        if note.path in read and not is_remote(note.path) and find_path(note.path) is None
+        if not is_remote(note.path) and find_path(note.path) is None
     ]
 
 
 def explain_missing(settings: Settings, problems: Sequence[Problem]) -> list[Problem]:
     """Put in place of every problem with a missing input where it is got and where it goes."""
-    missing = find_missing(settings)
+    missing = _list_missing(settings)
     told: dict[Problem, None] = {}
     for problem in problems:
         note = next(

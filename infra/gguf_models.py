@@ -107,3 +107,17 @@ def _convert(path: Path, kept: Path) -> None:
 def _say(text: str) -> None:
     """Tell people on the terminal why nothing else happens for half a minute."""
     print(text, file=sys.stderr, flush=True)
+
+
+def main() -> int:
+    """Convert the file that the command line names, so that no run has to wait for it."""
+    try:
+        convert_gguf(Path(sys.argv[1]))
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

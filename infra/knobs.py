@@ -18,9 +18,15 @@ from pydantic.fields import FieldInfo
 Kind = Literal["identity", "selection", "execution"]
 
 
-def identity(default: Any = ..., *, description: str, **constraints: Any) -> Any:
-    """Declare a knob that changes the rows themselves."""
-    return _knob("identity", default, description, constraints)
+def identity(
+    default: Any = ..., *, description: str, later: bool = False, **constraints: Any
+) -> Any:
+    """Declare a knob that changes the rows themselves.
+
+    One that came ``later`` than rows that people have counts only where it is not at its default,
+    so that their recipes keep their names.
+    """
+    return _knob("identity", default, description, constraints, later=later)
 
 
 def selection(default: Any = ..., *, description: str, **constraints: Any) -> Any:
@@ -61,7 +67,7 @@ class Knobs(BaseModel):
                 inner = _group_values(value, kind)
                 if inner not in ({}, []):
                     values[name] = inner
-            elif declared == kind:
+            elif declared == kind and not _rests(field, value):
                 values[name] = plain[name]
         return values
 
@@ -76,8 +82,10 @@ def _group_values(value: Any, kind: Kind) -> Any:
     return {}
 
 
-def _knob(kind: str, default: Any, description: str, constraints: dict[str, Any]) -> Any:
-    extra = {"knob": kind}
+def _knob(
+    kind: str, default: Any, description: str, constraints: dict[str, Any], *, later: bool = False
+) -> Any:
+    extra = {"knob": kind, "later": later}
     if callable(default):
         return Field(
             default_factory=default,
@@ -88,6 +96,13 @@ def _knob(kind: str, default: Any, description: str, constraints: dict[str, Any]
     return Field(
         default, description=description, json_schema_extra=cast(Any, extra), **constraints
     )
+
+
+def _rests(field: FieldInfo, value: Any) -> bool:
+    """Tell whether a knob that came later is at its default, as if it were not there."""
+    extra = field.json_schema_extra
+    later = isinstance(extra, dict) and bool(extra.get("later"))
+    return later and value == field.get_default(call_default_factory=True)
 
 
 def _kind_of(field: FieldInfo) -> str | None:

@@ -177,8 +177,8 @@ class _Passes:
         probe = torch.zeros((1, 2), dtype=torch.long, device=self._model.device)
         with torch.inference_mode():
             output = self._model(input_ids=probe, use_cache=True)
-        cache = getattr(output, "past_key_values", None)
-        return type(cache) is DynamicCache and not any(cache.is_sliding)
+        cache: Any = getattr(output, "past_key_values", None)
+        return isinstance(cache, DynamicCache) and not any(cache.is_sliding)
 
     def _open_cache(self, prefix: tuple[int, ...]) -> Any:
         """Return the keys and values of a beginning, to be written on."""

@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -52,7 +54,7 @@ def main() -> None:
     pairs, ratios = [], []
     for number in range(arguments.pairs):
         order = ("runner", "generate") if number % 2 else ("generate", "runner")
-        found = {side: _run_side(side, arguments) for side in order}
+        found = {side: run_side(side, arguments) for side in order}
         pairs.append(found)
         ratios.append(found["runner"]["rows_per_s"] / found["generate"]["rows_per_s"])
         print(
@@ -169,11 +171,15 @@ def measure_runner(task: Task) -> dict[str, float]:
     return {"rows_per_s": made.accepted / seconds, "seconds": seconds}
 
 
-def _run_side(side: str, arguments: argparse.Namespace) -> dict[str, Any]:
+def run_side(
+    side: str, arguments: argparse.Namespace, environment: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """Run one side in a process of its own, with variables of its own; return its figures."""
     command = [sys.executable, "-m", _HERE, "--side", side, "--model", arguments.model]
     command += ["--rows", str(arguments.rows), "--new-tokens", str(arguments.new_tokens)]
     command += ["--engine", json.dumps(arguments.engine)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    own = {**os.environ, **(environment or {})}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=own)
     if done.returncode:
         raise SystemExit(f"{side} failed:\n{done.stderr[-4000:]}")
     # vLLM's own log may come after the figures on the same stream.

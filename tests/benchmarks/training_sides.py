@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -30,7 +31,7 @@ from tasks.training.templates import choose_format
 from tasks.training.token_files import IGNORED, TokenFile
 from tests.benchmarks.training_rows import DATA, MESSAGES
 
-Side = Literal["ours", "trl"]
+Side = Literal["ours", "trl", "plain"]
 
 UNDISTURBED: dict[str, Any] = {
     "checkpoint_every_steps": 1_000_000,
@@ -88,8 +89,8 @@ class Figures:
         return tokens * (self.steps - 1) / self.steps / self.seconds
 
 
-def train(setup: Setup, ranks: int) -> Figures:
-    """Train a side on ranks of its own, and print each step of ours; return the figures.
+def train(setup: Setup, ranks: int, threads: int = 1) -> Figures:
+    """Train a side on ranks of so many threads, and print each step of ours; return the figures.
 
     Exits with what was printed last if a rank fails.
     """
@@ -103,7 +104,7 @@ def train(setup: Setup, ranks: int) -> Figures:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "OMP_NUM_THREADS": str(threads)},
     ) as process:
         for line in process.stdout or ():
             last.append(line)
@@ -281,12 +282,20 @@ def train_trl(setup: Setup) -> Figures:
     )
 
 
+def _find_side(side: Side) -> Callable[[Setup], Figures]:
+    if side == "plain":
+        from tests.benchmarks.plain_loop import train_plain
+
+        return train_plain
+    return train_ours if side == "ours" else train_trl
+
+
 def main() -> None:
     """Train as the rank that the environment names."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("setup", type=Path)
     setup = Setup(**json.loads(parser.parse_args().setup.read_text(encoding="utf-8")))
-    figures = train_ours(setup) if setup.side == "ours" else train_trl(setup)
+    figures = _find_side(setup.side)(setup)
     if os.environ["RANK"] == "0":
         setup.figures.write_text(json.dumps(asdict(figures)), encoding="utf-8")
 
