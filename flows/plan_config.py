@@ -16,7 +16,7 @@ class TokenPrice(Knobs):
 
 
 class SourceNote(Knobs):
-    """Input that is got by hand: a plan goes without missing rows, a run needs them, both a model."""
+    """Input that is got by hand: a plan goes without missing rows, but not without a model."""
 
     path: str = execution(min_length=1, description="Where the configuration expects it")
     get: str = execution(min_length=1, description="Where it is got, told when it is missing")
