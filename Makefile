@@ -107,7 +107,7 @@ harness: $(HARNESS)/.installed ## Tests of the regression guard, with lm-evaluat
 ranks: $(STAMP) ## Contracts of training: tiny models on real ranks, killed and resumed
 	@$(BIN)/python -m pytest tests/contracts -n 2 -m ranks
 
-e2e: $(STAMP) ## Tests with real vLLM, Ray, Prefect, S3 and endpoint
+e2e: $(STAMP) $(SMOLLM) ## Tests with real vLLM, Ray, Prefect, S3 and endpoint
 	@$(BIN)/python -m pytest tests/e2e -m "not harness" \
 		-n 2 --dist loadfile --no-loadscope-reorder
 
