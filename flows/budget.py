@@ -103,9 +103,9 @@ class Treasurer(Listener):
     def count(self, now: float) -> Spent:
         """Return what was spent until now, a moment of the monotonic clock."""
         engines_s = self._bench.pool.engine_seconds() if self._bench is not None else 0.0
-        if self._ranks is not None and self.settings.training is not None:
+        if self._ranks is not None and self._bench is not None:
             began, last = self._ranks
-            engines_s += self.settings.training.workers * (last - began)
+            engines_s += self._bench.ranks * (last - began)
         usd = engines_s / _HOUR_S * (price_engine_hour(self.settings) or 0.0)
         tokens = 0
         for stage in self._stages.values():

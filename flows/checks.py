@@ -34,7 +34,7 @@ from tasks.instructions.config import InstructionSynthesisConfig
 from tasks.instructions.sources import check_instruction_sources, list_licences
 from tasks.personas.sources import check_persona_source
 from tasks.publishing.task import check_publishing
-from tasks.training.batching import plan_batches
+from tasks.training.batching import least_ranks, plan_batches
 from tasks.training.deepspeed_config import load_deepspeed_config
 
 _Asking = CharacterConfig | StrategyConfig | InstructionSynthesisConfig
@@ -206,7 +206,10 @@ def _check_training(settings: Settings) -> Iterator[Problem]:
     config = settings.training
     if config is None:
         return
-    yield from _collect(lambda: plan_batches(config, config.workers))
+    yield from _collect(lambda: plan_batches(config, least_ranks(config)))
+    if config.workers == "auto" and settings.ray.grows:
+        what = "auto counts the GPUs that are there, and this cluster grows (ray.grows)"
+        yield Problem("training.workers", what, "say how many ranks are to train")
     yield from _collect(lambda: load_deepspeed_config(config.deepspeed))
     yield from _collect(lambda: require_path(config.card, "training.card"))
     model = settings.models.get(config.model)

@@ -8,18 +8,28 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 from rich.console import Console
 
+from flows.machine_checks import find_misfits
 from flows.opening import prepare
+from infra.cluster import describe_own_machine
+from infra.engines.sampler import SWITCH, find_missing_compiler, find_nvcc
 from infra.errors import OpenCharacterError
+from infra.gpu_memory import read_gpu_memory
 from infra.storage import is_remote
+from infra.torch_build import read_torch_build
 
 _NEEDED = ("torch", "transformers", "ray", "prefect", "polars", "pyarrow", "s3fs")
 _UNWANTED = ("torchvision", "torchaudio", "torchcodec")
 _LEAST_GIB = 4.0
 
-Finding = tuple[bool, str]
+_DRIVERS = Path("/proc/driver/nvidia/gpus")
+_MARKS = {True: "[green]✓[/] ", False: "[red]✗[/] ", None: "[yellow]![/] "}
+
+Finding = tuple[bool | None, str]
+"""Whether all is well (``None``: it will do, but should be known), and what was found."""
 
 
 def examine(config: str | None, overrides: Sequence[str]) -> bool:
@@ -27,9 +37,9 @@ def examine(config: str | None, overrides: Sequence[str]) -> bool:
     console = Console(highlight=False)
     well = True
     for good, text in _examine(config, overrides):
-        console.print(("[green]✓[/] " if good else "[red]✗[/] "), end="")
+        console.print(_MARKS[good], end="")
         console.print(text, markup=False)
-        well = well and good
+        well = well and good is not False
     return well
 
 
@@ -53,8 +63,39 @@ def _examine(config: str | None, overrides: Sequence[str]) -> Iterator[Finding]:
                 False,
                 f"{name} is a CUDA build here and breaks transformers: pip uninstall {name}",
             )
+    yield from _examine_gpus()
     if config is not None:
         yield from _examine_config(config, overrides)
+
+
+def _examine_gpus() -> Iterator[Finding]:
+    """Say what this machine computes on, and what its engines will miss there."""
+    build, gpus = read_torch_build(), describe_own_machine().gpus
+    present = len(list(_DRIVERS.glob("*")))
+    if build.kind == "cpu":
+        unused = f"; the {present} GPUs here are not used: make install EXTRA=gpu"
+        yield (None if present else True), f"{build}{unused if present else ''}"
+        return
+    if not gpus:
+        yield None, f"{build}, and no GPU that it can use: engines start on a joined cluster only"
+        return
+    memory = read_gpu_memory()
+    sizes = ", ".join(f"{gpu.total / 2**30:.0f} GiB" for gpu in memory)
+    yield True, f"{build}, {gpus} GPUs" + (f" ({sizes})" if sizes else "")
+    if build.kind != "cuda":
+        return
+    if not memory:
+        yield None, "NVML does not answer (pip install nvidia-ml-py): nobody waits for GPU memory"
+    missing = find_missing_compiler()
+    if missing:
+        yield (
+            None,
+            f"no {missing}: engines sample without FlashInfer ({SWITCH}=0), and DeepSpeed can"
+            " compile nothing, as offloading to CPU memory needs → install the CUDA toolkit and"
+            " g++, and set CUDA_HOME",
+        )
+    else:
+        yield True, f"nvcc at {find_nvcc()}"
 
 
 def _examine_config(config: str, overrides: Sequence[str]) -> Iterator[Finding]:
@@ -68,6 +109,10 @@ def _examine_config(config: str, overrides: Sequence[str]) -> Iterator[Finding]:
     yield True, f"storage root {root if is_remote(root) else os.path.abspath(root)} is writable"  # noqa: PTH100
     for role, model in settings.models.items():
         yield True, f"model {role}: {model.engine} {model.model}"
+    if settings.ray.address is None:
+        here = describe_own_machine(settings.ray)
+        for problem in find_misfits(settings, settings.models, True, here):
+            yield False, str(problem)
 
 
 def _version(name: str) -> str | None:

@@ -17,6 +17,7 @@ from flows.budget import Treasurer
 from flows.display import current_watcher
 from flows.evaluation import list_waiting, plan_evaluation
 from flows.graph import Graph, draw_graph
+from flows.machine_checks import check_machine
 from flows.opening import open_bench, prepare
 from flows.plan_table import print_plan
 from flows.planning import draw_plan
@@ -156,7 +157,8 @@ def start_nodes(bench: Bench, settings: Settings, graph: Graph, until: str) -> S
 
 
 def check_outside(settings: Settings, bench: Bench, graph: Graph, until: str) -> None:
-    """Look at the people, the model and the hub that this run comes to, before it starts."""
+    """Look at the machine, people, model and hub that this run comes to, before it starts."""
+    check_machine(settings, bench, graph, until)
     if needs_approval(bench, settings, graph, until):
         check_approval(bench)
     published = graph.publish

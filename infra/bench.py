@@ -127,6 +127,8 @@ class Bench:
         self.stop = threading.Event()
         self.waited_s = 0.0
         """How long the run has waited for people."""
+        self.ranks = 0
+        """How many ranks train, once it is known."""
         self._runner = runner
         self.cluster = Cluster(ray)
         self.pool = EnginePool(

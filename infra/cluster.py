@@ -10,10 +10,21 @@ from __future__ import annotations
 import logging
 import os
 import threading
+from collections.abc import Callable
 from typing import Any
 
-from infra.errors import ClusterError
+from infra.devices import (
+    Devices,
+    NodeLook,
+    ask_nodes,
+    describe_machine,
+    has_running_ray,
+    list_offers,
+    weigh_offers,
+)
+from infra.errors import ClusterError, ConfigError
 from infra.knobs import Knobs, execution
+from infra.torch_build import read_torch_build
 
 
 class RayConfig(Knobs):
@@ -28,9 +39,23 @@ class RayConfig(Knobs):
     object_store_mib: int = execution(
         256, ge=80, description="Object store of a local Ray in MiB; rows are small"
     )
+    grows: bool = execution(
+        False,
+        description="Nodes of the cluster are started when they are asked for: what does not fit"
+        " on those that are there is waited for, and no error",
+    )
     placement_timeout_s: float = execution(
         600.0, gt=0, description="How long an actor may wait for a place, start-up included"
     )
+
+
+def describe_own_machine(config: RayConfig | None = None) -> Devices:
+    """Return what a Ray that is started here would have to compute on; starts nothing."""
+    return describe_machine(_count_cpus(config or RayConfig()))
+
+
+def _count_cpus(config: RayConfig) -> int:
+    return int(config.num_cpus or max(2, os.cpu_count() or 2))
 
 
 class Cluster:
@@ -38,9 +63,12 @@ class Cluster:
 
     def __init__(self, config: RayConfig) -> None:
         self.config = config
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._ready = False
         self._owned = False
+        self._looks: dict[str, NodeLook] = {}
+        self._checks: list[Callable[[Devices], None]] = []
+        self._refused: ConfigError | None = None
 
     @property
     def started(self) -> bool:
@@ -52,17 +80,50 @@ class Cluster:
         """Tell whether Ray was started here, and so ends with the run."""
         return self._owned
 
+    def check_at_start(self, check: Callable[[Devices], None]) -> None:
+        """Have ``check`` look at what there is to compute on before anything runs there.
+
+        It raises :class:`ConfigError` for what can never fit. For a Ray that is to start in this
+        process that is at once, as nothing needs to start for it.
+        """
+        if self.config.address is None and not has_running_ray():
+            check(describe_own_machine(self.config))
+        else:
+            self._checks.append(check)
+
     def ensure(self) -> Any:
         """Connect on first use and return the ``ray`` module."""
         with self._lock:
             import ray
 
+            if self._refused is not None:
+                raise self._refused
             if not self._ready:
                 if not ray.is_initialized():
                     self._connect(ray)
                     self._owned = True
                 self._ready = True
+                self._check()
             return ray
+
+    def devices(self) -> Devices:
+        """Return what the nodes that are there compute on; each is asked once.
+
+        Raises :class:`ConfigError` where a node's PyTorch does not fit its GPUs.
+        """
+        with self._lock:
+            ray = self.ensure()
+            offers = list_offers(ray)
+            unknown = [offer for offer in offers if offer.gpus and offer.node not in self._looks]
+            build = read_torch_build()
+            if self._is_here and build.kind == "cpu":  # the node's PyTorch is ours: no need to ask
+                self._looks |= {offer.node: NodeLook(build, 0) for offer in unknown}
+            else:
+                self._looks |= ask_nodes(ray, unknown, self.config.placement_timeout_s)
+            nodes = weigh_offers(offers, self._looks)
+            # Of nodes that are not there yet nothing is known, but that they are like this one.
+            growing = self.config.grows and not any(offer.gpus for offer in offers)
+            return Devices(nodes, expects_gpus=growing and build.kind != "cpu")
 
     def describe_free(self) -> str:
         """Say which resources are free, for error messages."""
@@ -81,6 +142,25 @@ class Cluster:
 
                 ray.shutdown()
             self._ready = self._owned = False
+            self._looks = {}
+
+    @property
+    def _is_here(self) -> bool:
+        """Tell whether this Ray is this machine's alone, started by this run."""
+        return self._owned and self.config.address is None
+
+    def _check(self) -> None:
+        """Have everybody who wants to look at what is there; leave it again if it cannot do."""
+        if not self._checks:
+            return
+        try:
+            devices = self.devices()
+            for check in self._checks:
+                check(devices)
+        except ConfigError as error:
+            self._refused = error
+            self.close()
+            raise
 
     def _connect(self, ray: Any) -> None:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -101,10 +181,9 @@ class Cluster:
                     log_to_driver=False,
                 )
             else:
-                cpus = self.config.num_cpus or max(2, os.cpu_count() or 2)
                 ray.init(
                     address="local",
-                    num_cpus=int(cpus),
+                    num_cpus=_count_cpus(self.config),
                     object_store_memory=self.config.object_store_mib * 2**20,
                     **quiet,
                 )

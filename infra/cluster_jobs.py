@@ -9,17 +9,22 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from infra.engine_pool import EnginePool
 from infra.errors import ClusterError, InterruptedRun
+from infra.gpu_memory import await_gpu_memory
 from infra.progress import JobProgress, ProgressListener
 from infra.room import Need
+from infra.torch_build import read_torch_build
 
 T = TypeVar("T")
 
 _POLL_S = 0.5
 _CPUS = 0.5
+_FREE_GPU_MEMORY = 0.5
+"""What is waited for; a job that needs less begins later, and one that needs more says so."""
 
 
 class JobActor:
@@ -29,7 +34,10 @@ class JobActor:
         self._done, self._total = 0, 0
 
     def run(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
-        """Call the function; its error travels back as it is."""
+        """Call the function once whoever was on its GPU has left; its error travels as it is."""
+        if read_torch_build().kind != "cpu":
+            with suppress(ClusterError):
+                await_gpu_memory(_FREE_GPU_MEMORY, "wait")
         return function(*arguments, on_progress=self._note)
 
     def progress(self) -> tuple[int, int]:
@@ -56,7 +64,7 @@ def run_on_cluster(
     from ray.exceptions import RayActorError, RayTaskError
 
     ray = pool.cluster.ensure()
-    gpus = 1 if float(ray.cluster_resources().get("GPU", 0)) > 0 else 0
+    gpus = int(pool.cluster.devices().on_gpus)
     with pool.make_room(stage, Need(_CPUS, gpus)):
         actor = ray.remote(JobActor).options(num_cpus=_CPUS, num_gpus=gpus, max_concurrency=2)
         worker = actor.remote()

@@ -19,6 +19,7 @@ from typing import Any, Protocol
 
 from infra.cluster import Cluster
 from infra.engines.actor_engine import ActorEngine
+from infra.engines.batch_sizes import choose_window
 from infra.engines.config import ModelConfig
 from infra.engines.opening import open_remote_engine
 from infra.engines.protocol import Engine
@@ -31,7 +32,7 @@ from infra.stage_worker import StageWorker
 _WORKER_CPUS = 0.1
 _ENGINE_CPUS = 0.5
 """Of a machine without GPUs: logical CPUs only decide how many engines stand side by side."""
-_QUEUE_AHEAD = 1.25
+CPUS_PER_ENGINE = _ENGINE_CPUS + _WORKER_CPUS
 _LOG_TIMEOUT_S = 10
 _SPREAD = {"scheduling_strategy": "SPREAD"}
 """Replicas go to different nodes where they can: a lost node then costs one of them."""
@@ -101,7 +102,7 @@ class EnginePool:
                 config = self._models[name]
                 self.get_ready(config)
                 self.cluster.ensure()
-                place = self._take_room(name, _need(config).times(config.replicas))
+                place = self._take_room(name, self._need(config).times(config.replicas))
                 self._open_since[name] = time.monotonic()
                 try:
                     self._open[name] = self._start_all(name, config)
@@ -191,7 +192,7 @@ class EnginePool:
             self._await_engine(fresh)
             if not worker_lost:
                 self.cluster.ensure().get(worker.reopen.remote(open_engine))
-            replica.worker, replica.engine = worker, engine
+            replica.worker, replica.engine, replica.window = worker, engine, fresh.window
             replica.generation += 1
 
     def close(self) -> None:
@@ -242,6 +243,14 @@ class EnginePool:
         timeout_s = self.cluster.config.placement_timeout_s
         return self._room.take(holder, need, measure_cluster, self._evict, timeout_s)
 
+    def _need(self, config: ModelConfig) -> Need:
+        """Return what one replica holds: its worker's share, and its engine's place."""
+        if config.engine != "vllm":
+            return Need(_WORKER_CPUS, 0)
+        if self.cluster.devices().on_gpus:
+            return Need(1 + _WORKER_CPUS, config.tensor_parallel)
+        return Need(CPUS_PER_ENGINE, 0)
+
     def _evict(self) -> bool:
         """Stop the idle model that was used longest ago; tell whether there was one."""
         with self._room.changed:
@@ -280,7 +289,8 @@ class EnginePool:
         self.get_ready(config)
         ray = self.cluster.ensure()
         forks = self._forks.address if self._forks is not None else None
-        engine = ray.remote(VllmActor).options(**_vllm_resources(config)).remote(config, forks)
+        options = _vllm_resources(config, on_gpus=self.cluster.devices().on_gpus)
+        engine = ray.remote(VllmActor).options(**options).remote(config, forks)
         return engine, partial(ActorEngine, engine)
 
     def _open_worker(self, config: ModelConfig, open_engine: Callable[[], Engine]) -> Any:
@@ -313,13 +323,16 @@ class EnginePool:
         except RayActorError as error:
             raise EngineError(f"engine {replica.model} died while it started: {error}") from error
         replica.facts = str(facts)
+        replica.window = choose_window(facts.sequences, facts.kv_cache_tokens, facts.context_tokens)
+        replica.worker.resize.remote(replica.window)
         if facts.spare_cores:
             replica.worker.keep_to.remote(facts.spare_cores)
         self._listener.engine_event(
             replica.model,
             f"up in {facts.start_s:.0f} s: vLLM {facts.version} on {facts.device}, "
             f"{facts.threads or 'no'} compute threads, context {facts.context_tokens}, "
-            f"KV cache {facts.kv_cache_tokens:,} tokens",
+            f"KV cache {facts.kv_cache_tokens:,} tokens, {facts.sequences:,} sequences at once"
+            + (f"; {facts.note}" if facts.note else ""),
         )
         self._hand_over_log(replica)
 
@@ -354,30 +367,13 @@ class EnginePool:
 
 
 def _window(config: ModelConfig) -> int:
-    """Return how many rows a worker keeps open: a few more than the engine batches at once."""
-    if config.engine == "vllm":
-        return int(config.max_num_seqs * _QUEUE_AHEAD)
-    return config.max_concurrency
+    """Return how many rows a worker keeps open; an engine of ours says once it is up."""
+    return 1 if config.engine == "vllm" else config.max_concurrency
 
 
-def _need(config: ModelConfig) -> Need:
-    """Return what one replica holds: its worker's share, and its engine's place."""
-    if config.engine != "vllm":
-        return Need(_WORKER_CPUS, 0)
-    if _has_gpus():
-        return Need(1 + _WORKER_CPUS, config.tensor_parallel)
-    return Need(_ENGINE_CPUS + _WORKER_CPUS, 0)
-
-
-def _vllm_resources(config: ModelConfig) -> dict[str, Any]:
+def _vllm_resources(config: ModelConfig, *, on_gpus: bool) -> dict[str, Any]:
     """Ask Ray for an engine's place: its GPUs if the build has any, else a share of the CPUs."""
     options: dict[str, Any] = {"max_concurrency": 100_000, **_SPREAD}
-    if _has_gpus():
+    if on_gpus:
         return options | {"num_gpus": config.tensor_parallel, "num_cpus": 1}
     return options | {"num_cpus": _ENGINE_CPUS}
-
-
-def _has_gpus() -> bool:
-    import ray
-
-    return float(ray.cluster_resources().get("GPU", 0)) > 0

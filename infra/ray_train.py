@@ -64,8 +64,8 @@ class RankRun:
 
 def count_needs(cluster: Cluster, ranks: int) -> Need:
     """Return what so many ranks will hold of the cluster."""
-    cluster.ensure()
-    return Need(1, 1).times(ranks) if _count_gpus() else Need(_CPUS_PER_RANK, 0).times(ranks)
+    on_gpus = cluster.devices().on_gpus
+    return Need(1, 1).times(ranks) if on_gpus else Need(_CPUS_PER_RANK, 0).times(ranks)
 
 
 def run_ranks(
@@ -206,16 +206,19 @@ def _fit(cluster: Cluster, run: RankRun, board: Any) -> BaseException | None:
             made = super()._create_default_callbacks()
             return [callback for callback in made if type(callback).__name__ not in idle]
 
-    gpus = _count_gpus()
+    try:
+        on_gpus = cluster.devices().on_gpus
+    except OpenCharacterError as error:
+        return error
     path, filesystem = open_for_arrow(run.storage, run.folder)
     trainer = LeanTrainer(
         _be_rank,
         train_loop_config={"function": run.function, "argument": run.argument, "board": board},
-        torch_config=TorchConfig(backend="nccl" if gpus else "gloo"),
+        torch_config=TorchConfig(backend="nccl" if on_gpus else "gloo"),
         scaling_config=ScalingConfig(
             num_workers=run.ranks,
-            use_gpu=gpus > 0,
-            resources_per_worker=None if gpus else {"CPU": _CPUS_PER_RANK},
+            use_gpu=on_gpus,
+            resources_per_worker=None if on_gpus else {"CPU": _CPUS_PER_RANK},
         ),
         run_config=RunConfig(
             name=_NAME,
@@ -223,7 +226,7 @@ def _fit(cluster: Cluster, run: RankRun, board: Any) -> BaseException | None:
             storage_filesystem=filesystem,
             failure_config=FailureConfig(max_failures=run.max_failures, controller_failure_limit=0),
             callbacks=[EndOnOwnErrors()],
-            worker_runtime_env={"env_vars": _rank_environment(run.ranks, gpus)},
+            worker_runtime_env={"env_vars": _rank_environment(run.ranks, on_gpus)},
             logging_config=LoggingConfig(log_level="ERROR"),
         ),
     )
@@ -266,17 +269,16 @@ def _cause(error: Any) -> Any:
     return getattr(error, "_base_exc", error)
 
 
-def _count_gpus() -> float:
-    import ray
+def _rank_environment(ranks: int, on_gpus: bool) -> dict[str, str]:
+    """Return a rank's environment: its share of the threads, which Ray would set to one.
 
-    return float(ray.cluster_resources().get("GPU", 0))
-
-
-def _rank_environment(ranks: int, gpus: float) -> dict[str, str]:
-    """Return a rank's environment: its share of the threads, which Ray would set to one."""
-    if gpus:
+    A rank that is to compute on CPUs sees no GPU, whatever its machine has: one that saw it would
+    put the model there and send its gradients over gloo.
+    """
+    if on_gpus:
         return {}
-    return {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // ranks))}
+    threads = str(max(1, (os.cpu_count() or 1) // ranks))
+    return {"OMP_NUM_THREADS": threads, "CUDA_VISIBLE_DEVICES": ""}
 
 
 def open_for_arrow(storage: Storage, folder: str) -> tuple[str, Any]:

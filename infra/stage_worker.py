@@ -118,6 +118,11 @@ class StageWorker(Generic[E_]):
         """Stay off the cores that a CPU engine computes on."""
         keep_to_cores(cores)
 
+    async def resize(self, window: int) -> None:
+        """Keep so many rows open from now on, as suits the engine that is up."""
+        self._window = window
+        self._fill()
+
     async def run_chunk(self, job: Job, rows: pa.Table) -> ChunkReport:
         """Make the rows of a chunk, commit them as one part, and report."""
         chunk = _Chunk(job, deque(rows.to_pylist()))

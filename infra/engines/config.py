@@ -41,9 +41,17 @@ class ModelConfig(Knobs):
     )
     replicas: int = execution(1, ge=1, description="How many engines run side by side")
     tensor_parallel: int = execution(1, ge=1, description="GPUs one engine spans")
-    max_num_seqs: int = execution(256, ge=1, description="Sequences an engine batches at once")
-    max_num_batched_tokens: int = execution(
-        8192, ge=64, description="Tokens an engine handles in one step"
+    max_num_seqs: int | None = execution(
+        None,
+        ge=1,
+        description="Sequences an engine batches at once; None: 1,024 on GPUs of 80 GB and more,"
+        " else 256",
+    )
+    max_num_batched_tokens: int | None = execution(
+        None,
+        ge=64,
+        description="Tokens an engine handles in one step; None: 16,384 on GPUs of 80 GB and"
+        " more, else 8,192",
     )
     gpu_memory_utilization: float = execution(
         0.9, gt=0, le=1, description="Share of a GPU's memory an engine may take"

@@ -21,9 +21,11 @@ from types import FrameType
 import httpx
 
 from infra.engines.config import ModelConfig
+from infra.engines.sampler import settle_sampler
 from infra.engines.vllm_forks import is_cpu_build
 from infra.engines.vllm_server import engine_arguments, shorten_socket_paths
 from infra.errors import ConfigError, EngineError, Problem
+from infra.gpu_memory import read_gpu_gib
 from infra.secrets import Secret
 
 _MODULE = "vllm.entrypoints.openai.api_server"
@@ -50,7 +52,8 @@ class ServerPlan:
     def command(self, *, on_cpu: bool) -> list[str]:
         """Return the command line of the server; it holds no key."""
         flags: list[str] = []
-        arguments = engine_arguments(self.model, on_cpu=on_cpu)
+        gpu_gib = None if on_cpu else read_gpu_gib()
+        arguments = engine_arguments(self.model, on_cpu=on_cpu, gpu_gib=gpu_gib)
         for name, value in {**arguments, "served_model_name": self.name}.items():
             flags.extend(_write_flag(name, value))
         return [
@@ -71,6 +74,7 @@ class OpenAiServer:
     def __enter__(self) -> OpenAiServer:
         _check_port(self.plan)
         shorten_socket_paths()
+        settle_sampler()
         environment: dict[str, str] = {**os.environ, "VLLM_NO_USAGE_STATS": "1"}
         if self._key is not None:  # not an argument: those show in the list of processes
             environment["VLLM_API_KEY"] = self._key.reveal()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ from infra.engines.protocol import Completion, Request
 from infra.engines.vllm_forks import can_fork, is_cpu_build
 from infra.engines.vllm_server import DIE_WITH_PARENT, EngineFacts, VllmServer
 from infra.errors import EngineError
+from infra.gpu_memory import await_gpu_memory
 
 _LOG_BYTES = 1 << 15
 
@@ -23,6 +25,8 @@ class VllmActor:
     """
 
     def __init__(self, config: ModelConfig, forks: str | None = None) -> None:
+        share = config.engine_args.get("gpu_memory_utilization", config.gpu_memory_utilization)
+        self._gpu_memory_share = float(share)
         self._server = ForkedServer(config, forks) if can_fork() else VllmServer(config)
 
     async def start(self) -> EngineFacts:
@@ -32,6 +36,10 @@ class VllmActor:
         if is_cpu_build():
             # Ray set it to the actor's CPUs, and a fraction gives one thread.
             os.environ["OMP_NUM_THREADS"] = str(os.cpu_count() or 1)
+        else:
+            share = self._gpu_memory_share
+            todo = "lower gpu_memory_utilization of its model"
+            await asyncio.to_thread(await_gpu_memory, share, todo)
         return await self._server.start()
 
     async def submit(self, requests: Sequence[Request]) -> None:

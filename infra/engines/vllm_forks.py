@@ -24,7 +24,6 @@ import tempfile
 import threading
 from collections.abc import Callable
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from multiprocessing import connection, forkserver, parent_process, reduction
 from multiprocessing.context import ForkServerContext, ForkServerProcess
@@ -32,6 +31,8 @@ from pathlib import Path
 from typing import Any
 
 import psutil  # type: ignore[import-untyped]
+
+from infra.torch_build import read_torch_build
 
 _IMPORTS = "infra.engines.vllm_imports"
 _PRELOAD = "LD_PRELOAD"
@@ -287,10 +288,7 @@ def _group_of(pid: int) -> int:
 
 def is_cpu_build() -> bool:
     """Tell whether PyTorch, and so vLLM, is built for CPUs only."""
-    try:
-        return version("torch").endswith("+cpu")
-    except PackageNotFoundError:
-        return False
+    return read_torch_build().kind == "cpu"
 
 
 def _find_openmp(given: str) -> list[str]:

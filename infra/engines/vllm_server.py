@@ -11,15 +11,19 @@ import os
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from infra.engines.batch_sizes import choose_batch_sizes
 from infra.engines.config import ModelConfig
 from infra.engines.core_binding import count_engine_threads, leave_engine_cores
 from infra.engines.cpu_threads import bind_engine, choose_cpu_dtype
 from infra.engines.protocol import Completion, Request
+from infra.engines.sampler import settle_sampler
 from infra.engines.vllm_forks import list_engine_processes, tie_to_parent
 from infra.errors import EngineError, RequestFailed
+from infra.gpu_memory import read_gpu_gib
 from infra.model_facts import find_model_facts
 from infra.model_folders import fetch_model
 
@@ -38,9 +42,13 @@ class EngineFacts:
     threads: int
     context_tokens: int
     kv_cache_tokens: int
+    sequences: int
+    """How many it batches at once."""
     start_s: float
     spare_cores: tuple[int, ...] = ()
     """Cores that a CPU engine does not compute on; its worker keeps to them."""
+    note: str = ""
+    """What was chosen for it because of what its machine lacks."""
 
 
 class VllmServer:
@@ -54,12 +62,13 @@ class VllmServer:
         self._tasks: set[asyncio.Task[None]] = set()
         self._finished: list[tuple[str, Completion | EngineError]] = []
         self._some, self._many = asyncio.Event(), asyncio.Event()
-        self._enough = max(1, config.max_num_seqs // 8)
+        self._enough = 1
 
     async def start(self) -> EngineFacts:
         """Load the model and return the engine's facts; :class:`EngineError` if it cannot."""
         began = time.monotonic()
         shorten_socket_paths()
+        note = settle_sampler()
         import vllm
         from vllm.engine.arg_utils import AsyncEngineArgs
         from vllm.platforms import current_platform
@@ -69,7 +78,8 @@ class VllmServer:
         if on_cpu:
             shape = find_model_facts(self._config)
             bind_engine(shape.parameters if shape else None)
-        arguments = engine_arguments(self._config, on_cpu=on_cpu)
+        gpu_gib = None if on_cpu else measure_gpu(current_platform)
+        arguments = engine_arguments(self._config, on_cpu=on_cpu, gpu_gib=gpu_gib)
         try:
             self._engine = AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments))
         except Exception as error:
@@ -81,7 +91,8 @@ class VllmServer:
         self._seeded = on_cpu if seed_rows is None else seed_rows
         settings = self._engine.vllm_config
         self._limit = int(settings.model_config.max_model_len)
-        cache = settings.cache_config
+        cache, sequences = settings.cache_config, int(settings.scheduler_config.max_num_seqs)
+        self._enough = max(1, sequences // 8)
         spare = leave_engine_cores(list_engine_processes()) if on_cpu else ()
         return EngineFacts(
             version=str(vllm.__version__),
@@ -89,8 +100,10 @@ class VllmServer:
             threads=count_engine_threads(spare) if on_cpu else 0,
             context_tokens=self._limit,
             kv_cache_tokens=int((cache.num_gpu_blocks or 0) * cache.block_size),
+            sequences=sequences,
             start_s=time.monotonic() - began,
             spare_cores=spare,
+            note=note,
         )
 
     async def submit(self, requests: Sequence[Request]) -> None:
@@ -169,13 +182,17 @@ class VllmServer:
             self._engine = None
 
 
-def engine_arguments(config: ModelConfig, *, on_cpu: bool) -> dict[str, Any]:
+def engine_arguments(
+    config: ModelConfig, *, on_cpu: bool, gpu_gib: float | None = None
+) -> dict[str, Any]:
     """Return the vLLM arguments of a model; see README for why each default is set.
 
     AsyncLLM's own defaults of 128 sequences and 2,048 tokens would halve a GPU's rate, so both
     are always given. On CPUs chunked prefill is off because seeded requests kill the engine with
     it (``CPU Generator does not use offset``). A model on S3 is fetched to this machine first.
+    ``gpu_gib`` is the memory of the GPU, if there is one and it is known.
     """
+    sizes = choose_batch_sizes(config, gpu_gib=None if on_cpu else gpu_gib)
     arguments: dict[str, Any] = {
         "model": fetch_model(config.model),
         "revision": config.revision,
@@ -183,8 +200,8 @@ def engine_arguments(config: ModelConfig, *, on_cpu: bool) -> dict[str, Any]:
         "quantization": config.quantization,
         "max_model_len": config.max_model_len,
         "tensor_parallel_size": config.tensor_parallel,
-        "max_num_seqs": config.max_num_seqs,
-        "max_num_batched_tokens": config.max_num_batched_tokens,
+        "max_num_seqs": sizes.sequences,
+        "max_num_batched_tokens": sizes.tokens,
         "enforce_eager": on_cpu if config.enforce_eager is None else config.enforce_eager,
         "enable_prefix_caching": True,
         "disable_log_stats": True,
@@ -196,6 +213,15 @@ def engine_arguments(config: ModelConfig, *, on_cpu: bool) -> dict[str, Any]:
     else:
         arguments["gpu_memory_utilization"] = config.gpu_memory_utilization
     return arguments | dict(config.engine_args)
+
+
+def measure_gpu(vllm_platform: Any) -> float | None:
+    """Return a GPU's memory in GiB, as NVML tells it or else vLLM; ``None`` where neither does."""
+    gib = read_gpu_gib()
+    if gib is None:
+        with suppress(Exception):  # of what it is depends on the maker
+            gib = float(vllm_platform.get_device_total_memory()) / 2**30
+    return gib
 
 
 def shorten_socket_paths() -> None:

@@ -18,11 +18,13 @@ from typing import IO
 
 from infra.engines.config import ModelConfig
 from infra.engines.protocol import Request
+from infra.engines.sampler import settle_sampler
 from infra.engines.streaming import Piece
 from infra.engines.vllm_server import (
     DIE_WITH_PARENT,
     VllmServer,
     engine_arguments,
+    measure_gpu,
     shorten_socket_paths,
 )
 from infra.errors import EngineError, PromptTooLong
@@ -46,7 +48,7 @@ class VllmSpeaker(VllmServer):
 
     def __init__(self, config: ModelConfig) -> None:
         quiet = {"use_tqdm_on_load": False, **config.engine_args}
-        few = min(config.max_num_seqs, _SEQUENCES)
+        few = min(config.max_num_seqs or _SEQUENCES, _SEQUENCES)
         super().__init__(config.model_copy(update={"max_num_seqs": few, "engine_args": quiet}))
         self._log: IO[bytes] | None = None
 
@@ -63,6 +65,7 @@ class VllmSpeaker(VllmServer):
         for name, value in QUIET.items():
             os.environ.setdefault(name, value)
         shorten_socket_paths()
+        settle_sampler()
         with _divert_log(self._log), _keep_interrupts_from_children(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             import vllm
@@ -71,7 +74,8 @@ class VllmSpeaker(VllmServer):
             from vllm.v1.engine.async_llm import AsyncLLM
 
             on_cpu = bool(current_platform.is_cpu())
-            arguments = engine_arguments(self._config, on_cpu=on_cpu)
+            gpu_gib = None if on_cpu else measure_gpu(current_platform)
+            arguments = engine_arguments(self._config, on_cpu=on_cpu, gpu_gib=gpu_gib)
             try:
                 self._engine = AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments))
             except Exception as error:

@@ -12,9 +12,14 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from infra.devices import Devices
 from infra.errors import ConfigError, Problem
 from infra.fingerprints import hash_parts
 from tasks.training.config import TrainingConfig
+
+_CPU_RANKS = 2
+"""Ranks that `auto` starts on CPUs. Two are enough for training to go the way it goes on a cluster
+(sharded states, gathered losses), and cores beyond them become threads of theirs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +34,27 @@ class BatchPlan:
     def global_batch(self) -> int:
         """Return the rows of one optimiser step, all ranks together."""
         return self.ranks * self.micro_batch * self.accumulation
+
+
+def choose_ranks(config: TrainingConfig, devices: Devices) -> int:
+    """Return how many ranks train: as many as configured, or as suit what there is.
+
+    ``auto`` takes a rank a GPU, or two on CPUs, but no more than can share a global batch evenly.
+    """
+    if config.workers != "auto":
+        return config.workers
+    most = devices.gpus if devices.on_gpus else min(_CPU_RANKS, devices.cpus)
+    return max((n for n in range(2, most + 1) if _can_split(config, n)), default=1)
+
+
+def least_ranks(config: TrainingConfig) -> int:
+    """Return how many ranks train at least, which is known before there is a cluster."""
+    return 1 if config.workers == "auto" else config.workers
+
+
+def _can_split(config: TrainingConfig, ranks: int) -> bool:
+    share, rest = divmod(config.global_batch, ranks)
+    return not rest and (config.micro_batch is None or share % config.micro_batch == 0)
 
 
 def plan_batches(config: TrainingConfig, ranks: int) -> BatchPlan:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from infra.knobs import Knobs, execution, group, identity, selection
 
@@ -79,7 +79,17 @@ class TrainingConfig(Knobs):
     gradient_checkpointing: bool = execution(
         False, description="Recompute activations to save memory"
     )
-    workers: int = execution(1, ge=1, description="Ranks, one GPU (or a share of the CPUs) each")
+    workers: Annotated[int, Field(ge=1)] | Literal["auto"] = execution(
+        "auto",
+        description="Ranks, one GPU (or a share of the CPUs) each; auto: as many as there are"
+        " GPUs, or two on CPUs, as far as global_batch can be split evenly",
+    )
+    free_gpu_memory: float = execution(
+        0.5,
+        ge=0,
+        le=1,
+        description="Share of a GPU's memory that must be free before a rank starts; waited for",
+    )
     micro_batch: int | None = execution(
         None,
         ge=1,

@@ -13,10 +13,12 @@ from pydantic import TypeAdapter
 
 from infra.cluster import Cluster
 from infra.errors import ConfigError, Problem, StorageError
+from infra.gpu_memory import await_gpu_memory
 from infra.manifests import PartRef
 from infra.ray_train import RankLink, RankRun, run_ranks
 from infra.storage import Storage
-from tasks.training.batching import plan_batches
+from infra.torch_build import read_torch_build
+from tasks.training.batching import choose_ranks, least_ranks, plan_batches
 from tasks.training.config import TrainingConfig
 from tasks.training.deepspeed_config import name_layout
 from tasks.training.metrics import TrainProgress
@@ -126,7 +128,7 @@ def run_job(
     run = RankRun(
         function=_be_rank,
         argument=job,
-        ranks=job.config.workers,
+        ranks=choose_ranks(job.config, cluster.devices()),
         storage=Storage(job.storage_root),
         folder=job.checkpoints,
         max_failures=job.config.max_failures,
@@ -145,7 +147,7 @@ def check_job(job: TrainJob) -> None:
     """Raise :class:`ConfigError` for what would fail on the ranks, with all of it at once."""
     problems: list[Problem] = []
     try:
-        plan_batches(job.config, job.config.workers)
+        plan_batches(job.config, least_ranks(job.config))
     except ConfigError as error:
         problems += error.problems
     if job.pad_id is None or job.pad_id == job.stop_id:
@@ -186,6 +188,8 @@ def check_job(job: TrainJob) -> None:
 
 
 def _be_rank(job: TrainJob, link: RankLink) -> None:
+    if read_torch_build().kind != "cpu":
+        await_gpu_memory(job.config.free_gpu_memory, "lower training.free_gpu_memory")
     from tasks.training.rank import run_rank
 
     run_rank(job, link)

@@ -27,6 +27,7 @@ from infra.rendering import load_tokenizer
 from infra.schema import to_table
 from infra.set_store import revive, write_set_manifest
 from tasks.records import Example, Rejection
+from tasks.training.batching import choose_ranks
 from tasks.training.config import TrainingConfig
 from tasks.training.controls import shuffle_profiles
 from tasks.training.deepspeed_config import load_deepspeed_config
@@ -124,7 +125,8 @@ def train_model(
     cast = revive(Example, rows)
     job = replace(job, probes=choose_ending_probes(job, choose_chat(job), cast, count))
     # Idle engines leave where they hold what the ranks need; others stay for the stages to come.
-    need = count_needs(bench.cluster, config.workers)
+    bench.ranks = choose_ranks(config, bench.cluster.devices())
+    need = count_needs(bench.cluster, bench.ranks)
     with bench.pool.make_room("training", need, memory_share=_FREE_MEMORY):
         outcome = run_job(job, bench.cluster, stop=bench.stop, on_progress=_tell(bench))
     finishing = Finishing(
