@@ -90,8 +90,8 @@ def _check_engines(where: str, model: ModelConfig, devices: Devices) -> Iterator
     if span > max(1, devices.most_gpus):
         yield Problem(
             f"{where}.tensor_parallel",
-            f"one engine spans {span} GPUs of one node; on {devices.where}"
-            f" {devices.describe_gpus()}" + _explain_cpus(devices),
+            f"one engine spans {span} GPUs of one node, {devices.describe_gpus()}"
+            + _explain_cpus(devices),
             f"at most {max(1, devices.most_gpus)}, or join a cluster with larger nodes",
         )
         return
@@ -101,31 +101,23 @@ def _check_engines(where: str, model: ModelConfig, devices: Devices) -> Iterator
         else sum(int(node.cpus / CPUS_PER_ENGINE) for node in devices.nodes)
     )
     if wanted > max(1, places):
-        what = f"{devices.gpus} GPUs" if devices.on_gpus else f"{devices.cpus} CPUs"
-        yield Problem(
-            f"{where}.replicas",
-            f"{wanted} engines"
-            + (f" of {span} GPUs each" if span > 1 else "")
-            + f", {devices.where} has {what}"
-            + (f" ({devices.describe_gpus()})" if devices.on_gpus else ""),
-            f"at most {max(1, places)}",
-        )
+        each = f" of {span} GPUs each" if span > 1 else ""
+        what = f"{wanted} engines{each}, {_describe(devices)}"
+        yield Problem(f"{where}.replicas", what, f"at most {max(1, places)}")
 
 
 def _check_ranks(workers: int | str, devices: Devices) -> Iterator[Problem]:
     most = devices.gpus if devices.on_gpus else max(1, devices.cpus)
     if isinstance(workers, str) or workers <= most:
         return
-    what = (
-        f"{devices.gpus} GPUs ({devices.describe_gpus()})"
-        if devices.on_gpus
-        else f"{devices.cpus} CPUs" + _explain_cpus(devices)
-    )
-    yield Problem(
-        "training.workers",
-        f"{workers} ranks, {devices.where} has {what}",
-        f"at most {most}, or auto",
-    )
+    what = f"{workers} ranks, {_describe(devices)}"
+    yield Problem("training.workers", what, f"at most {most}, or auto")
+
+
+def _describe(devices: Devices) -> str:
+    if devices.on_gpus:
+        return devices.describe_gpus()
+    return f"{devices.where} has {devices.cpus} CPUs{_explain_cpus(devices)}"
 
 
 def _explain_cpus(devices: Devices) -> str:

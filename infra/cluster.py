@@ -157,8 +157,8 @@ class Cluster:
             devices = self.devices()
             for check in self._checks:
                 check(devices)
-        except ConfigError as error:
-            self._refused = error
+        except BaseException as error:
+            self._refused = error if isinstance(error, ConfigError) else None
             self.close()
             raise
 

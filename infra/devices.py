@@ -88,9 +88,11 @@ class Devices:
         return sum(node.gpus // gpus for node in self.nodes)
 
     def describe_gpus(self) -> str:
-        """Name the nodes with GPUs and how many each has, for error messages."""
+        """Say how many GPUs there are, and on which nodes, for error messages."""
+        count = f"{self.gpus} GPU{'' if self.gpus == 1 else 's'}" if self.gpus else "no GPU"
         sizes = [f"{node.host} has {node.gpus}" for node in self.nodes if node.gpus]
-        return ", ".join(sizes) or f"no node of {len(self.nodes)} has one"
+        named = f" ({', '.join(sizes)})" if len(self.nodes) > 1 and sizes else ""
+        return f"{self.where} has {count}{named}"
 
 
 def describe_machine(num_cpus: float) -> Devices:
@@ -129,13 +131,9 @@ def ask_nodes(ray: Any, offers: Sequence[NodeOffer], timeout_s: float) -> dict[s
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     # It asks for no GPU, so it waits behind nobody, and its process ends with the answer.
-    task = ray.remote(look_around).options
+    task = ray.remote(max_calls=1, max_retries=0, num_cpus=0, num_gpus=0)(look_around).options
     flights = {
         offer.node: task(
-            num_cpus=0,
-            num_gpus=0,
-            max_retries=0,
-            max_calls=1,
             scheduling_strategy=NodeAffinitySchedulingStrategy(offer.node, soft=False),
         ).remote()
         for offer in offers

@@ -11,7 +11,7 @@ _LARGE_GIB = 70.0
 _LARGE = (1024, 16384)
 _SMALL = (256, 8192)
 _QUEUE_AHEAD = 1.25
-_LEAST_ROW_TOKENS = 256
+_LEAST_ROW_TOKENS = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +38,13 @@ def choose_batch_sizes(config: ModelConfig, *, gpu_gib: float | None) -> BatchSi
 def choose_window(sequences: int, kv_cache_tokens: int, context_tokens: int) -> int:
     """Return how many rows a worker keeps open: a few more than its engine batches at once.
 
-    But no more than the KV cache has room for: where a row would have fewer than 256 tokens of
-    it, vLLM begins rows only to throw them out again. Rows of the full context, the safe measure,
-    would leave an 8 B model on 80 GB 49 of them, where those of a usual length fill it with 600.
+    But no more than its KV cache has room for at 128 tokens a row, which is little for a row that
+    shares its prompt's beginning with others: vLLM would begin more only to throw them out again.
+    Rows of the full context, the safe measure, would leave an 8 B model on 80 GB 49 of them, where
+    those of a usual length fill it with 600.
     """
+    window = int(sequences * _QUEUE_AHEAD)
+    if not kv_cache_tokens:
+        return max(1, window)
     row = max(1, min(context_tokens, _LEAST_ROW_TOKENS))
-    room = kv_cache_tokens // row if kv_cache_tokens else sequences
-    return max(1, min(int(sequences * _QUEUE_AHEAD), room))
+    return max(1, min(window, kv_cache_tokens // row))

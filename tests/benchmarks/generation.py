@@ -98,13 +98,17 @@ def measure_generate(task: Task) -> dict[str, float]:
     """Time vLLM's own batch call over all prompts at once."""
     from vllm import LLM, SamplingParams
 
+    from infra.engines.sampler import settle_sampler
     from infra.engines.vllm_server import engine_arguments
     from infra.fingerprints import request_seed
+    from infra.gpu_memory import read_gpu_gib
     from infra.rendering import load_encoder
     from tests.benchmarks.echo import EchoSampling
 
     on_cpu = not count_gpus()
-    engine = LLM(**engine_arguments(task.config, on_cpu=on_cpu))
+    settle_sampler()
+    given = engine_arguments(task.config, on_cpu=on_cpu, gpu_gib=read_gpu_gib())
+    engine = LLM(**given)
     encoder, prompt = load_encoder(task.config.model), _load_prompt()
     inputs = _make_inputs(task.rows)
     # The runner seeds every row on CPUs, so the same requests carry the same seeds here.

@@ -18,6 +18,7 @@ import pytest
 
 from infra.engines import vllm_forks
 from infra.engines.vllm_forks import ForkServer, can_fork, start_fork
+from infra.torch_build import TorchBuild
 from tests.unit.engines import fork_targets
 
 BOUND = """
@@ -163,12 +164,13 @@ def test_openmp_is_loaded_first_in_the_fork_server_and_nowhere_else(
 def test_on_gpus_and_with_intels_openmp_vllm_spawns_as_it_does(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(vllm_forks, "version", lambda name: "2.13.0+cpu")
+    monkeypatch.setattr(vllm_forks, "read_torch_build", lambda: TorchBuild("2.13.0", "cpu"))
     assert can_fork()
     monkeypatch.setenv("LD_PRELOAD", "/opt/intel/libiomp5.so")
     assert not can_fork()
     monkeypatch.delenv("LD_PRELOAD")
-    monkeypatch.setattr(vllm_forks, "version", lambda name: "2.13.0+cu130")
+    gpu = TorchBuild("2.13.0", "cuda", "13.0")
+    monkeypatch.setattr(vllm_forks, "read_torch_build", lambda: gpu)
     assert not can_fork()
 
 

@@ -61,6 +61,7 @@ def test_endpoints_cost_by_the_token_and_ranks_by_the_hour(tmp_path: Path) -> No
     )
     treasurer = Treasurer(settings)
     with open_bench(settings, treasurer) as bench:
+        bench.ranks = 2
         treasurer.run_started("demo", bench)
         stage = StageProgress(
             "characters", 1, 0, "far", prompt_tokens=10**6, completion_tokens=10**6

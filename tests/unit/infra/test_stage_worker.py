@@ -158,6 +158,23 @@ def test_the_window_is_kept_full_across_chunks_and_never_exceeded(job: Job) -> N
     assert engine.begun == number(0, 18)
 
 
+def test_a_window_is_resized_once_the_engine_says_what_it_takes(job: Job) -> None:
+    async def main() -> list[int]:
+        engine = GatedEngine(*number(0, 12))
+        worker = StageWorker(lambda: engine, 1)
+        flight = asyncio.create_task(worker.run_chunk(job, make_chunk(*number(0, 12))))
+        open_rows = []
+        for window in (1, 5, 2):  # a smaller one takes nothing back
+            await worker.resize(window)
+            await settle()
+            open_rows.append(engine.open)
+        engine.release()
+        await flight
+        return open_rows
+
+    assert run(main()) == [1, 5, 5]
+
+
 def test_a_finished_chunk_is_committed_while_another_is_open(storage: Storage, job: Job) -> None:
     async def main() -> None:
         engine = GatedEngine("a")

@@ -7,12 +7,16 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
+from infra.devices import Devices, NodeDevices
 from infra.errors import ConfigError
 from tasks.training.batching import (
     StreamSampler,
+    choose_ranks,
     count_steps,
     find_epoch_ends,
+    least_ranks,
     order_epoch,
     plan_batches,
     stream_rows,
@@ -39,6 +43,57 @@ def test_the_plan_always_works_off_the_whole_batch_within_the_tokens(
     assert plan.micro_batch == 1 or plan.micro_batch * length <= tokens
     larger = [n for n in range(plan.micro_batch + 1, share + 1) if share % n == 0]
     assert all(n * length > tokens for n in larger)
+
+
+def make_devices(*nodes: tuple[float, int], expects_gpus: bool = False) -> Devices:
+    made = tuple(NodeDevices(f"n{i}", cpus, gpus) for i, (cpus, gpus) in enumerate(nodes))
+    return Devices(made, expects_gpus=expects_gpus)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "batch", "ranks"),
+    [
+        (((8, 1),), 2, 1),  # the demo on one GPU
+        (((2, 0),), 2, 2),  # and on two cores
+        (((1, 0),), 2, 1),
+        (((64, 0),), 64, 2),
+        (((0.5, 0),), 64, 1),
+        (((96, 8),), 64, 8),
+        (((96, 8), (96, 8)), 64, 16),
+        (((96, 6),), 64, 4),  # six cannot share 64 rows
+        (((96, 8), (16, 0), (32, 3)), 66, 11),
+        (((96, 8),), 1, 1),
+    ],
+)
+def test_auto_takes_a_rank_a_gpu_or_two_on_cpus(
+    nodes: tuple[tuple[float, int], ...], batch: int, ranks: int
+) -> None:
+    config = make_config(global_batch=batch)
+    assert choose_ranks(config, make_devices(*nodes)) == ranks
+    assert plan_batches(config, ranks).global_batch == batch
+
+
+@given(batch=st.integers(1, 256), micro=st.none() | st.integers(1, 16), gpus=st.integers(1, 64))
+def test_auto_never_chooses_what_cannot_be_split(batch: int, micro: int | None, gpus: int) -> None:
+    config = make_config(global_batch=batch, micro_batch=micro)
+    ranks = choose_ranks(config, make_devices((8, gpus)))
+    assert 1 <= ranks <= gpus
+    if micro is None or batch % micro == 0:
+        assert plan_batches(config, ranks).ranks == ranks
+
+
+def test_a_number_is_taken_as_it_is_and_neither_changes_what_is_trained() -> None:
+    config = make_config(workers=3)
+    assert choose_ranks(config, make_devices((8, 1))) == least_ranks(config) == 3
+    assert least_ranks(make_config()) == 1
+    assert make_config().knob_values("identity") == config.knob_values("identity")
+    assert make_config().knob_values("selection") == config.knob_values("selection")
+
+
+@pytest.mark.parametrize("workers", [0, -1, "many", 1.5, None])
+def test_workers_are_a_number_or_auto(workers: object) -> None:
+    with pytest.raises(ValidationError, match="workers"):
+        make_config(workers=workers)
 
 
 def test_a_given_micro_batch_is_taken() -> None:
