@@ -35,6 +35,17 @@ def test_python_calls_from_anywhere_twice_as_a_subflow_and_on_a_ray_that_was_the
     await_no_leftovers(before)
 
 
+def test_gpus_that_ray_counts_are_left_alone_by_a_build_for_cpus(tmp_path: Path) -> None:
+    before = running_pids()
+    told = run_program("tests.e2e.counted_gpus", str(tmp_path), {}, Path(__file__).parents[2])
+    assert told["counted"] == told["left_beside_an_engine"] == 2
+    assert told["gpus"] == told["ranks_need"] == 0
+    assert told["ranks"] == [["gloo", ""], ["gloo", ""]]
+    assert told["checked"] == [0, 1]  # a Ray that runs already is looked at once it is joined
+    assert told["window"] == 20, told["facts"]  # sixteen sequences and a quarter in the queue
+    await_no_leftovers(before)
+
+
 def test_a_cluster_of_three_nodes_loses_one_in_mid_stage_and_no_row(
     prefect_server: str, tmp_path: Path
 ) -> None:
