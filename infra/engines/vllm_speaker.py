@@ -65,7 +65,7 @@ class VllmSpeaker(VllmServer):
         for name, value in QUIET.items():
             os.environ.setdefault(name, value)
         shorten_socket_paths()
-        settle_sampler()
+        note = settle_sampler()
         with _divert_log(self._log), _keep_interrupts_from_children(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             import vllm
@@ -88,7 +88,7 @@ class VllmSpeaker(VllmServer):
         device = "the CPU" if on_cpu else str(current_platform.get_device_name())
         return (
             f"vLLM {vllm.__version__} on {device}, context {self._limit}, "
-            f"up in {time.monotonic() - began:.0f} s"
+            f"up in {time.monotonic() - began:.0f} s" + (f"; {note}" if note else "")
         )
 
     async def stream(self, request: Request) -> AsyncIterator[Piece]:

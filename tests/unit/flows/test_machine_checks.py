@@ -17,6 +17,7 @@ from flows.settings import Settings, load_settings
 from infra.devices import Devices, NodeDevices
 from infra.errors import ConfigError, Problem
 from infra.torch_build import TorchBuild
+from tasks.training.batching import choose_ranks
 
 from .worlds import make_config, write_config, write_model
 
@@ -41,6 +42,15 @@ def test_the_demo_fits_one_gpu_two_cores_and_a_cluster() -> None:
     one = Devices((NodeDevices("box", 8, 1),), where="this machine", build=CUDA)
     for devices in (one, LAPTOP, CLUSTER):
         assert find(devices) == {}
+
+
+@pytest.mark.parametrize("config", ["configs/demo.yaml", "configs/laptop.yaml"])
+def test_shipped_configurations_train_on_what_there_is(config: str) -> None:
+    training = load_settings(config, ()).training
+    assert training is not None
+    one = Devices((NodeDevices("box", 8, 1),))
+    assert [choose_ranks(training, devices) for devices in (LAPTOP, one)] == [2, 1]
+    assert choose_ranks(training, CLUSTER) == training.global_batch  # which six cannot share
 
 
 def test_more_ranks_than_gpus_are_told_with_both_numbers() -> None:

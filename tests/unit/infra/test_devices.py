@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+import os
+import sys
+import warnings
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from infra import devices as devices_module
 from infra.cluster import Cluster, RayConfig
-from infra.devices import Devices, NodeDevices, NodeLook, NodeOffer, list_offers, weigh_offers
+from infra.devices import (
+    Devices,
+    NodeDevices,
+    NodeLook,
+    NodeOffer,
+    describe_machine,
+    list_offers,
+    look_around,
+    weigh_offers,
+)
 from infra.errors import ConfigError, Problem
 from infra.torch_build import TorchBuild
 
@@ -78,6 +92,48 @@ class FakeRay:
 
 def test_what_died_offers_nothing() -> None:
     assert list_offers(FakeRay()) == [NodeOffer("a", "big", 16, 4), NodeOffer("c", "head", 0, 0)]
+
+
+def have_cuda(monkeypatch: pytest.MonkeyPatch, build: TorchBuild, *, driver_serves: bool) -> None:
+    """Have a PyTorch of this build that sees two GPUs, as far as they are visible."""
+
+    def is_available() -> bool:
+        if not driver_serves:
+            warnings.warn("The NVIDIA driver on your system is too old", stacklevel=1)
+        return driver_serves
+
+    def device_count() -> int:
+        return 0 if os.environ.get("CUDA_VISIBLE_DEVICES") == "" else 2
+
+    cuda = SimpleNamespace(is_available=is_available, device_count=device_count)
+    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=cuda))
+    monkeypatch.setattr(devices_module, "read_torch_build", lambda: build)
+
+
+def test_a_node_says_what_it_can_use_though_ray_hides_gpus_from_the_question(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    have_cuda(monkeypatch, CUDA, driver_serves=True)
+    assert look_around() == NodeLook(CUDA, 2)
+    have_cuda(monkeypatch, CUDA, driver_serves=False)
+    assert look_around() == NodeLook(CUDA, 0, "The NVIDIA driver on your system is too old")
+    have_cuda(monkeypatch, CPU, driver_serves=True)
+    assert look_around() == NodeLook(CPU, 0)
+
+
+def test_this_machine_counts_what_is_visible_and_starts_no_cuda(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    have_cuda(monkeypatch, CUDA, driver_serves=True)
+    monkeypatch.delitem(sys.modules["torch"].cuda.__dict__, "is_available")  # would start it
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    assert describe_machine(8).gpus == 2
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert describe_machine(8).gpus == 0
+    have_cuda(monkeypatch, CPU, driver_serves=True)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    assert describe_machine(8).gpus == 0
 
 
 def refuse(devices: Devices) -> None:
