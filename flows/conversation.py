@@ -34,7 +34,8 @@ class Conversation:
         """Say something and give out the answer; both are remembered.
 
         An answer that is broken off is remembered as far as it was heard; a question without
-        any answer is not, and neither is what turned out to be a thought. The oldest exchanges are forgotten when the prompt grows too long.
+        any answer is not, and neither is what turned out to be a thought. The oldest exchanges are
+        forgotten when the prompt grows too long.
         """
         self.turns.append(Message("user", text))
         heard: list[str] = []

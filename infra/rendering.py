@@ -61,9 +61,9 @@ class PromptEncoder:
         values: Mapping[str, Any] | None = None,
         thinking_off: bool = False,
     ) -> None:
-        self._adopt(load_tokenizer(model, revision), template)
-        source = template or read_own_template(self._tokenizer)
-        self._values = {**(list_switches(source) if thinking_off else {}), **(values or {})}
+        tokenizer = load_tokenizer(model, revision)
+        source = (template or read_own_template(tokenizer)) if thinking_off else ""
+        self._adopt(tokenizer, template, {**list_switches(source), **(values or {})})
 
     @classmethod
     def from_tokenizer(cls, tokenizer: Any, template: str | None = None) -> PromptEncoder:
@@ -72,10 +72,12 @@ class PromptEncoder:
         encoder._adopt(tokenizer, template)
         return encoder
 
-    def _adopt(self, tokenizer: Any, template: str | None) -> None:
+    def _adopt(
+        self, tokenizer: Any, template: str | None, values: Mapping[str, Any] | None = None
+    ) -> None:
         self._tokenizer = tokenizer
         self._template = template
-        self._values: dict[str, Any] = {}
+        self._values = dict(values or {})
         added = {str(token): int(index) for index, token in tokenizer.added_tokens_decoder.items()}
         self._ids = added
         spelled = "|".join(re.escape(token) for token in sorted(added, key=len, reverse=True))
