@@ -263,6 +263,8 @@ class ThoughtFilter:
             return self._leave_channel(0)
         if not self._drops(mark):
             self._meet(mark, text[mark.start : mark.end])
+        elif not self._spoken:
+            self._mode = "start"
         return True
 
     def _drops(self, mark: Mark) -> bool:
@@ -292,9 +294,9 @@ class ThoughtFilter:
 
     def _opens(self, mark: Mark, context: str, alone: bool) -> bool:
         """Tell whether a thought begins in the middle of speech."""
-        if mark.family in self._known and _BOUNDARY.search(context):
-            return True
-        return alone and not context.rstrip().endswith(":")
+        if context.rstrip().endswith(":"):  # "models write:"
+            return False
+        return alone or (mark.family in self._known and _BOUNDARY.search(context) is not None)
 
     def _ends_thought(self, mark: Mark, context: str, after: str, alone: bool) -> bool:
         """Tell whether all that was said so far was a thought that began in the prompt."""
