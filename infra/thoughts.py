@@ -62,6 +62,8 @@ def part_thought(text: str, facts: ThinkingFacts = NOTHING_KNOWN) -> Speech:
 
     ``facts`` are what is known of the model. Doing it twice changes nothing more.
     """
+    if not facts.opened and not load_grammar(facts.pairs, facts.special).may_hold(text):
+        return Speech(text, True, 0)
     listener = ThoughtFilter(facts)
     listener.feed(text)
     listener.finish()
@@ -135,7 +137,7 @@ class ThoughtFilter:
         if begin == len(text) and not final:
             return False
         mark = self._grammar.read_first(text, begin)
-        if mark is not None:
+        if mark is not None and (mark.kind != "close" or self._counts_alone(mark)):
             return self._take_first(mark)
         if not final and (
             self._grammar.may_begin(text[begin:]) or self._grammar.may_begin(text[lead:])
@@ -275,6 +277,9 @@ class ThoughtFilter:
             mark.kind == "close" and not self._grammar.ends_a_thought(mark.family)
         )
         return closes and (self._wrapped or mark.family in self._known)
+
+    def _counts_alone(self, mark: Mark) -> bool:
+        return self._grammar.ends_a_thought(mark.family) or mark.family in self._known
 
     def _meet(self, mark: Mark, text: str) -> None:
         context, after = "".join(self._spoken), self._buffer[:1]
