@@ -28,6 +28,7 @@ from infra.rendering import EncoderSpec, load_encoder, open_encoder
 from infra.row_store import Envelope, MadeRow, commit_chunk, encode_rows, reject_detail
 from infra.schema import from_plain
 from infra.storage import Storage
+from infra.thought_counts import ThoughtCount
 
 I = TypeVar("I", contravariant=True)  # noqa: E741 - the input record of a maker
 
@@ -211,7 +212,8 @@ async def _make_row(job: Job, engine: Engine, row: dict[str, Any]) -> MadeRow:
         cached_tokens=session.cached_tokens,
         completion_tokens=session.completion_tokens,
     )
-    return MadeRow(envelope, None if rejected else outcome)
+    thoughts = ThoughtCount(int(session.thought_chars > 0), session.thought_tokens)
+    return MadeRow(envelope, None if rejected else outcome, thoughts)
 
 
 def _warm_up_tables() -> None:
