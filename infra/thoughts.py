@@ -252,9 +252,9 @@ class ThoughtFilter:
         """Give out speech up to the next mark, and decide what the mark is."""
         text = self._buffer
         mark = self._grammar.find(text)
-        if mark is None or (mark.end == len(text) and not final):
-            held = 0 if final else self._grammar.count_held(text)
-            keep = len(text) - held if mark is None else mark.start
+        open_from = len(text) - (0 if final else self._grammar.count_held(text))
+        if mark is None or (not final and (mark.end == len(text) or open_from < mark.start)):
+            keep = open_from if mark is None else min(open_from, mark.start)
             self._say(text[:keep])
             self._buffer = text[keep:]
             return False
@@ -283,8 +283,9 @@ class ThoughtFilter:
 
     def _meet(self, mark: Mark, text: str) -> None:
         context, after = "".join(self._spoken), self._buffer[:1]
+        self._spoken = [context] if context else []  # joined once, however many marks follow
         if not _is_mentioned(context, self._buffer):
-            alone = _BLANK_LINE.search(context) is not None and after in ("", "\n")
+            alone = _BLANK_LINE.search(context[-LONGEST_MARK:]) is not None and after in ("", "\n")
             if mark.kind == "close" and self._ends_thought(mark, context, after, alone):
                 self._retract(mark)
                 return
@@ -299,9 +300,11 @@ class ThoughtFilter:
 
     def _opens(self, mark: Mark, context: str, alone: bool) -> bool:
         """Tell whether a thought begins in the middle of speech."""
-        if context.rstrip().endswith(":"):  # "models write:"
+        if context[-LONGEST_MARK:].rstrip().endswith(":"):  # "models write:"
             return False
-        return alone or (mark.family in self._known and _BOUNDARY.search(context) is not None)
+        return alone or (
+            mark.family in self._known and _BOUNDARY.search(context[-LONGEST_MARK:]) is not None
+        )
 
     def _ends_thought(self, mark: Mark, context: str, after: str, alone: bool) -> bool:
         """Tell whether all that was said so far was a thought that began in the prompt."""
@@ -313,7 +316,7 @@ class ThoughtFilter:
         if not alone and self._inline:
             self._inline -= 1
             return False
-        before = context.rstrip(" \t")[-1:]
+        before = context[-LONGEST_MARK:].rstrip(" \t")[-1:]
         if after in ("", "\n") or before in _SENTENCE_END:
             return True
         if context[-1:].isspace():
@@ -350,7 +353,8 @@ def _is_mentioned(before: str, after: str) -> bool:
     """Tell whether a text speaks about the mark between: in code or in quotes."""
     if _is_quoted(before, after):
         return True
-    if len(_FENCE.findall(before)) % 2:
+    fenced = "```" in before or "~~~" in before  # quicker than the pattern, and mostly not so
+    if fenced and len(_FENCE.findall(before)) % 2:
         return True
     line = before[before.rfind("\n") + 1 :]
     return line.count("`") % 2 == 1
