@@ -16,7 +16,8 @@ from infra.errors import ConfigError, Problem, Reject
 from infra.fingerprints import content_key
 from infra.paths import require_path
 from infra.prompts import PromptTemplate
-from infra.rendering import PromptEncoder, load_encoder
+from infra.rendering import PromptEncoder, open_encoder
+from infra.thought_marks import NOTHING_KNOWN, ThinkingFacts
 from tasks.characters.profile import parse_profile
 from tasks.characters.writing import CharacterInput, CharacterWriter
 from tasks.records import PROFILE_FIELDS
@@ -77,6 +78,8 @@ def make_profile(
             max_attempts=config.max_attempts,
             seed=config.seed,
             context_tokens=context_length(model) if takes_ids else None,
+            max_thought_tokens=model.max_thought_tokens,
+            keeps_thoughts=model.thinking == "keep",
         ),
     )
     made = speaker.run(writer.make(key, CharacterInput(key, key, persona), session))
@@ -93,8 +96,12 @@ def make_profile(
 
 
 def _load(model: ModelConfig) -> PromptEncoder:
-    spec = name_encoder(model)
-    return load_encoder(spec.model, spec.revision, spec.template)
+    return open_encoder(name_encoder(model))
+
+
+def find_thinking(model: ModelConfig) -> ThinkingFacts:
+    """Return what is known of a model's thoughts: of endpoints nothing is."""
+    return _load(model).thinking if model.engine == "vllm" else NOTHING_KNOWN
 
 
 def make_encoder(model: ModelConfig) -> Encode | None:

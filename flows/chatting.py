@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.text import Text
 
 from flows.character_prompt import (
+    find_thinking,
     make_encoder,
     make_profile,
     read_profile,
@@ -23,12 +24,14 @@ from flows.settings import Settings
 from flows.tuned_model import choose_model
 from infra.engines.config import ModelConfig
 from infra.engines.protocol import SamplingParams
-from infra.engines.streaming import SpeakerThread, open_speaker
+from infra.engines.spoken_speaker import UNSPOKEN, SpokenSpeaker
+from infra.engines.streaming import Piece, SpeakerThread, open_speaker
 from infra.errors import ConfigError, EngineError, Problem, RequestFailed
 
 MAKE = "make"
 _HELP = "/reset forgets what was said, /system shows the system prompt, /quit or Ctrl-D ends"
 _UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+_THINKS = "thinking…"
 _NAME = re.compile(r"^Name:\s*(.+)$", re.MULTILINE)
 
 
@@ -73,8 +76,12 @@ def chat(settings: Settings, options: ChatOptions) -> None:
         conversation = Conversation(
             system=system,
             sampling=SamplingParams(
-                options.temperature, options.top_p, options.max_new_tokens, options.seed
+                options.temperature,
+                options.top_p,
+                options.max_new_tokens + chosen.config.max_thought_tokens,
+                options.seed,
             ),
+            keep_special=_parts(chosen.config) and find_thinking(chosen.config).keep_special,
             stream=speaker.stream,
             encode=encode,
         )
@@ -91,6 +98,8 @@ class Desk:
         self.interactive = sys.stdin.isatty() and sys.stdout.isatty()
         self._out = Console(highlight=False, soft_wrap=True)
         self._notes = Console(stderr=True, highlight=False, soft_wrap=True)
+        self._thinks = False
+        self._held: list[str] = []
         if self.interactive:
             import readline  # noqa: F401 - gives input() its line editing
 
@@ -116,13 +125,31 @@ class Desk:
         if self.interactive:
             self._out.print(Text(f"{_make_safe(name)}> ", style="bold cyan"), end="")
 
-    def write(self, text: str) -> None:
-        """Write a piece of an answer; control characters, which could steer a terminal, go."""
-        print(_make_safe(text), end="", flush=True)
+    def write(self, piece: Piece) -> None:
+        """Write a piece of an answer; control characters, which could steer a terminal, go.
+
+        A terminal shows it at once, a pipe gets an answer whole: what has turned out to be a
+        thought cannot be taken back from it.
+        """
+        text = _make_safe(piece.text)
+        if not self.interactive:
+            self._held = [text] if piece.retracts else [*self._held, text]
+            return
+        if self._thinks and (text or not piece.thinking):
+            print("\b \b" * len(_THINKS), end="", flush=True)
+            self._thinks = False
+        if piece.retracts:
+            print(flush=True)
+            self.note("(that was a thought; the answer:)")
+        print(text, end="", flush=True)
+        if piece.thinking and not self._thinks:
+            self._out.print(Text(_THINKS, style="dim"), end="")
+            self._thinks = True
 
     def close_answer(self) -> None:
         """End the answer's last line."""
-        print(flush=True)
+        print("".join(self._held), flush=True)
+        self._held, self._thinks = [], False
 
 
 def hold(conversation: Conversation, desk: Desk, name: str) -> None:
@@ -157,7 +184,7 @@ def _answer(text: str, conversation: Conversation, desk: Desk, name: str) -> Non
     try:
         with closing(conversation.ask(text)) as pieces:
             for piece in pieces:
-                desk.write(piece.text)
+                desk.write(piece)
                 reason = piece.finish_reason or reason
     except KeyboardInterrupt:
         if not desk.interactive:
@@ -169,6 +196,8 @@ def _answer(text: str, conversation: Conversation, desk: Desk, name: str) -> Non
         desk.note(str(error))
     finally:
         desk.close_answer()
+    if reason == UNSPOKEN:
+        desk.note("(it thought, and did not answer: max_thought_tokens allows longer thoughts)")
     if reason == "length":
         desk.note("(cut off: --max-new-tokens allows longer answers)")
     if conversation.forgotten > forgotten:
@@ -177,7 +206,10 @@ def _answer(text: str, conversation: Conversation, desk: Desk, name: str) -> Non
 
 @contextmanager
 def _speaking(desk: Desk, name: str, config: ModelConfig) -> Iterator[SpeakerThread]:
-    with SpeakerThread(open_speaker(config)) as speaker:
+    answering = open_speaker(config)
+    if _parts(config):
+        answering = SpokenSpeaker(answering, find_thinking(config))
+    with SpeakerThread(answering) as speaker:
         if config.engine == "vllm":
             desk.note(f"{name}: loading {config.model}")
         try:
@@ -185,6 +217,10 @@ def _speaking(desk: Desk, name: str, config: ModelConfig) -> Iterator[SpeakerThr
         except EngineError as error:
             raise EngineError(f"{name} does not speak: {error}") from error
         yield speaker
+
+
+def _parts(config: ModelConfig) -> bool:
+    return config.thinking != "keep"
 
 
 def _find_teacher(settings: Settings) -> ModelConfig:

@@ -320,10 +320,12 @@ def _check_contexts(settings: Settings) -> Iterator[Problem]:
             floor = _count_fixed_tokens(peek_model(model.model), stage.prompt)
         except (ConfigError, OSError):
             continue  # told with the model, or with the prompt
-        if context is not None and floor + stage.max_new_tokens >= context:
+        budget = stage.max_new_tokens + model.max_thought_tokens
+        if context is not None and floor + budget >= context:
+            thought = ", thoughts included," if model.max_thought_tokens else ""
             yield Problem(
                 f"{key}.max_new_tokens",
-                f"{stage.max_new_tokens} tokens for the answer and {floor} for the prompt's own "
+                f"{budget} tokens for the answer{thought} and {floor} for the prompt's own "
                 f"words leave no room for a persona in a context of {context}",
                 f"lower it well below {context - floor}, or raise "
                 f"models.{stage.model}.max_model_len",

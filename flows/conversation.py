@@ -24,6 +24,8 @@ class Conversation:
     stream: Stream
     encode: Encode | None
     turns: list[Message] = field(default_factory=list)
+    keep_special: bool = False
+    """Whether marks of thoughts are special tokens, which the speaker needs in the text."""
     forgotten: int = 0
     """How many exchanges were dropped from the beginning because they no longer fit."""
     _asked: int = 0
@@ -32,12 +34,15 @@ class Conversation:
         """Say something and give out the answer; both are remembered.
 
         An answer that is broken off is remembered as far as it was heard; a question without
-        any answer is not. The oldest exchanges are forgotten when the prompt grows too long.
+        any answer is not, and neither is what turned out to be a thought. The oldest exchanges are
+        forgotten when the prompt grows too long.
         """
         self.turns.append(Message("user", text))
         heard: list[str] = []
         try:
             for piece in self._answer():
+                if piece.retracts:
+                    heard.clear()
                 heard.append(piece.text)
                 yield piece
         finally:
@@ -76,4 +81,5 @@ class Conversation:
                 if seed is not None
                 else self.sampling
             ),
+            keep_special=self.keep_special,
         )

@@ -217,8 +217,8 @@ class Reckoner:
         if past is not None:
             return prompt, past.output, f"{how}, answers as measured"
         share = self._knobs.answer_share
-        output = share * asking.max_new_tokens
-        return prompt, output, f"{how}, answers {share:.0%} of {asking.max_new_tokens}"
+        budget = asking.max_new_tokens + self._find_model(asking.role).max_thought_tokens
+        return prompt, share * budget, f"{how}, answers {share:.0%} of {budget}"
 
     def _estimate_examples(
         self, config: TrainingConfig, rows: Mapping[str, int], found: Mapping[str, Manifest | None]

@@ -21,6 +21,7 @@ from flows.plan_table import NodePlan, Plan, Totals
 from flows.prompt_samples import Known, list_asking, sample_dialogues
 from flows.settings import Settings, load_settings
 from flows.stand_ins import stand_in
+from flows.thinking import describe_thinking
 from infra.bench import Bench
 from infra.manifests import Manifest, NodeRef, NodeSpec, find_sound_manifest, refer_to
 from infra.model_facts import find_model_facts
@@ -97,7 +98,7 @@ def draw_plan(settings: Settings, notes: Sequence[str] = ()) -> Plan:
             disk=reckoner.reckon_disk([node.cost for node in nodes], training, found),
             totals=Totals.add_up(nodes, training),
             models={role: find_model_facts(item) for role, item in settings.models.items()},
-            notes=tuple(notes),
+            notes=(*notes, *describe_thinking(settings)),
         )
 
 

@@ -10,6 +10,8 @@ from infra.engines.protocol import Completion, Engine, Message, Request, Samplin
 from infra.errors import PromptTooLong, Reject
 from infra.fingerprints import request_seed
 from infra.rendering import PromptEncoder
+from infra.spoken import drop_reasoning, find_missing_answer, take_speech
+from infra.thought_marks import NOTHING_KNOWN, ThinkingFacts
 
 T = TypeVar("T")
 
@@ -23,7 +25,9 @@ class AskOptions:
     """Says how a stage samples and how often it asks.
 
     ``context_tokens`` bounds prompt plus answer where the engine takes token ids;
-    ``first_attempt`` counts those that a row spent before its reject is retried.
+    ``first_attempt`` counts those that a row spent before its reject is retried. A model's thoughts
+    may take ``max_thought_tokens`` beside the answer's own, and are left out unless it
+    ``keeps_thoughts``.
     """
 
     temperature: float
@@ -33,6 +37,8 @@ class AskOptions:
     seed: int
     context_tokens: int | None = None
     first_attempt: int = 0
+    max_thought_tokens: int = 0
+    keeps_thoughts: bool = False
 
 
 @dataclass(slots=True)
@@ -49,6 +55,8 @@ class RowSession:
     prompt_tokens: int = 0
     cached_tokens: int = 0
     completion_tokens: int = 0
+    thought_chars: int = 0
+    thought_tokens: int = 0
     last_text: str = field(default="", repr=False)
 
     async def ask(
@@ -61,6 +69,7 @@ class RowSession:
     ) -> T | Reject:
         """Ask until ``parse`` accepts, at most ``max_attempts`` times; else the last verdict.
 
+        ``parse`` sees speech alone; a thought without an answer never reaches it (``truncated``).
         A sampled request is asked again with the next seed. A greedy one, which would only
         repeat itself, is asked with a format reminder, then warmer.
         """
@@ -72,11 +81,11 @@ class RowSession:
             if isinstance(request, Reject):
                 return request
             try:
-                completion = await self.engine.generate(request)
+                completion = self._hear(await self.engine.generate(request))
             except PromptTooLong as error:
                 return Reject("prompt_too_long", str(error))
             self._count(completion, attempt)
-            verdict = parse(completion)
+            verdict = find_missing_answer(completion) or parse(completion)
             if not isinstance(verdict, Reject):
                 return verdict
         return verdict
@@ -95,7 +104,8 @@ class RowSession:
             last = messages[-1]
             messages = [*messages[:-1], Message(last.role, last.content + REMINDER)]
             temperature = min(_WARMER * (attempt - 1), _WARMEST)
-        budget = max_new_tokens or options.max_new_tokens
+        budget = (max_new_tokens or options.max_new_tokens) + options.max_thought_tokens
+        facts = self._facts()
         token_ids = self.encoder.encode(messages) if self.encoder is not None else None
         limit = options.context_tokens
         if token_ids is not None and limit is not None and len(token_ids) + budget > limit:
@@ -113,8 +123,21 @@ class RowSession:
                 max_new_tokens=budget,
                 seed=request_seed(options.seed, self.key, call, attempt),
             ),
-            schema=schema,
+            # A grammar would put the answer where the thought stands that the prompt has begun.
+            schema=None if facts.opened else schema,
+            keep_special=facts.keep_special,
         )
+
+    def _facts(self) -> ThinkingFacts:
+        """Return what is known of the model's thoughts; nothing where they are kept."""
+        if self.encoder is None or self.options.keeps_thoughts:
+            return NOTHING_KNOWN
+        return self.encoder.thinking
+
+    def _hear(self, completion: Completion) -> Completion:
+        if self.options.keeps_thoughts:
+            return drop_reasoning(completion)
+        return take_speech(completion, self._facts())
 
     def _count(self, completion: Completion, attempt: int) -> None:
         self.attempts = max(self.attempts, attempt + 1)
@@ -122,4 +145,6 @@ class RowSession:
         self.prompt_tokens += completion.prompt_tokens
         self.cached_tokens += completion.cached_tokens
         self.completion_tokens += completion.completion_tokens
+        self.thought_chars += completion.thought_chars
+        self.thought_tokens += completion.thought_tokens
         self.last_text = completion.text

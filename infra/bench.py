@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import platform
 import threading
 from collections.abc import Mapping, Sequence
@@ -198,6 +199,8 @@ class Bench:
                 max_attempts=sampling.max_attempts,
                 seed=sampling.seed,
                 context_tokens=context_length(config) if takes_ids else None,
+                max_thought_tokens=config.max_thought_tokens,
+                keeps_thoughts=config.thinking == "keep",
             ),
             min_yield=sampling.min_yield,
             encoder=name_encoder(config) if takes_ids else None,
@@ -257,7 +260,14 @@ def read_chat_template(config: ModelConfig) -> str | None:
 
 def name_encoder(config: ModelConfig) -> EncoderSpec:
     """Say how a model's prompts become token ids."""
-    return EncoderSpec(config.model, config.revision, read_chat_template(config))
+    values = config.list_template_values()
+    return EncoderSpec(
+        config.model,
+        config.revision,
+        read_chat_template(config),
+        json.dumps(values, sort_keys=True) if values else "",
+        thinking_off=config.thinking == "off",
+    )
 
 
 def context_length(config: ModelConfig) -> int | None:

@@ -12,16 +12,18 @@ from __future__ import annotations
 import json
 import re
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from infra.engines.protocol import Message
 from infra.model_folders import peek_model
+from infra.thinking import find_facts, list_switches, read_own_template
+from infra.thought_marks import ThinkingFacts
 
 SENTINEL = "\ufdd0"
 """A Unicode noncharacter, never valid in exchanged text; removed from data."""
@@ -52,9 +54,16 @@ class PromptEncoder:
     """
 
     def __init__(
-        self, model: str, revision: str | None = None, template: str | None = None
+        self,
+        model: str,
+        revision: str | None = None,
+        template: str | None = None,
+        values: Mapping[str, Any] | None = None,
+        thinking_off: bool = False,
     ) -> None:
-        self._adopt(load_tokenizer(model, revision), template)
+        tokenizer = load_tokenizer(model, revision)
+        source = (template or read_own_template(tokenizer)) if thinking_off else ""
+        self._adopt(tokenizer, template, {**list_switches(source), **(values or {})})
 
     @classmethod
     def from_tokenizer(cls, tokenizer: Any, template: str | None = None) -> PromptEncoder:
@@ -63,9 +72,12 @@ class PromptEncoder:
         encoder._adopt(tokenizer, template)
         return encoder
 
-    def _adopt(self, tokenizer: Any, template: str | None) -> None:
+    def _adopt(
+        self, tokenizer: Any, template: str | None, values: Mapping[str, Any] | None = None
+    ) -> None:
         self._tokenizer = tokenizer
         self._template = template
+        self._values = dict(values or {})
         added = {str(token): int(index) for index, token in tokenizer.added_tokens_decoder.items()}
         self._ids = added
         spelled = "|".join(re.escape(token) for token in sorted(added, key=len, reverse=True))
@@ -82,6 +94,7 @@ class PromptEncoder:
             chat_template=self._template,
             tokenize=False,
             add_generation_prompt=add_generation_prompt,
+            **self._values,
         )
         ids: list[int] = []
         for piece in self._pieces(rendered):
@@ -90,6 +103,11 @@ class PromptEncoder:
             else:
                 ids.extend(self._plain(piece))
         return tuple(ids)
+
+    @cached_property
+    def thinking(self) -> ThinkingFacts:
+        """Return what the tokenizer and the template tell of the model's thoughts."""
+        return find_facts(self._tokenizer, self._template, self._values)
 
     def encode_marked(self, conversations: Sequence[Sequence[Message]]) -> list[MarkedIds]:
         """Return the token ids of whole conversations and the spans of their answers.
@@ -210,16 +228,35 @@ def count_plain_tokens(folder: Path, text: str) -> int | None:
 
 @dataclass(frozen=True, slots=True)
 class EncoderSpec:
-    """Names an encoder so that workers load it: a model, and a template where it has none."""
+    """Names an encoder so that workers load it: a model, and a template where it has none.
+
+    ``values`` are the template's further values, as JSON; ``thinking_off`` sets the switches that
+    the template knows.
+    """
 
     model: str
     revision: str | None = None
     template: str | None = None
+    values: str = ""
+    thinking_off: bool = False
+
+
+def open_encoder(spec: EncoderSpec) -> PromptEncoder:
+    """Return the encoder that a specification names, loaded once a process."""
+    return load_encoder(
+        spec.model, spec.revision, spec.template, spec.values, thinking_off=spec.thinking_off
+    )
 
 
 @lru_cache(maxsize=4)
 def load_encoder(
-    model: str, revision: str | None = None, template: str | None = None
+    model: str,
+    revision: str | None = None,
+    template: str | None = None,
+    values: str = "",
+    *,
+    thinking_off: bool = False,
 ) -> PromptEncoder:
     """Return the encoder of a model, loaded once a process."""
-    return PromptEncoder(model, revision, template)
+    given = json.loads(values) if values else {}
+    return PromptEncoder(model, revision, template, given, thinking_off)

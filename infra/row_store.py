@@ -13,7 +13,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import BytesIO
 from typing import Any, TypeVar
 
@@ -35,6 +35,7 @@ from infra.manifests import Manifest, PartRef, digest_bytes, read_tables, refer_
 from infra.parquet_reads import read_metadata
 from infra.schema import arrow_schema, from_plain, to_plain
 from infra.storage import FileStat, Storage
+from infra.thought_counts import ThoughtCount, read_count
 
 R = TypeVar("R")
 
@@ -73,10 +74,14 @@ class Envelope:
 
 @dataclass(frozen=True, slots=True)
 class MadeRow:
-    """Is a finished row on its way to disk: an envelope, and the record if it was accepted."""
+    """Is a finished row on its way to disk: an envelope, and the record if it was accepted.
+
+    ``thoughts`` counts what the model thought over it; only sums of that are kept.
+    """
 
     envelope: Envelope
     record: object | None
+    thoughts: ThoughtCount = field(default_factory=ThoughtCount)
 
 
 def parents_digest(*fields: str) -> str:
@@ -105,7 +110,11 @@ def encode_rows(record: type[Any], rows: Sequence[MadeRow]) -> pa.Table:
     for row in sorted(rows, key=lambda row: row.envelope.key):
         inner = to_plain(row.record) if row.record is not None else empty
         plain.append({**inner, **to_plain(row.envelope)})
-    return pa.Table.from_pylist(plain, schema=row_schema(record))
+    thoughts = sum((row.thoughts for row in rows), ThoughtCount()).write()
+    schema = row_schema(record)
+    return pa.Table.from_pylist(
+        plain, schema=schema.with_metadata(thoughts) if thoughts else schema
+    )
 
 
 def commit_chunk(storage: Storage, folder: str, table: pa.Table) -> PartRef:
@@ -208,7 +217,8 @@ def merge_chunks(storage: Storage, folder: str, paths: Sequence[str]) -> None:
     # Two runs at work on one recipe may both have made a row; the first is kept.
     once = whole.unique(IDENTITY_COLUMNS, keep="first", maintain_order=True).sort("key")
     merged = once.to_arrow().cast(tables[0].schema)
-    metadata = {_REPLACES: json.dumps(sorted(paths)).encode()}
+    thoughts = sum((read_count(table.schema.metadata) for table in tables), ThoughtCount())
+    metadata = {_REPLACES: json.dumps(sorted(paths)).encode(), **thoughts.write()}
     merged = merged.replace_schema_metadata({**(merged.schema.metadata or {}), **metadata})
     write_table(storage, f"{folder}/part-{hash_parts(*sorted(paths))}.parquet", merged)
     for path in paths:

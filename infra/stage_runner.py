@@ -28,6 +28,7 @@ from infra.row_store import (
     select_parts,
     write_members,
 )
+from infra.thought_counts import describe_thoughts
 
 _SUMMARISED = (
     "status",
@@ -109,7 +110,10 @@ def _draft_manifest(
         reasons={},
         usage=Usage(),
         provenance=context.provenance(),
-        facts={"engine_seconds": round(seconds, 3)} if seconds else {},
+        facts={
+            **({"engine_seconds": round(seconds, 3)} if seconds else {}),
+            **describe_thoughts(context.storage, parts),
+        },
     )
 
 

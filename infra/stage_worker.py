@@ -24,10 +24,11 @@ from infra.engines.core_binding import keep_to_cores
 from infra.engines.protocol import Engine
 from infra.errors import EngineError, Reject, RequestFailed
 from infra.manifests import PartRef
-from infra.rendering import EncoderSpec, load_encoder
+from infra.rendering import EncoderSpec, load_encoder, open_encoder
 from infra.row_store import Envelope, MadeRow, commit_chunk, encode_rows, reject_detail
 from infra.schema import from_plain
 from infra.storage import Storage
+from infra.thought_counts import ThoughtCount
 
 I = TypeVar("I", contravariant=True)  # noqa: E741 - the input record of a maker
 
@@ -200,7 +201,7 @@ class StageWorker(Generic[E_]):
 async def _make_row(job: Job, engine: Engine, row: dict[str, Any]) -> MadeRow:
     key, digest = row["key"], row["parents_digest"]
     spec = job.encoder
-    encoder = load_encoder(spec.model, spec.revision, spec.template) if spec else None
+    encoder = open_encoder(spec) if spec else None
     session = RowSession(key, engine, encoder, job.options)
     outcome = await job.maker.make(key, from_plain(job.maker.inputs, row), session)
     rejected = isinstance(outcome, Reject)
@@ -216,7 +217,8 @@ async def _make_row(job: Job, engine: Engine, row: dict[str, Any]) -> MadeRow:
         cached_tokens=session.cached_tokens,
         completion_tokens=session.completion_tokens,
     )
-    return MadeRow(envelope, None if rejected else outcome)
+    thoughts = ThoughtCount(int(session.thought_chars > 0), session.thought_tokens)
+    return MadeRow(envelope, None if rejected else outcome, thoughts)
 
 
 def _warm_up_tables() -> None:

@@ -8,6 +8,7 @@ from typing import Literal
 from infra.errors import Reject
 from infra.fingerprints import content_key
 from infra.text_cleaning import clean_text
+from infra.thoughts import part_thought
 from tasks.records import Turn
 
 _SHOWN_CHARS = 200
@@ -57,6 +58,15 @@ def read_text(value: object, what: str) -> str | Reject:
     return Reject("malformed", f"{what} is not text: {show(value)}")
 
 
+def read_answer(text: str) -> str:
+    """Return what an answer of a data set says aloud: every source answer passes here.
+
+    A thought is no part of it, and of an answer that ends within a thought nothing is left.
+    """
+    speech = part_thought(text)
+    return clean_text(speech.text) if speech.closed else ""
+
+
 def show(value: object) -> str:
     """Return the beginning of any value, for a reason."""
     return repr(value)[:_SHOWN_CHARS]
@@ -65,7 +75,7 @@ def show(value: object) -> str:
 def _read_turn(item: object, index: int) -> Turn | Reject:
     """Read one turn: a string (roles alternate, user first) or a mapping of role and text."""
     if isinstance(item, str):
-        return Turn("assistant" if index % 2 else "user", clean_text(item))
+        return Turn("assistant", read_answer(item)) if index % 2 else Turn("user", clean_text(item))
     if not isinstance(item, Mapping):
         return Reject("malformed", f"turn {index + 1} is no text: {show(item)}")
     name = item.get("role", item.get("from"))
@@ -73,7 +83,9 @@ def _read_turn(item: object, index: int) -> Turn | Reject:
     if role is None:
         return Reject("malformed", f"turn {index + 1} has an unknown role: {show(name)}")
     content = read_text(item.get("content", item.get("value")), f"turn {index + 1}")
-    return content if isinstance(content, Reject) else Turn(role, content)
+    if isinstance(content, Reject):
+        return content
+    return Turn(role, read_answer(content) if role == "assistant" else content)
 
 
 def _check_turns(turns: list[Turn]) -> tuple[Turn, ...] | Reject:

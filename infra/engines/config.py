@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import model_validator
 
-from infra.knobs import Knobs, execution, identity, selection
+from infra.knobs import Kind, Knobs, execution, identity, selection
+
+_LATER = ("template_values", "thinking", "reasoning_effort", "max_thought_tokens")
+"""Identity knobs that count only where they are set: without them recipes keep their names."""
+
+_RENDERED = frozenset({"messages", "conversation", "tools", "documents", "add_generation_prompt"})
 
 
 class ModelConfig(Knobs):
@@ -34,6 +39,20 @@ class ModelConfig(Knobs):
         None,
         description="Jinja file that stands in for the tokenizer's chat template, for base models"
         " that have none; its content counts",
+    )
+    template_values: dict[str, Any] = identity(
+        {}, description="Further values for the chat template, as enable_thinking: false"
+    )
+    thinking: Literal["strip", "off", "keep"] = identity(
+        "strip",
+        description="Thoughts of a reasoning model: strip parts them from its answers, off also"
+        " sets the switches that its chat template knows, keep leaves them in the text",
+    )
+    reasoning_effort: str | None = identity(
+        None, description="How much to think: a field for endpoints, a value for chat templates"
+    )
+    max_thought_tokens: int = identity(
+        0, ge=0, description="Tokens for thoughts, beside each stage's max_new_tokens"
     )
     quantization: str | None = identity(None, description="vLLM quantisation method, if any")
     max_model_len: int | None = selection(
@@ -83,6 +102,27 @@ class ModelConfig(Knobs):
         """Return the configuration of a model trained from this one: it has the same shape."""
         own = {"model": folder, "revision": None, "chat_template": None}
         return self.model_copy(update=own)
+
+    def knob_values(self, kind: Kind) -> dict[str, Any]:
+        """Return the values of one kind; those that came later only where they are set."""
+        values = super().knob_values(kind)
+        usual = {name: type(self).model_fields[name].default for name in _LATER}
+        return {
+            name: value
+            for name, value in values.items()
+            if name not in usual or value != usual[name]
+        }
+
+    def list_template_values(self) -> dict[str, Any]:
+        """Return the values that the chat template gets, the effort among them."""
+        effort = {"reasoning_effort": self.reasoning_effort} if self.reasoning_effort else {}
+        return {**effort, **self.template_values}
+
+    @model_validator(mode="after")
+    def _template_values_are_not_the_prompt(self) -> ModelConfig:
+        if taken := _RENDERED & set(self.template_values):
+            raise ValueError(f"template_values: {', '.join(sorted(taken))} come from the run")
+        return self
 
     @model_validator(mode="after")
     def _endpoint_needs_an_address(self) -> ModelConfig:

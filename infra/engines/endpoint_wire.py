@@ -7,8 +7,8 @@ that says what the engine has to do about it.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Literal
@@ -62,6 +62,7 @@ class EndpointSettings:
         structured: ``auto`` sends ``response_format`` and goes on without it where the server
             refuses; ``always`` makes a refusal an error; ``never`` leaves it out.
         max_tokens_field: What the server calls the bound on new tokens.
+        thinking_fields: Fields of each request that say how much to think.
     """
 
     base_url: str
@@ -76,6 +77,7 @@ class EndpointSettings:
     send_seed: bool = True
     structured: Literal["auto", "always", "never"] = "auto"
     max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    thinking_fields: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         parts = urlsplit(self.base_url)
@@ -128,6 +130,7 @@ def write_payload(
         "temperature": sampling.temperature,
         "top_p": sampling.top_p,
         "stream": False,
+        **settings.thinking_fields,
     }
     if settings.send_seed and sampling.seed is not None:
         payload["seed"] = sampling.seed & _SEED_MASK

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import cast
+from typing import Any, cast
 
 from infra.engines.config import ModelConfig
 from infra.engines.endpoint import EndpointEngine
@@ -41,4 +41,19 @@ def endpoint_settings(config: ModelConfig) -> EndpointSettings:
         timeout_s=config.timeout_s,
         max_concurrency=config.max_concurrency,
         max_retries=config.max_retries,
+        thinking_fields=list_thinking_fields(config),
     )
+
+
+def list_thinking_fields(config: ModelConfig) -> dict[str, Any]:
+    """Return the fields of a request that say how much to think, where anything is said of it.
+
+    ``chat_template_kwargs`` is what vLLM, SGLang and their like take; which switch an endpoint's
+    template knows cannot be seen from here, so ``off`` sends the two that are most common.
+    """
+    off = {"enable_thinking": False, "thinking": False} if config.thinking == "off" else {}
+    values = {**off, **config.template_values}
+    fields: dict[str, Any] = {"chat_template_kwargs": values} if values else {}
+    if config.reasoning_effort:
+        fields["reasoning_effort"] = config.reasoning_effort
+    return fields

@@ -36,6 +36,7 @@ class Request:
         token_ids: The prompt as token ids, for engines that take ids; ``None`` for endpoints.
         sampling: How to draw.
         schema: A JSON schema the answer must follow, or ``None`` for free text.
+        keep_special: Leave special tokens in the text, for some of them are marks of thoughts.
     """
 
     request_id: str
@@ -43,6 +44,7 @@ class Request:
     token_ids: tuple[int, ...] | None
     sampling: SamplingParams
     schema: dict[str, Any] | None = None
+    keep_special: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,10 @@ class Completion:
 
     ``finish_reason`` is ``stop`` when the model ended by itself and ``length`` when it ran out
     of tokens. Token counts are as the engine reports them; ``cached_tokens`` is the part of the
-    prompt that came from the prefix cache.
+    prompt that came from the prefix cache. ``reasoning`` is what the engine itself gave apart from
+    the text: it is never part of an answer. Of thoughts only their length is kept, whether they
+    came so or in the text (``infra.spoken``); ``thought_tokens`` are part of
+    ``completion_tokens``. ``unspoken`` says that the text ended within a thought: no answer.
     """
 
     text: str
@@ -59,6 +64,10 @@ class Completion:
     prompt_tokens: int
     completion_tokens: int
     cached_tokens: int = 0
+    reasoning: str = ""
+    thought_chars: int = 0
+    thought_tokens: int = 0
+    unspoken: bool = False
 
 
 class Engine(Protocol):

@@ -22,10 +22,18 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Is the next part of an answer; the last one says why it ended (``stop``, ``length``)."""
+    """Is the next part of an answer; the last one says why it ended (``stop``, ``length``).
+
+    ``reasoning`` is what the engine gives apart from the text. What comes out of a
+    :class:`SpokenSpeaker` holds none: there ``thinking`` says that the model thinks meanwhile, and
+    ``retracts`` that all before was a thought, and that the answer begins here.
+    """
 
     text: str
     finish_reason: str | None = None
+    reasoning: str = ""
+    thinking: bool = False
+    retracts: bool = False
 
 
 class Speaker(Engine, Protocol):

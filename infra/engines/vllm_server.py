@@ -158,6 +158,8 @@ class VllmServer:
             structured_outputs=(
                 StructuredOutputsParams(json=request.schema) if request.schema else None
             ),
+            skip_special_tokens=not request.keep_special,
+            spaces_between_special_tokens=not request.keep_special,
         )
         prompt = {"prompt_token_ids": list(request.token_ids or ())}
         final: Any = None

@@ -107,6 +107,8 @@ class VllmSpeaker(VllmServer):
             max_tokens=min(draw.max_new_tokens, room),
             seed=draw.seed if self._seeded and draw.temperature > 0 else None,
             output_kind=RequestOutputKind.DELTA,
+            skip_special_tokens=not request.keep_special,
+            spaces_between_special_tokens=not request.keep_special,
         )
         prompt = {"prompt_token_ids": ids}
         try:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from infra.errors import Problem, Reject
 from infra.fingerprints import row_key
 from infra.row_input import BadRow, RawRow, check_columns, digest_rows, read_rows
+from infra.thoughts import part_thought
 from tasks.characters.config import CharacterConfig
 from tasks.characters.profile import parse_profile
 from tasks.persona_rows import normalise_persona
@@ -86,6 +87,8 @@ def digest_character_source(source: str) -> list[str]:
 
 def _read_profile(row: RawRow) -> Mapping[str, str] | Reject:
     whole = row.values.get(_PROFILE)
+    if isinstance(whole, str):
+        whole = part_thought(whole).text
     return parse_profile(
         whole if isinstance(whole, str) else json.dumps(dict(row.values), default=str)
     )

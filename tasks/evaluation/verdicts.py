@@ -23,6 +23,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from infra.thoughts import part_thought
+
 LOWEST, HIGHEST = 1, 5
 
 _READ_CHARS = 20_000
@@ -88,7 +90,6 @@ _CLAUSE_ENDS = re.compile(
 _HYPOTHETICAL = re.compile(r"[^.\n]{0,30}\b(?:would|requires?|needs?|could|might|if)\b")
 _ANCHOR = re.compile(r" ?: ?[^\s\d]")
 
-_THOUGHT = re.compile(r"<think(?:ing)?>.*?(?:</think(?:ing)?>|\Z)", re.DOTALL | re.IGNORECASE)
 _SCORE_TAG = re.compile(r"<(?:final[ _]?)?(score|rating|verdict)>")
 _TAG = re.compile(r"</?[a-z][a-z0-9_ ]{0,20}>")
 _LATEX = re.compile(r"\\(?:boxed|text|textbf|mathbf|mathrm|bf)\b")
@@ -135,7 +136,10 @@ def read_verdict(text: str) -> Verdict | None:
 
     Whether the text was cut off by the token limit is for the caller to look at.
     """
-    text = _THOUGHT.sub(" ", text[-_READ_CHARS:]).strip()
+    speech = part_thought(text)
+    if not speech.closed:
+        return None
+    text = speech.text[-_READ_CHARS:].strip()
     found = None
     for entry in _find_objects(text):
         found = entry

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import cast
 
 from infra.errors import Reject
-from tasks.conversations import read_text, read_turns
+from tasks.conversations import read_answer, read_text, read_turns
 from tasks.instructions.config import Format
 from tasks.records import Turn
 
@@ -60,7 +60,7 @@ def _read_alpaca(row: _Row) -> tuple[Turn, ...] | Reject:
     for value in (given, answer):
         if isinstance(value, Reject):
             return value
-    given, answer = cast(str, given), cast(str, answer)
+    given, answer = cast(str, given), read_answer(cast(str, answer))
     if given and given.lower() not in _NO_INPUT:
         question = f"{question}\n\n{given}"
     return (Turn("user", question), *([Turn("assistant", answer)] if answer else []))

@@ -15,6 +15,7 @@ from typing import Any
 
 from infra.engines.protocol import Message
 from infra.fingerprints import hash_parts
+from infra.thoughts import part_thought
 from tasks.records import Example
 
 Encode = Callable[[Sequence[Message]], Sequence[int]]
@@ -223,7 +224,7 @@ def _read_answer(
 ) -> Answer:
     ends = [place for place, token in enumerate(ids) if token in stop_ids]
     said = list(ids[: ends[0]]) if ends else list(ids)
-    return Answer(decode(said).strip(), len(said), bool(ends))
+    return Answer(part_thought(decode(said)).text.strip(), len(said), bool(ends))
 
 
 @contextmanager

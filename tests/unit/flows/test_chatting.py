@@ -34,6 +34,17 @@ def remember(request: Request) -> str:
     return f"\x1b[2Janswer {sum(item.role == 'user' for item in request.messages)}"
 
 
+def muse(request: Request) -> str:
+    """Think, in four ways, and answer, or not."""
+    SPOKEN.append(request)
+    turns = sum(item.role == "user" for item in request.messages)
+    return (
+        "<think>\nWho asks?\n</think>\n\nA baker.",
+        "Who asks?\n</think>\n\nStill a baker.",
+        "<think>Who asks",
+    )[turns - 1]
+
+
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     SPOKEN.clear()
@@ -124,3 +135,21 @@ def test_without_a_terminal_a_failed_answer_ends_the_chat(
     monkeypatch.setitem(settings.models, "teacher", broken)
     with pytest.raises(RequestFailed):
         say("Hi\n")
+
+
+def test_thoughts_are_neither_shown_nor_remembered(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    teacher = settings.models["teacher"]
+    script = {"respond": f"{__name__}.muse"}
+    thinker = teacher.model_copy(update={"script": script, "max_thought_tokens": 100})
+    models = {**settings.models, "teacher": thinker}
+    monkeypatch.setattr("sys.stdin", io.StringIO("Who?\nAnd now?\nAnd then?\n"))
+    options = ChatOptions(persona="A baker.", model="teacher")
+    chat(settings.model_copy(update={"models": models}), options)
+    out, err = capsys.readouterr()
+    assert out == "A baker.\nStill a baker.\n\n"
+    assert "it thought, and did not answer" in err
+    history = [item.content for item in SPOKEN[2].messages if item.role == "assistant"]
+    assert history == ["A baker.", "Still a baker."]
+    assert SPOKEN[0].sampling.max_new_tokens == 612

@@ -80,3 +80,14 @@ def test_an_answer_that_broke_off_is_kept_as_far_as_it_was_heard() -> None:
     with closing(stopped.ask("one")) as pieces:
         next(pieces)
     assert [turn.content for turn in stopped.turns] == ["one", "2"]
+
+
+def test_what_turned_out_to_be_a_thought_is_not_remembered() -> None:
+    def muse(request: Request) -> Iterator[Piece]:
+        yield Piece("who is this?")
+        yield Piece("Ahoy.", "stop", retracts=True)
+
+    talk = Conversation("You are Ann.", SamplingParams(0.5, 0.9, 8), muse, None, keep_special=True)
+    for _ in talk.ask("one"):
+        pass
+    assert [turn.content for turn in talk.turns] == ["one", "Ahoy."]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from infra.asking import REMINDER, AskOptions, RowSession
-from infra.engines.protocol import Completion, Message
+from infra.engines.protocol import Completion, Message, Request
 from infra.errors import EngineError, PromptTooLong, Reject, RequestFailed
 from infra.fingerprints import request_seed
 from infra.rendering import PromptEncoder
@@ -166,3 +166,74 @@ def test_what_a_row_draws_depends_on_no_other_row() -> None:
 
     assert seeds(["a", "b"]) == seeds(["b", "a"])
     assert not set(seeds(["a"])["a"]) & set(seeds(["b"])["b"])
+
+
+class ThoughtfulEngine(ListedEngine):
+    """Answers with completions of one's own."""
+
+    def __init__(self, *answers: Completion) -> None:
+        super().__init__(*(answer.text for answer in answers))
+        self._whole = answers
+
+    async def generate(self, request: Request) -> Completion:
+        """Answer and remember."""
+        await super().generate(request)
+        return self._whole[(len(self.requests) - 1) % len(self._whole)]
+
+
+def test_what_a_model_thinks_reaches_no_reader_and_is_counted() -> None:
+    session = open_session(ListedEngine("<think>\nyes or no?\n</think>\n\nyes"))
+    assert ask(session) == "yes"
+    assert session.last_text == "yes"
+    assert len("yes or no?") <= session.thought_chars <= 20
+    assert 0 < session.thought_tokens < session.completion_tokens
+
+
+def test_a_thought_without_an_answer_is_asked_again_and_then_truncated() -> None:
+    engine = ListedEngine("<think>yes", "<think>well</think>yes")
+    assert ask(open_session(engine)) == "yes"
+    assert len(engine.requests) == 2
+    session = open_session(ListedEngine("<think>yes", "<think>yes</think>"))
+    verdict = ask(session)
+    assert isinstance(verdict, Reject) and verdict.reason == "truncated"
+    assert "yes" not in verdict.detail + session.last_text
+
+
+def test_reasoning_that_comes_apart_is_a_thought() -> None:
+    apart = Completion("yes", "stop", 9, 10, reasoning="or no?")
+    session = open_session(ThoughtfulEngine(apart))
+    assert ask(session) == "yes"
+    assert (session.thought_chars, session.thought_tokens) == (6, 6)
+    alone = open_session(ThoughtfulEngine(replace(apart, text="", finish_reason="length")))
+    verdict = ask(alone)
+    assert isinstance(verdict, Reject) and verdict.reason == "truncated"
+
+
+def test_kept_thoughts_stay_in_the_text() -> None:
+    session = open_session(
+        ListedEngine("<think>a</think>yes"), replace(SAMPLED, keeps_thoughts=True)
+    )
+    verdict = ask(session)
+    assert isinstance(verdict, Reject) and verdict.detail == "<think>a</think>yes"
+
+
+def test_thoughts_have_tokens_of_their_own(encoder: PromptEncoder) -> None:
+    engine = ListedEngine("yes")
+    options = replace(SAMPLED, max_thought_tokens=200)
+    ask(open_session(engine, options), max_new_tokens=12)
+    assert engine.requests[0].sampling.max_new_tokens == 212
+    tight = replace(options, context_tokens=len(encoder.encode(MESSAGES)) + 200)
+    verdict = ask(open_session(engine, tight, encoder), max_new_tokens=12)
+    assert isinstance(verdict, Reject) and verdict.reason == "prompt_too_long"
+
+
+def test_a_prompt_that_opens_a_thought_sends_no_grammar(tmp_path: Path) -> None:
+    folder = str(build_tokenizer(tmp_path / "tiny"))
+    opening = "{{ messages[-1]['content'] }}{% if add_generation_prompt %}<think>\n{% endif %}"
+    engine = ListedEngine("is it?\n</think>\nyes", "yes")
+    session = open_session(engine, encoder=PromptEncoder(folder, None, opening))
+    assert asyncio.run(session.ask(MESSAGES, read_yes, schema={"type": "string"})) == "yes"
+    assert engine.requests[0].schema is None
+    # An answer in which the thought never ends is none, though it reads like one.
+    twice = open_session(ListedEngine("yes"), encoder=PromptEncoder(folder, None, opening))
+    assert isinstance(ask(twice), Reject)
