@@ -6,7 +6,8 @@ from typing import Literal
 
 from pydantic import model_validator
 
-from infra.knobs import Knobs, execution, identity, selection
+from infra.engines.dialect import DialectConfig
+from infra.knobs import Knobs, execution, group, identity, selection
 
 
 class ModelConfig(Knobs):
@@ -67,6 +68,14 @@ class ModelConfig(Knobs):
     timeout_s: float = execution(300.0, gt=0, description="Time one request may take, in seconds")
     max_concurrency: int = execution(64, ge=1, description="Most requests open at an endpoint")
     max_retries: int = execution(6, ge=0, description="Retries of one request at an endpoint")
+    patience_s: float = execution(
+        30.0,
+        ge=0,
+        description="How long an endpoint that never answered may fail before the run ends",
+    )
+    dialect: DialectConfig = group(
+        DialectConfig(), description="Ways in which an endpoint's API differs from OpenAI's"
+    )
     script: dict[str, str | int | float | bool] = execution(
         {}, description="What a scripted engine does: latency, faults, responder"
     )

@@ -50,8 +50,9 @@ class Completion:
     """Is what a model answered.
 
     ``finish_reason`` is ``stop`` when the model ended by itself and ``length`` when it ran out
-    of tokens. Token counts are as the engine reports them; ``cached_tokens`` is the part of the
-    prompt that came from the prefix cache.
+    of tokens. Token counts are as the engine reports them, or ``estimated`` where it reports none;
+    ``cached_tokens`` is the part of the prompt that came from the prefix cache. ``reasoning`` is
+    what the engine itself gave apart from the text: it is never part of an answer.
     """
 
     text: str
@@ -59,6 +60,8 @@ class Completion:
     prompt_tokens: int
     completion_tokens: int
     cached_tokens: int = 0
+    reasoning: str = ""
+    estimated: bool = False
 
 
 class Engine(Protocol):
