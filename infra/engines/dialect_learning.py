@@ -86,11 +86,12 @@ def learn(
     if config.token_limit == "auto" and (found := _learn_limit(dialect, complaint, payload)):
         return found
     sampling = [name for name in ("temperature", "top_p") if name in payload]
+    said = _cut_enumeration(complaint.text)
     if (
         config.top_p is None
         and len(sampling) == 2
-        and _PAIR.search(complaint.text)
-        and all(_mentions(complaint.text, name) for name in sampling)
+        and _PAIR.search(said)
+        and all(_mentions(said, name) for name in sampling)
     ):
         return _omit(dialect, "top_p")
     for name, chosen in (
