@@ -26,8 +26,8 @@ from typing import Any, NoReturn
 
 import httpx
 
-from infra.engines.concurrency import AdaptiveLimit
-from infra.engines.dialect import Structure, begin_dialect, is_reference
+from infra.engines.concurrency import AdaptiveLimit, Permit
+from infra.engines.dialect import Dialect, Structure, begin_dialect, is_reference
 from infra.engines.dialect_learning import Complaint, learn
 from infra.engines.endpoint_replies import read_retry_after
 from infra.engines.endpoint_wire import EndpointSettings, Trouble, read_body, write_payload
@@ -189,9 +189,7 @@ class EndpointEngine:
         structure = self.choose_structure(request)
         refused: Trouble | None = None
         for _ in range(_MOST_SWITCHES):
-            dialect = self.dialect
-            payload = write_payload(self.settings, request, structure=structure, dialect=dialect)
-            outcome = await self._attempt(payload)
+            outcome, dialect, payload = await self._attempt(request, structure)
             if isinstance(outcome, Completion):
                 if refused is not None:
                     self._remember(request, structure, refused)
@@ -220,37 +218,45 @@ class EndpointEngine:
             f" their answers are still validated. It said: {refused.message}"
         )
 
-    async def _attempt(self, payload: Mapping[str, Any]) -> Completion | Trouble:
+    async def _attempt(
+        self, request: Request, structure: Structure
+    ) -> tuple[Completion | Trouble, Dialect, dict[str, Any]]:
+        """Ask once, in the dialect of the moment; who waited for a slot knows what was learnt."""
         async with self.limit.slot() as permit:
-            client = self.open_client()
-            address = self.settings.address
-            try:
-                async with asyncio.timeout(self.settings.timeout_s):
-                    response, content = await self._post(client, payload)
-            except (TimeoutError, httpx.ReadTimeout):
-                self._lower_limit(self.limit.record_overload(permit))
-                said = f"no answer from {address} within {self.settings.timeout_s:g} s"
-                return Trouble("retry", said, kind="timeout")
-            except httpx.HTTPError as error:
-                return describe_transport_error(self.settings, error)
-            now = datetime.now(UTC)
-            outcome = read_body(
-                self.settings,
-                response.status_code,
-                content,
-                response.headers.get("content-type", ""),
-                read_retry_after(response.headers, now),
-                hide=self._auth.hide_in,
-                count=self._usage.count,
-            )
-            if isinstance(outcome, Completion):
-                self.limit.record_success(permit, tokens=outcome.completion_tokens)
-                return outcome
-            if outcome.remedy == "back_off":
-                self._lower_limit(self.limit.record_overload(permit))
-            if outcome.retry_after_s is not None:
-                self.limit.pause(min(outcome.retry_after_s, self.settings.max_pause_s))
+            dialect = self.dialect
+            payload = write_payload(self.settings, request, structure=structure, dialect=dialect)
+            return await self._ask_once(payload, permit), dialect, payload
+
+    async def _ask_once(self, payload: Mapping[str, Any], permit: Permit) -> Completion | Trouble:
+        client = self.open_client()
+        address = self.settings.address
+        try:
+            async with asyncio.timeout(self.settings.timeout_s):
+                response, content = await self._post(client, payload)
+        except (TimeoutError, httpx.ReadTimeout):
+            self._lower_limit(self.limit.record_overload(permit))
+            said = f"no answer from {address} within {self.settings.timeout_s:g} s"
+            return Trouble("retry", said, kind="timeout")
+        except httpx.HTTPError as error:
+            return describe_transport_error(self.settings, error)
+        now = datetime.now(UTC)
+        outcome = read_body(
+            self.settings,
+            response.status_code,
+            content,
+            response.headers.get("content-type", ""),
+            read_retry_after(response.headers, now),
+            hide=self._auth.hide_in,
+            count=self._usage.count,
+        )
+        if isinstance(outcome, Completion):
+            self.limit.record_success(permit, tokens=outcome.completion_tokens)
             return outcome
+        if outcome.remedy == "back_off":
+            self._lower_limit(self.limit.record_overload(permit))
+        if outcome.retry_after_s is not None:
+            self.limit.pause(min(outcome.retry_after_s, self.settings.max_pause_s))
+        return outcome
 
     async def _post(
         self, client: httpx.AsyncClient, payload: Mapping[str, Any]

@@ -65,8 +65,8 @@ class OddEndpoint:
         good, bad = [], []
         for place, line in enumerate(lines):
             if expires and place % 2:
-                bad.append({"custom_id": line["custom_id"], "response": None,
-                            "error": {"code": "batch_expired", "message": "not in time"}})  # fmt: skip
+                late = {"code": "batch_expired", "message": "not in time"}
+                bad.append({"custom_id": line["custom_id"], "response": None, "error": late})
                 continue
             self.tries[line["custom_id"]] += 1
             flaky = line["body"]["model"] == "flaky" and place % 3 == 0
@@ -240,13 +240,14 @@ class _Handler(BaseHTTPRequestHandler):
             self.endpoint.asked.append(body)
             self.endpoint.queries.append(query)
             self.endpoint.headers.append(dict(self.headers))
-        if body.get("stream"):
+        status, said = answer(self.endpoint, body)
+        if body.get("stream") and isinstance(said, dict) and said.get("choices"):
             self._stream()
-            return
-        self._send(*answer(self.endpoint, body))
+        else:
+            self._send(status, said)
 
     def _stream(self) -> None:
-        halves = [STREAMED[:4], "\ud83d", "\ude00", "."]
+        halves = [STREAMED[:-2], "\ud83d", "\ude00", "."]
         events = [{"choices": [{"delta": {"content": part}}]} for part in halves]
         events.append({"choices": [{"delta": {}, "finish_reason": "stop"}]})
         lines = [f"data: {json.dumps(event)}\n\n".encode() for event in events]
