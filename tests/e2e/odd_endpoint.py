@@ -10,7 +10,6 @@ import json
 import socket
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -29,60 +28,13 @@ STREAMED = "One\u2028two \U0001f600."
 
 @dataclass
 class OddEndpoint:
-    """What the server was asked, and what it keeps."""
+    """What the server was asked."""
 
     address: str = ""
     asked: list[Body] = field(default_factory=list)
     queries: list[str] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
-    files: dict[str, bytes] = field(default_factory=dict)
-    batches: dict[str, Body] = field(default_factory=dict)
-    held: threading.Event = field(default_factory=threading.Event)
-    """While set, no batch ends."""
-    expire_first: bool = False
-    """The first batch expires with half of its requests answered."""
-    tries: Counter[str] = field(default_factory=Counter)
     lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def create_batch(self, body: Body) -> Body:
-        """Begin a batch as asked."""
-        with self.lock:
-            name = f"batch_{len(self.batches)}"
-            self.batches[name] = {**body, "id": name, "status": "in_progress"}
-            return self.batches[name]
-
-    def look_at(self, name: str) -> Body:
-        """Return a batch; unless held, looking at it completes it."""
-        with self.lock:
-            batch = self.batches[name]
-            if not self.held.is_set() and batch["status"] == "in_progress":
-                self._finish(name, batch)
-            return batch
-
-    def _finish(self, name: str, batch: Body) -> None:
-        lines = [json.loads(line) for line in self.files[batch["input_file_id"]].splitlines()]
-        expires = self.expire_first and name == "batch_0"
-        good, bad = [], []
-        for place, line in enumerate(lines):
-            if expires and place % 2:
-                late = {"code": "batch_expired", "message": "not in time"}
-                bad.append({"custom_id": line["custom_id"], "response": None, "error": late})
-                continue
-            self.tries[line["custom_id"]] += 1
-            flaky = line["body"]["model"] == "flaky" and place % 3 == 0
-            if flaky and self.tries[line["custom_id"]] == 1:
-                error = {"error": {"message": "busy", "code": 500}}
-                bad.append({"custom_id": line["custom_id"], "error": None,
-                            "response": {"status_code": 500, "body": error}})  # fmt: skip
-                continue
-            status, body = answer(self, line["body"])
-            good.append({"custom_id": line["custom_id"], "error": None,
-                         "response": {"status_code": status, "body": body}})  # fmt: skip
-        for kind, results in (("output_file_id", good), ("error_file_id", bad)):
-            if results:
-                self.files[f"{name}_{kind}"] = "\n".join(map(json.dumps, results)).encode()
-                batch[kind] = f"{name}_{kind}"
-        batch["status"] = "expired" if expires else "completed"
 
 
 @contextmanager
@@ -208,34 +160,14 @@ class _Handler(BaseHTTPRequestHandler):
         """Say nothing."""
 
     def do_GET(self) -> None:
-        """Answer what lists models, batches and files."""
-        parts = self.path.partition("?")[0].removeprefix("/v1/").split("/")
-        if parts[0] == "batches" and len(parts) > 1:
-            self._send(200, self.endpoint.look_at(parts[1]))
-        elif parts[0] == "batches":
-            self._send(200, {"data": list(self.endpoint.batches.values()), "has_more": False})
-        elif parts[0] == "files" and parts[1] in self.endpoint.files:
-            self._send(200, self.endpoint.files[parts[1]])
-        elif parts[0] == "models":
-            self._send(200, {"object": "list", "data": []})
-        else:
-            self._send(404, {"error": {"message": "not found"}})
+        """List no models; that is an answer as well."""
+        self._send(200, {"object": "list", "data": []})
 
     def do_POST(self) -> None:
-        """Answer a request, take a file, or begin a batch."""
+        """Answer a request, whole or as a stream."""
         data = self.rfile.read(int(self.headers["Content-Length"]))
-        path, _, query = self.path.partition("?")
-        if path.endswith("/files"):
-            with self.endpoint.lock:
-                name = f"file_{len(self.endpoint.files)}"
-                lines = [line for line in data.splitlines() if line.startswith(b"{")]
-                self.endpoint.files[name] = b"\n".join(lines)
-            self._send(200, {"id": name})
-            return
+        _, _, query = self.path.partition("?")
         body = json.loads(data)
-        if path.endswith("/batches"):
-            self._send(200, self.endpoint.create_batch(body))
-            return
         with self.endpoint.lock:
             self.endpoint.asked.append(body)
             self.endpoint.queries.append(query)
