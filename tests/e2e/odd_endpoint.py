@@ -1,7 +1,7 @@
 """Serves chat completions on loopback in every odd way that endpoints are known for.
 
 The oddity is the model's name. A plain model answers as a scripted engine would, so a whole
-pipeline runs against it. Batches are kept as vendors keep them: files, batches, results.
+pipeline runs against it.
 """
 
 from __future__ import annotations
