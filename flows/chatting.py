@@ -29,6 +29,7 @@ from infra.engines.streaming import Piece, SpeakerThread, open_speaker
 from infra.errors import ConfigError, EngineError, Problem, RequestFailed
 
 MAKE = "make"
+_WARMEST = 5.0
 _HELP = "/reset forgets what was said, /system shows the system prompt, /quit or Ctrl-D ends"
 _UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 _THINKS = "thinking…"
@@ -57,6 +58,7 @@ def chat(settings: Settings, options: ChatOptions) -> None:
     """Hold a conversation until the person ends it; engines stop in order however it ends."""
     if not options.persona.strip():
         raise ConfigError(Problem("--persona", "is empty", "describe somebody in a sentence"))
+    check_sampling(options)
     chosen = choose_model(settings, options.model)
     profile = "" if options.profile in (None, MAKE) else read_profile(Path(str(options.profile)))
     teacher = _find_teacher(settings) if options.profile == MAKE else None
@@ -86,6 +88,22 @@ def chat(settings: Settings, options: ChatOptions) -> None:
             encode=encode,
         )
         hold(conversation, desk, _find_name(profile))
+
+
+def check_sampling(options: ChatOptions) -> None:
+    """Raise :class:`ConfigError` for sampling that no engine can follow."""
+    problems = []
+    if not 0 <= options.temperature <= _WARMEST:  # false for NaN as well
+        what, todo = f"{options.temperature} is no temperature", f"give 0 to {_WARMEST:g}"
+        problems.append(Problem("--temperature", what, f"{todo}; 0 takes the likeliest token"))
+    if not 0 < options.top_p <= 1:
+        what = f"{options.top_p} is no share of the probability"
+        problems.append(Problem("--top-p", what, "give more than 0 and at most 1"))
+    if options.max_new_tokens < 1:
+        what = f"an answer of {options.max_new_tokens} tokens cannot be given"
+        problems.append(Problem("--max-new-tokens", what, "give 1 or more"))
+    if problems:
+        raise ConfigError(*problems)
 
 
 class Desk:
@@ -180,11 +198,14 @@ def _obey(command: str, conversation: Conversation, desk: Desk) -> None:
 def _answer(text: str, conversation: Conversation, desk: Desk, name: str) -> None:
     forgotten = conversation.forgotten
     reason: str | None = None
+    heard, thought = False, 0
     desk.open_answer(name)
     try:
         with closing(conversation.ask(text)) as pieces:
             for piece in pieces:
                 desk.write(piece)
+                heard = heard or bool(piece.text.strip())
+                thought += len(piece.reasoning)
                 reason = piece.finish_reason or reason
     except KeyboardInterrupt:
         if not desk.interactive:
@@ -194,14 +215,28 @@ def _answer(text: str, conversation: Conversation, desk: Desk, name: str) -> Non
         if error.fatal or not desk.interactive:
             raise
         desk.note(str(error))
+        heard = True  # what came in place of an answer was said
     finally:
         desk.close_answer()
     if reason == UNSPOKEN:
         desk.note("(it thought, and did not answer: max_thought_tokens allows longer thoughts)")
-    if reason == "length":
+    elif not heard and reason != "stopped":
+        desk.note(describe_silence(reason, thought))
+    elif reason == "length":
         desk.note("(cut off: --max-new-tokens allows longer answers)")
     if conversation.forgotten > forgotten:
         desk.note(f"(the first {conversation.forgotten} exchanges no longer fit: forgotten)")
+
+
+def describe_silence(reason: str | None, thought: int) -> str:
+    """Say what came in place of an answer, and what may help."""
+    if thought:
+        what = f"it thought {thought:,} characters and said nothing"
+        return f"({what}: --max-new-tokens leaves it room for an answer)"
+    if reason == "refusal":
+        return "(no answer: the endpoint's filter kept it back; ask otherwise)"
+    ended = f", finish_reason {reason}" if reason else ""
+    return f"(no answer: the model said nothing{ended}; ask again, or otherwise)"
 
 
 @contextmanager

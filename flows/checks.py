@@ -17,14 +17,13 @@ from flows.stand_ins import explain_missing
 from infra.bench import context_length
 from infra.engines.config import ModelConfig
 from infra.engines.identity import read_context_length
-from infra.engines.opening import endpoint_settings, read_script
+from infra.engines.opening import endpoint_settings, read_endpoint_secrets, read_script
 from infra.errors import ConfigError, Problem
 from infra.model_folders import peek_model
 from infra.paths import find_path, require_path
 from infra.prompts import PromptTemplate
 from infra.rendering import count_plain_tokens
 from infra.s3_credentials import apply_credentials
-from infra.secrets import read_secret
 from infra.storage import Storage, is_remote
 from tasks.characters.config import CharacterConfig
 from tasks.characters.sources import check_character_source
@@ -240,9 +239,7 @@ def _check_model(where: str, model: ModelConfig) -> Iterator[Problem]:
             yield Problem(f"{where}.script", str(error), "see infra/engines/scripted.py")
     elif model.engine == "endpoint":
         yield from _collect(lambda: endpoint_settings(model))
-        if model.api_key:
-            reference = model.api_key
-            yield from _collect(lambda: read_secret(reference))
+        yield from _collect(lambda: read_endpoint_secrets(model))
     else:
         yield from _check_folder(where, model)
 

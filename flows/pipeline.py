@@ -249,6 +249,11 @@ def write_run(
         "manifests": {name: reference.manifest for name, reference in references.items()},
         "rejects": {name: manifest.reasons for name, manifest in manifests.items()},
         "usage": {name: manifest.usage.model_dump() for name, manifest in manifests.items()},
+        "endpoints": {
+            name: manifest.facts["endpoint"]
+            for name, manifest in manifests.items()
+            if "endpoint" in manifest.facts
+        },
     }
     if "report" in references:
         page = bench.storage.read_bytes(str(manifests["report"].facts["page"]))

@@ -57,7 +57,12 @@ def stand_in(settings: Settings) -> Iterator[tuple[Settings, tuple[str, ...]]]:
         ready = _replace_sources(settings, missing, Path(folder))
         models = {}
         for role, model in settings.models.items():
-            models[role] = _pin(model).model_copy(update={"api_key": None})
+            models[role] = _pin(model).model_copy(
+                update={
+                    "api_key": None,
+                    "dialect": model.dialect.model_copy(update={"headers": {}}),
+                }
+            )
             if models[role].revision != model.revision:
                 notes.append(
                     f"models.{role}: the commit of {model.model} is not known on this machine, so"

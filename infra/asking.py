@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from infra.engine_border import clean_completion, describe_blank
 from infra.engines.protocol import Completion, Engine, Message, Request, SamplingParams
 from infra.errors import PromptTooLong, Reject
 from infra.fingerprints import request_seed
@@ -81,7 +82,7 @@ class RowSession:
             if isinstance(request, Reject):
                 return request
             try:
-                completion = self._hear(await self.engine.generate(request))
+                completion = self._hear(clean_completion(await self.engine.generate(request)))
             except PromptTooLong as error:
                 return Reject("prompt_too_long", str(error))
             self._count(completion, attempt)
@@ -147,4 +148,4 @@ class RowSession:
         self.completion_tokens += completion.completion_tokens
         self.thought_chars += completion.thought_chars
         self.thought_tokens += completion.thought_tokens
-        self.last_text = completion.text
+        self.last_text = completion.text or describe_blank(completion)

@@ -6,7 +6,6 @@ window, takes back what dead engines and workers held, and moves the tail to idl
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any
@@ -14,7 +13,9 @@ from typing import Any
 import polars as pl
 
 from infra.engine_pool import Replica
+from infra.engine_talk import EngineTalk
 from infra.errors import InterruptedRun, RequestFailed
+from infra.failure_reasons import count_reasons
 from infra.leases import Lease, LeaseBook
 from infra.min_yield import check_yield
 from infra.progress import StageProgress
@@ -59,6 +60,7 @@ class Campaign:
         self._flights: dict[Any, tuple[Lease, int]] = {}
         self._loose_parts: list[str] = []
         self._failed: dict[str, str] = {}
+        self.talk = EngineTalk(self._replicas, context.pool.tell)
 
     def run(self) -> None:
         """Make every row; :class:`RequestFailed` if some stay pending after all others are done.
@@ -77,12 +79,15 @@ class Campaign:
                     self._stop()
                 self._lend()
                 self._steal_tail()
+                self.talk.listen()
                 self._context.listener.stage_progress(self._progress, finished=False)
         except BaseException:
             self._land()
             raise
+        finally:
+            self.talk.listen(last=True)
         if self._failed:
-            reasons = Counter(self._failed.values()).most_common(3)
+            reasons = count_reasons(self._failed.values())
             raise RequestFailed(
                 f"{self._stage.node.stage}: {len(self._failed)} rows stay pending, commonest: "
                 + "; ".join(f"{count} × {reason}" for reason, count in reasons)

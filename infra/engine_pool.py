@@ -168,6 +168,10 @@ class EnginePool:
             return open_remote_engine(self._models[name])()
         return ActorEngine(replica.engine)
 
+    def tell(self, model: str, text: str) -> None:
+        """Pass on what an engine has to say."""
+        self._listener.engine_event(model, text)
+
     def restart(self, replica: Replica, generation: int, why: str, *, worker_lost: bool) -> None:
         """Replace what died, unless another stage already did.
 

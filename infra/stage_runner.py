@@ -44,6 +44,7 @@ def run_row_stage(stage: RowStage, context: RunnerContext) -> NodeRef:
     """Make every planned row that is not committed yet, then write the node's manifest."""
     storage, folder = context.storage, stage.node.folder
     planned, made, spent_s = stage.planned, set[str](), 0.0
+    learnt: dict[str, Any] = {}
     for number in range(count_rounds(stage.node) + 1):
         committed = read_committed(storage, folder)
         if number:
@@ -57,11 +58,18 @@ def run_row_stage(stage: RowStage, context: RunnerContext) -> NodeRef:
         context.listener.stage_progress(progress, finished=False)
         if pending.height:
             with context.pool.use(stage.model) as replicas:
-                Campaign(_take_round(stage, number), context, pending, progress, replicas).run()
+                campaign = Campaign(
+                    _take_round(stage, number), context, pending, progress, replicas
+                )
+                campaign.run()
+                learnt |= campaign.talk.facts
             spent_s += progress.seconds
     parts = select_parts(storage, compact_chunks(storage, folder), planned)
     members = write_members(storage, f"{folder}/{stage.node.fingerprint}.members.parquet", planned)
     draft = _draft_manifest(stage, context, parts, members, spent_s)
+    draft = draft.model_copy(
+        update={"facts": draft.facts | ({"endpoint": learnt} if learnt else {})}
+    )
     rows = read_rows(storage, draft, _SUMMARISED)
     manifest = draft.model_copy(update=_summarise(rows, len(made), spent_s))
     if manifest.counts.accepted + manifest.counts.rejected != planned.height:

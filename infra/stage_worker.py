@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from infra.asking import AskOptions, RowSession
+from infra.engine_border import refuse_unreadable
 from infra.engines.core_binding import keep_to_cores
 from infra.engines.protocol import Engine
 from infra.errors import EngineError, Reject, RequestFailed
@@ -152,6 +153,11 @@ class StageWorker(Generic[E_]):
         """Take a new engine after the old one died."""
         self._engine = open_engine()
 
+    async def tell(self) -> tuple[list[str], dict[str, Any]]:
+        """Return what an endpoint's engine has to say since it was asked, and what it learnt."""
+        engine: Any = self._engine
+        return (engine.take_notes(), engine.facts()) if hasattr(engine, "facts") else ([], {})
+
     async def close(self) -> None:
         """Close the engine's client."""
         await self._engine.close()
@@ -204,6 +210,7 @@ async def _make_row(job: Job, engine: Engine, row: dict[str, Any]) -> MadeRow:
     encoder = open_encoder(spec) if spec else None
     session = RowSession(key, engine, encoder, job.options)
     outcome = await job.maker.make(key, from_plain(job.maker.inputs, row), session)
+    outcome = refuse_unreadable(outcome)
     rejected = isinstance(outcome, Reject)
     envelope = Envelope(
         key=key,

@@ -13,6 +13,7 @@ _UNREADABLE = re.compile(
     )
     + "]"
 )
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _QUOTES = {'"': '"', "'": "'", "“": "”", "\u2018": "\u2019", "«": "»", "「": "」", "`": "`"}
 
 
@@ -26,6 +27,43 @@ def clean_text(text: str) -> str:
     if not (text.isascii() and text.isprintable()):
         text = unicodedata.normalize("NFC", _UNREADABLE.sub("", _LINE_BREAKS.sub("\n", text)))
     return text.strip()
+
+
+def remove_unreadable(text: str) -> str:
+    """Return the text without what can be neither read nor encoded, and otherwise as it is.
+
+    Half surrogates that belong together are joined, lone ones go, as do control characters,
+    noncharacters and byte order marks. Whitespace stays: that is for the readers.
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    if _SURROGATE.search(text):
+        halves = text.encode("utf-16-le", "surrogatepass")
+        text = halves.decode("utf-16-le", "ignore")
+    return _UNREADABLE.sub("", text.replace("\x85", "\n"))
+
+
+class PieceCleaner:
+    """Cleaner of a text that comes in pieces: half a character waits for its other half."""
+
+    def __init__(self) -> None:
+        self._held = ""
+
+    def clean(self, piece: str, *, last: bool = False) -> str:
+        """Return what of the text so far can be shown; all of it with the last piece."""
+        text, self._held = self._held + piece, ""
+        if not last and text and "\ud800" <= text[-1] <= "\udbff":
+            text, self._held = text[:-1], text[-1]
+        return remove_unreadable(text)
+
+
+def is_encodable(value: object) -> bool:
+    """Tell whether every text in plain nested data can be written to a file."""
+    if isinstance(value, str):
+        return value.isascii() or not _SURROGATE.search(value)
+    if isinstance(value, dict):
+        return all(is_encodable(item) for pair in value.items() for item in pair)
+    return all(map(is_encodable, value)) if isinstance(value, list | tuple) else True
 
 
 def strip_quotes(text: str) -> str:

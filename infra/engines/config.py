@@ -6,10 +6,8 @@ from typing import Any, Literal
 
 from pydantic import model_validator
 
-from infra.knobs import Kind, Knobs, execution, identity, selection
-
-_LATER = ("template_values", "thinking", "reasoning_effort", "max_thought_tokens")
-"""Identity knobs that count only where they are set: without them recipes keep their names."""
+from infra.engines.dialect import DialectConfig
+from infra.knobs import Knobs, execution, group, identity, selection
 
 _RENDERED = frozenset({"messages", "conversation", "tools", "documents", "add_generation_prompt"})
 
@@ -41,18 +39,23 @@ class ModelConfig(Knobs):
         " that have none; its content counts",
     )
     template_values: dict[str, Any] = identity(
-        {}, description="Further values for the chat template, as enable_thinking: false"
+        {},
+        later=True,
+        description="Further values for the chat template, as enable_thinking: false",
     )
     thinking: Literal["strip", "off", "keep"] = identity(
         "strip",
+        later=True,
         description="Thoughts of a reasoning model: strip parts them from its answers, off also"
         " sets the switches that its chat template knows, keep leaves them in the text",
     )
     reasoning_effort: str | None = identity(
-        None, description="How much to think: a field for endpoints, a value for chat templates"
+        None,
+        later=True,
+        description="How much to think: a field for endpoints, a value for chat templates",
     )
     max_thought_tokens: int = identity(
-        0, ge=0, description="Tokens for thoughts, beside each stage's max_new_tokens"
+        0, ge=0, later=True, description="Tokens for thoughts, beside each stage's max_new_tokens"
     )
     quantization: str | None = identity(None, description="vLLM quantisation method, if any")
     max_model_len: int | None = selection(
@@ -94,6 +97,14 @@ class ModelConfig(Knobs):
     timeout_s: float = execution(300.0, gt=0, description="Time one request may take, in seconds")
     max_concurrency: int = execution(64, ge=1, description="Most requests open at an endpoint")
     max_retries: int = execution(6, ge=0, description="Retries of one request at an endpoint")
+    patience_s: float = execution(
+        30.0,
+        ge=0,
+        description="How long an endpoint that never answered may fail before the run ends",
+    )
+    dialect: DialectConfig = group(
+        DialectConfig(), description="Ways in which an endpoint's API differs from OpenAI's"
+    )
     script: dict[str, str | int | float | bool] = execution(
         {}, description="What a scripted engine does: latency, faults, responder"
     )
@@ -102,16 +113,6 @@ class ModelConfig(Knobs):
         """Return the configuration of a model trained from this one: it has the same shape."""
         own = {"model": folder, "revision": None, "chat_template": None}
         return self.model_copy(update=own)
-
-    def knob_values(self, kind: Kind) -> dict[str, Any]:
-        """Return the values of one kind; those that came later only where they are set."""
-        values = super().knob_values(kind)
-        usual = {name: type(self).model_fields[name].default for name in _LATER}
-        return {
-            name: value
-            for name, value in values.items()
-            if name not in usual or value != usual[name]
-        }
 
     def list_template_values(self) -> dict[str, Any]:
         """Return the values that the chat template gets, the effort among them."""

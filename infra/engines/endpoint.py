@@ -5,23 +5,36 @@ bodies) is retried here, a bounded number of times with jittered backoff; what i
 
 * :class:`PromptTooLong` when this prompt can never fit,
 * :class:`RequestFailed` for this row, ``fatal`` when every other row would fail as well,
-* :class:`EngineError` when the endpoint cannot be reached at all.
+* :class:`EngineError` when an endpoint that had answered cannot be reached any more.
+
+An endpoint that never answered is given up early (:mod:`infra.engines.patience`). A refusal that
+is a matter of dialect changes the dialect for all further requests, each change once.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 import logging
 import time
 from collections.abc import Awaitable, Callable, Generator, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any, NoReturn
 
 import httpx
 
-from infra.engines.concurrency import AdaptiveLimit
-from infra.engines.endpoint_wire import EndpointSettings, Trouble, read_reply, write_payload
+from infra.engines.concurrency import AdaptiveLimit, Permit
+from infra.engines.dialect import Dialect, Structure, begin_dialect, is_reference
+from infra.engines.dialect_learning import Complaint, learn
+from infra.engines.endpoint_replies import read_retry_after
+from infra.engines.endpoint_wire import EndpointSettings, Trouble, read_body, write_payload
+from infra.engines.patience import Patience, Verdict
 from infra.engines.protocol import Completion, Request
+from infra.engines.schema_shapes import list_weaker, read_keywords
+from infra.engines.usage_counting import UsageCounter
 from infra.errors import ConfigError, EngineError, Problem, PromptTooLong, RequestFailed
 from infra.secrets import Secret
 
@@ -30,6 +43,11 @@ _CONNECT_TIMEOUT_S = 10.0
 # A 400 may be about one row's content or about every request. Until an answer has arrived, so
 # many rows may be refused before the endpoint is held to refuse them all.
 _REFUSALS_BEFORE_FATAL = 3
+_MOST_SWITCHES = 12
+_MOST_BODY_BYTES = 64 * 2**20
+_NOTE_EVERY_S = 10.0
+_LATE_S = 15.0
+_LOOK_TIMEOUT_S = 10.0
 
 
 class EndpointEngine:
@@ -38,15 +56,17 @@ class EndpointEngine:
     Args:
         settings: Address, model and bounds.
         key: The key, resolved by the driver with :func:`infra.secrets.read_secret`.
+        headers: The secret values of ``dialect.headers``, resolved like the key.
         transport: Replaces the network, as in ``httpx.AsyncClient``.
         sleep: Replaces ``asyncio.sleep`` between retries.
-        clock: Replaces ``time.monotonic`` in the concurrency limit.
+        clock: Replaces ``time.monotonic``.
     """
 
     def __init__(
         self,
         settings: EndpointSettings,
         key: Secret | None = None,
+        headers: Mapping[str, Secret] | None = None,
         *,
         transport: httpx.AsyncBaseTransport | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -58,110 +78,252 @@ class EndpointEngine:
             )
         self.settings = settings
         self.limit = AdaptiveLimit(settings.max_concurrency, clock=clock)
-        self._key = key
-        self._transport = transport
-        self._sleep = sleep
+        self.dialect = begin_dialect(settings.dialect)
+        self._auth = SecretHeaders(key, headers or {})
+        self._transport, self._sleep, self._clock = transport, sleep, clock
         self._client: httpx.AsyncClient | None = None
         self._closed = False
-        self._verdict: str | None = None
-        self._answered = self._refused = 0
-        self._plain_shapes: set[frozenset[str]] = set()
+        self._verdict = Verdict()
+        self._patience = Patience(settings.patience_s, clock)
+        self._watch: asyncio.Task[None] | None = None
+        self._refused = 0
+        self._usage = UsageCounter(settings.model)
+        self._estimated = False
+        self._structures: dict[frozenset[str], Structure] = {}
+        self._tried = {f"token_limit={self.dialect.token_limit}"}
+        self._changes: list[str] = []
+        self._notes: list[str] = []
+        self._noted: dict[str, float] = {}
 
     def __repr__(self) -> str:
         return f"EndpointEngine({self.settings!r}, limit={self.limit.limit})"
 
     async def generate(self, request: Request) -> Completion:
         """Answer one request, retrying what may pass; see the module for what it raises."""
-        shape = _read_keywords(request.schema) if request.schema is not None else frozenset()
-        trouble: Trouble | httpx.TransportError
-        for attempt in range(self.settings.max_retries + 1):
-            outcome = await self._try_structured_then_plain(request, shape)
-            if isinstance(outcome, Completion):
-                self._answered += 1
-                return outcome
-            trouble = outcome
-            if isinstance(trouble, Trouble) and trouble.remedy.startswith("give_up"):
-                break
-            if attempt < self.settings.max_retries:
-                _LOG.debug("request %s: %s", request.request_id, _describe(trouble))
-                await self._sleep(self._plan_wait(request, attempt))
-        self._raise(trouble, request)
+        if self._patience.answered:
+            return await self._persist(request)
+        self._patience.note_request()
+        if self._watch is None:
+            self._watch = asyncio.ensure_future(self._await_first_answer())
+        return await self._verdict.race(self._persist(request))
 
     async def close(self) -> None:
         """Close all connections; open requests fail, later ones are refused."""
         self._closed = True
+        if self._watch is not None:
+            self._watch.cancel()
         if self._client is not None:
             await self._client.aclose()
 
-    async def _try_structured_then_plain(
-        self, request: Request, shape: frozenset[str]
-    ) -> Completion | Trouble | httpx.TransportError:
-        mode = self.settings.structured
-        structured = bool(shape) and mode != "never" and shape not in self._plain_shapes
-        outcome = await self._attempt(request, structured=structured)
-        if not (structured and mode == "auto" and _is_refused(outcome)):
-            return outcome
-        # The server may know response_format, yet not every keyword of JSON schema: what is
-        # remembered is the set of keywords, so that simpler schemas go on being sent.
-        plain = await self._attempt(request, structured=False)
-        if not isinstance(plain, Completion):
-            return outcome if _is_refused(plain) else plain
-        if shape not in self._plain_shapes:
-            self._plain_shapes.add(shape)
-            _LOG.warning(
-                "%s refuses this response_format; schemas with the same keywords go on as plain"
-                " requests, their answers are still validated. It said: %s",
-                self.settings.base_url,
-                _describe(outcome),
-            )
-        return plain
+    def take_notes(self) -> list[str]:
+        """Return what people should hear, once."""
+        notes, self._notes = self._notes, []
+        return notes
+
+    def facts(self) -> dict[str, Any]:
+        """Return what was learnt of the endpoint, for the manifest of what it made."""
+        found: dict[str, Any] = {}
+        if self._changes:
+            found["dialect"] = list(self._changes)
+        if self._estimated:
+            found["usage"] = f"estimated: {self._usage.method}"
+        return found
+
+    def learn(self, complaint: Complaint, payload: Mapping[str, Any]) -> bool:
+        """Change the dialect as a refusal suggests; false if it says nothing new about it."""
+        switch = learn(self.settings.dialect, self.dialect, complaint, payload)
+        if switch is None or switch.name in self._tried:
+            return False
+        self._tried.add(switch.name)
+        self.dialect = switch.dialect
+        self._tell_change(switch.says)
+        return True
+
+    def choose_structure(self, request: Request) -> Structure:
+        """Say how a request's schema is asked for, by what like schemas have met."""
+        if request.schema is None:
+            return "none"
+        wanted = self.settings.dialect.structured_output
+        if wanted != "auto":
+            return wanted
+        return self._structures.get(read_keywords(request.schema), "json_schema")
+
+    def complete(self, request: Request, completion: Completion) -> Completion:
+        """Count what the endpoint did not."""
+        if completion.prompt_tokens and not completion.estimated:
+            return completion
+        if not completion.completion_tokens and not completion.estimated:
+            return completion  # nothing was written: a filter's refusal
+        if not self._estimated:
+            self._estimated = True
+            self._usage.count("")
+            self._tell(f"reports no usage: tokens are estimated with {self._usage.method}")
+        prompt = completion.prompt_tokens or self._usage.count_prompt(request.messages)
+        return replace(completion, prompt_tokens=prompt, estimated=True)
+
+    async def _persist(self, request: Request) -> Completion:
+        attempt = 0
+        while True:
+            outcome = await self._try_dialects(request)
+            if isinstance(outcome, Completion):
+                if self._patience.note_answer(outcome):
+                    self._give_up(_explain_blanks(self.settings, self._patience.blanks, outcome))
+                return outcome
+            if outcome.remedy.startswith("give_up"):
+                self._raise(outcome)
+            if self._patience.note_failure(outcome.kind, outcome.retry_after_s):
+                self._give_up(
+                    f"{outcome.message} → nothing was answered in {self._patience.failures} tries"
+                    f" over {self._patience.waited_s:.0f} s; patience_s lets it take longer to be"
+                    " ready"
+                )
+            if attempt == self.settings.max_retries:
+                self._raise(outcome)
+            wait_s = self._plan_wait(request, attempt)
+            self._note_retry(outcome, wait_s)
+            await self._sleep(wait_s)
+            attempt += 1
+
+    async def _try_dialects(self, request: Request) -> Completion | Trouble:
+        """Ask, and ask again as a refusal suggests, as often as there is something to change."""
+        structure = self.choose_structure(request)
+        refused: Trouble | None = None
+        for _ in range(_MOST_SWITCHES):
+            outcome, dialect, payload = await self._attempt(request, structure)
+            if isinstance(outcome, Completion):
+                if refused is not None:
+                    self._remember(request, structure, refused)
+                return self.complete(request, outcome)
+            if outcome.complaint is None:
+                return outcome
+            if dialect != self.dialect or self.learn(outcome.complaint, payload):
+                continue
+            weaker = list_weaker(structure, request.schema)
+            wanted = self.settings.dialect.structured_output
+            if outcome.remedy != "give_up_row" or wanted != "auto" or not weaker:
+                return outcome
+            # The server may know response_format, yet not every keyword of JSON schema: what is
+            # remembered is the set of keywords, so that simpler schemas go on being sent.
+            structure, refused = weaker[0], refused or outcome
+        return outcome
+
+    def _remember(self, request: Request, structure: Structure, refused: Trouble) -> None:
+        shape = read_keywords(request.schema or {})
+        if self._structures.get(shape) == structure:
+            return
+        self._structures[shape] = structure
+        how = "json_object" if structure == "json_object" else "plain requests"
+        self._tell_change(
+            f"it refuses this response_format; schemas with the same keywords go on as {how},"
+            f" their answers are still validated. It said: {refused.message}"
+        )
 
     async def _attempt(
-        self, request: Request, *, structured: bool
-    ) -> Completion | Trouble | httpx.TransportError:
-        payload = write_payload(self.settings, request, structured=structured)
+        self, request: Request, structure: Structure
+    ) -> tuple[Completion | Trouble, Dialect, dict[str, Any]]:
+        """Ask once, in the dialect of the moment; who waited for a slot knows what was learnt."""
         async with self.limit.slot() as permit:
-            client = self._open_client()
-            try:
-                async with asyncio.timeout(self.settings.timeout_s):
-                    response = await client.post(self.settings.completions_url, json=payload)
-            except (TimeoutError, httpx.ReadTimeout):
-                self._lower_limit(self.limit.record_overload(permit))
-                return Trouble("retry", f"no answer within {self.settings.timeout_s:g} s")
-            except (httpx.TransportError, httpx.DecodingError) as error:
-                if isinstance(error, httpx.TransportError):
-                    return error
-                return Trouble("retry", f"the reply cannot be decoded ({error})")
-            outcome = read_reply(self.settings, response, hide=self._hide)
-            if isinstance(outcome, Completion):
-                self.limit.record_success(permit, tokens=outcome.completion_tokens)
-                return outcome
-            if outcome.remedy == "back_off":
-                self._lower_limit(self.limit.record_overload(permit))
-            if outcome.retry_after_s is not None:
-                self.limit.pause(min(outcome.retry_after_s, self.settings.max_pause_s))
-            return outcome
+            dialect = self.dialect
+            payload = write_payload(self.settings, request, structure=structure, dialect=dialect)
+            return await self._ask_once(payload, permit), dialect, payload
 
-    def _open_client(self) -> httpx.AsyncClient:
+    async def _ask_once(self, payload: Mapping[str, Any], permit: Permit) -> Completion | Trouble:
+        client = self.open_client()
+        address = self.settings.address
+        try:
+            async with asyncio.timeout(self.settings.timeout_s):
+                response, content = await self._post(client, payload)
+        except (TimeoutError, httpx.ReadTimeout):
+            self._lower_limit(self.limit.record_overload(permit))
+            said = f"no answer from {address} within {self.settings.timeout_s:g} s"
+            return Trouble("retry", said, kind="timeout")
+        except httpx.HTTPError as error:
+            return describe_transport_error(self.settings, error)
+        now = datetime.now(UTC)
+        outcome = read_body(
+            self.settings,
+            response.status_code,
+            content,
+            response.headers.get("content-type", ""),
+            read_retry_after(response.headers, now),
+            hide=self._auth.hide_in,
+            count=self._usage.count,
+        )
+        if isinstance(outcome, Completion):
+            self.limit.record_success(permit, tokens=outcome.completion_tokens)
+            return outcome
+        if outcome.remedy == "back_off":
+            self._lower_limit(self.limit.record_overload(permit))
+        if outcome.retry_after_s is not None:
+            self.limit.pause(min(outcome.retry_after_s, self.settings.max_pause_s))
+        return outcome
+
+    async def _post(
+        self, client: httpx.AsyncClient, payload: Mapping[str, Any]
+    ) -> tuple[httpx.Response, bytes]:
+        request = client.build_request(
+            "POST",
+            self.settings.completions_url,
+            params=self.settings.query or None,
+            content=json.dumps(payload).encode(),
+            headers={"Content-Type": "application/json"},
+        )
+        response = await client.send(request, stream=True)
+        try:
+            return response, await read_bounded(response, _MOST_BODY_BYTES)
+        finally:
+            await response.aclose()
+
+    def open_client(self) -> httpx.AsyncClient:
+        """Return the client, unless the engine was closed or the endpoint given up."""
         if self._closed:
-            raise EngineError(f"the engine for {self.settings.base_url} was closed")
-        if self._verdict is not None:
-            raise RequestFailed(self._verdict, fatal=True)
+            raise EngineError(f"the engine for {self.settings.address} was closed")
+        self._verdict.check()
         if self._client is None:
             most = self.settings.max_concurrency
             self._client = httpx.AsyncClient(
-                auth=_BearerAuth(self._key) if self._key is not None else None,
-                limits=httpx.Limits(max_connections=most, max_keepalive_connections=most),
+                auth=self._auth,
+                headers=list_plain_headers(self.settings),
+                limits=httpx.Limits(max_connections=most + 1, max_keepalive_connections=most),
                 timeout=httpx.Timeout(None, connect=_CONNECT_TIMEOUT_S),
                 transport=self._transport,
             )
         return self._client
 
+    async def _await_first_answer(self) -> None:
+        """Say that nothing came yet; give up a server that takes connections and says nothing."""
+        looked = False
+        while True:
+            await asyncio.sleep(_LATE_S)
+            if self._patience.answered or self._closed or self._verdict.text is not None:
+                return
+            waited_s = self._patience.waited_s
+            if not looked and not self._patience.heard and waited_s >= self.settings.patience_s:
+                looked = True
+                if not await self._is_alive():
+                    self._verdict.fall(
+                        f"{self.settings.address} takes connections and answers nothing, not even"
+                        f" GET /models, in {self._patience.waited_s:.0f} s → check the address and"
+                        " the server; patience_s lets it take longer to be ready"
+                    )
+                    return
+            self._tell(f"no answer from {self.settings.address} after {waited_s:.0f} s; waiting")
+
+    async def _is_alive(self) -> bool:
+        """Tell whether the server answers a request that costs nothing; anything is an answer."""
+        with suppress(EngineError, httpx.HTTPError, TimeoutError):
+            async with asyncio.timeout(_LOOK_TIMEOUT_S):
+                await self.open_client().get(
+                    f"{self.settings.address}/models", params=self.settings.query or None
+                )
+            return True
+        return False
+
     def _lower_limit(self, lowered: bool) -> None:
         if lowered:
             _LOG.info(
                 "%s is overloaded: at most %d requests open",
-                self.settings.base_url,
+                self.settings.address,
                 self.limit.limit,
             )
 
@@ -171,68 +333,102 @@ class EndpointEngine:
         digest = hashlib.sha256(f"{request.request_id}/{attempt}".encode()).digest()
         return bound * (0.5 + int.from_bytes(digest[:4], "big") / 2**33)
 
-    def _raise(self, outcome: Trouble | httpx.TransportError, request: Request) -> NoReturn:
-        where = f"request {request.request_id}: {_describe(outcome)}"
-        if not isinstance(outcome, Trouble):
-            tried = f"{where}, {self.settings.max_retries + 1} times"
-            if isinstance(outcome, httpx.ConnectError | httpx.ConnectTimeout):
-                raise EngineError(
-                    f"{tried} → check that the server at {self.settings.base_url} is up"
-                ) from None
-            raise RequestFailed(tried) from None
-        if outcome.remedy == "give_up_prompt":
-            raise PromptTooLong(where)
-        if outcome.remedy == "give_up_row" and not self._answered:
+    def _note_retry(self, trouble: Trouble, wait_s: float) -> None:
+        _LOG.debug("%s", trouble.message)
+        now = self._clock()
+        if now - self._noted.get(trouble.kind, -_NOTE_EVERY_S) >= _NOTE_EVERY_S:
+            self._noted[trouble.kind] = now
+            asked_s = min(trouble.retry_after_s or 0.0, self.settings.max_pause_s)
+            self._tell(f"retrying: {trouble.message}; next try in {max(wait_s, asked_s):.0f} s")
+
+    def _tell_change(self, text: str) -> None:
+        self._changes.append(text)
+        _LOG.warning("%s: %s", self.settings.address, text)
+        self._tell(f"{self.settings.address}: {text}")
+
+    def _tell(self, text: str) -> None:
+        self._notes.append(text)
+
+    def _give_up(self, text: str) -> NoReturn:
+        self._verdict.fall(text)
+        raise RequestFailed(self._verdict.text or text, fatal=True)
+
+    def _raise(self, trouble: Trouble) -> NoReturn:
+        said = trouble.message
+        if trouble.remedy in ("retry", "back_off"):
+            tried = f"{said}, {self.settings.max_retries + 1} times"
+            if trouble.kind == "connect":
+                if not self._patience.answered:
+                    self._give_up(tried)
+                raise EngineError(tried)
+            raise RequestFailed(tried)
+        if trouble.remedy == "give_up_prompt":
+            raise PromptTooLong(said)
+        if trouble.remedy == "give_up_row" and not self._patience.answered:
             self._refused += 1
             if self._refused >= _REFUSALS_BEFORE_FATAL:
-                self._verdict = where
-        if outcome.remedy == "give_up_all":
-            self._verdict = where
-        raise RequestFailed(where, fatal=self._verdict is not None)
-
-    def _hide(self, text: str) -> str:
-        return self._key.hide_in(text) if self._key is not None else text
+                self._verdict.fall(said)
+        if trouble.remedy == "give_up_all":
+            self._verdict.fall(said)
+        raise RequestFailed(said, fatal=self._verdict.text is not None)
 
 
-class _BearerAuth(httpx.Auth):
-    """Adds the key to each request when it is sent, so that no client default holds it."""
+class SecretHeaders(httpx.Auth):
+    """Secrets that are added to each request when it is sent, so that no default holds them."""
 
-    def __init__(self, key: Secret) -> None:
-        self._key = key
+    def __init__(self, key: Secret | None, headers: Mapping[str, Secret]) -> None:
+        self._key, self._headers = key, headers
 
     def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
-        request.headers["Authorization"] = f"Bearer {self._key.reveal()}"
+        """Add them to one request."""
+        if self._key is not None:
+            request.headers["Authorization"] = f"Bearer {self._key.reveal()}"
+        for name, value in self._headers.items():
+            request.headers[name] = value.reveal()
         yield request
 
-
-def _is_refused(outcome: Completion | Trouble | httpx.TransportError) -> bool:
-    return isinstance(outcome, Trouble) and outcome.remedy == "give_up_row"
-
-
-def _describe(outcome: Trouble | httpx.TransportError | Completion) -> str:
-    if isinstance(outcome, Trouble):
-        return outcome.message
-    return f"{type(outcome).__name__}: {outcome}"
+    def hide_in(self, text: str) -> str:
+        """Return a foreign text without the secrets."""
+        for secret in (self._key, *self._headers.values()):
+            text = secret.hide_in(text) if secret is not None else text
+        return text
 
 
-def _read_keywords(schema: Mapping[str, Any]) -> frozenset[str]:
-    """Collect a schema's keywords and types, leaving out what names and holds data."""
-    found: set[str] = set()
+def list_plain_headers(settings: EndpointSettings) -> dict[str, str]:
+    """Return the configured headers that hold no secret."""
+    headers = settings.dialect.headers
+    return {name: value for name, value in headers.items() if not is_reference(value)}
 
-    def visit(node: object) -> None:
-        if isinstance(node, list):
-            for item in node:
-                visit(item)
-        if not isinstance(node, Mapping):
-            return
-        for keyword, value in node.items():
-            found.add(keyword)
-            if keyword == "type":
-                found.update([value] if isinstance(value, str) else value)
-            elif keyword in ("properties", "$defs", "definitions", "patternProperties"):
-                visit(list(value.values()))
-            elif keyword not in ("const", "enum", "default", "examples"):
-                visit(value)
 
-    visit(schema)
-    return frozenset(found)
+def describe_transport_error(settings: EndpointSettings, error: httpx.HTTPError) -> Trouble:
+    """Say that no reply came, and what to look at."""
+    said = f"{type(error).__name__}: {error}".rstrip(": ")
+    if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.UnsupportedProtocol):
+        what = f"nobody answers at {settings.address} ({said})"
+        return Trouble("retry", f"{what} → check that the server there is up", kind="connect")
+    if isinstance(error, httpx.DecodingError):
+        said = f"the reply from {settings.address} cannot be decoded ({error})"
+        return Trouble("retry", said, kind="unreadable")
+    return Trouble("retry", f"the connection to {settings.address} was lost ({said})", kind="lost")
+
+
+async def read_bounded(response: httpx.Response, most: int) -> bytes:
+    """Return a body, or only its beginning if it is longer than any answer."""
+    read = bytearray()
+    async for block in response.aiter_bytes():
+        read += block
+        if len(read) > most:
+            break
+    return bytes(read[:most])
+
+
+def _explain_blanks(settings: EndpointSettings, count: int, completion: Completion) -> str:
+    if completion.reasoning:
+        what = f"{len(completion.reasoning):,} characters of reasoning and no text"
+        todo = "raise max_new_tokens, or have the model think less (dialect.extra_body)"
+    else:
+        what, todo = "no text", "see what the model needs, or name another"
+    return (
+        f"the first {count} answers of {settings.model} at {settings.completions_url} held {what}"
+        f" (finish_reason {completion.finish_reason}) → {todo}"
+    )

@@ -11,11 +11,12 @@ from functools import partial
 from typing import Any, cast
 
 from infra.engines.config import ModelConfig
+from infra.engines.dialect import is_reference
 from infra.engines.endpoint import EndpointEngine
 from infra.engines.endpoint_wire import EndpointSettings
 from infra.engines.protocol import Engine
 from infra.engines.scripted import Script, ScriptedEngine
-from infra.secrets import read_secret
+from infra.secrets import Secret, read_secret
 
 
 def open_remote_engine(config: ModelConfig) -> Callable[[], Engine]:
@@ -23,8 +24,15 @@ def open_remote_engine(config: ModelConfig) -> Callable[[], Engine]:
     if config.engine == "scripted":
         return cast(Callable[[], Engine], partial(ScriptedEngine, read_script(config)))
     settings = endpoint_settings(config)
+    key, headers = read_endpoint_secrets(config)
+    return cast(Callable[[], Engine], partial(EndpointEngine, settings, key, headers))
+
+
+def read_endpoint_secrets(config: ModelConfig) -> tuple[Secret | None, dict[str, Secret]]:
+    """Read an endpoint's key and the headers whose values are kept elsewhere."""
     key = read_secret(config.api_key) if config.api_key else None
-    return cast(Callable[[], Engine], partial(EndpointEngine, settings, key))
+    headers = config.dialect.headers
+    return key, {name: read_secret(value) for name, value in headers.items() if is_reference(value)}
 
 
 def read_script(config: ModelConfig) -> Script:
@@ -41,6 +49,8 @@ def endpoint_settings(config: ModelConfig) -> EndpointSettings:
         timeout_s=config.timeout_s,
         max_concurrency=config.max_concurrency,
         max_retries=config.max_retries,
+        patience_s=config.patience_s,
+        dialect=config.dialect,
         thinking_fields=list_thinking_fields(config),
     )
 

@@ -52,11 +52,12 @@ class Completion:
     """Is what a model answered.
 
     ``finish_reason`` is ``stop`` when the model ended by itself and ``length`` when it ran out
-    of tokens. Token counts are as the engine reports them; ``cached_tokens`` is the part of the
-    prompt that came from the prefix cache. ``reasoning`` is what the engine itself gave apart from
-    the text: it is never part of an answer. Of thoughts only their length is kept, whether they
-    came so or in the text (``infra.spoken``); ``thought_tokens`` are part of
-    ``completion_tokens``. ``unspoken`` says that the text ended within a thought: no answer.
+    of tokens. Token counts are as the engine reports them, or ``estimated`` where it reports none;
+    ``cached_tokens`` is the part of the prompt that came from the prefix cache. ``reasoning`` is
+    what the engine itself gave apart from the text: it is never part of an answer. Of thoughts only
+    their length is kept, whether they came so or in the text (``infra.spoken``);
+    ``thought_tokens`` are part of ``completion_tokens``. ``unspoken`` says that the text ended
+    within a thought: no answer.
     """
 
     text: str
@@ -68,6 +69,7 @@ class Completion:
     thought_chars: int = 0
     thought_tokens: int = 0
     unspoken: bool = False
+    estimated: bool = False
 
 
 class Engine(Protocol):

@@ -16,6 +16,7 @@ from typing import Any, Protocol, TypeVar
 
 from infra.engines.config import ModelConfig
 from infra.engines.protocol import Completion, Engine, Request
+from infra.text_cleaning import PieceCleaner, remove_unreadable
 
 T = TypeVar("T")
 
@@ -82,8 +83,11 @@ class WholeSpeaker:
 
 def open_speaker(config: ModelConfig) -> Speaker:
     """Return the speaker of a model; nothing starts before :meth:`Speaker.start`."""
-    from infra.engines.opening import endpoint_settings, open_remote_engine
-    from infra.secrets import read_secret
+    from infra.engines.opening import (
+        endpoint_settings,
+        open_remote_engine,
+        read_endpoint_secrets,
+    )
 
     if config.engine == "vllm":
         from infra.engines.forked_speaker import ForkedSpeaker
@@ -94,8 +98,7 @@ def open_speaker(config: ModelConfig) -> Speaker:
     if config.engine == "endpoint":
         from infra.engines.endpoint_speaker import EndpointSpeaker
 
-        key = read_secret(config.api_key) if config.api_key else None
-        return EndpointSpeaker(endpoint_settings(config), key)
+        return EndpointSpeaker(endpoint_settings(config), *read_endpoint_secrets(config))
     return WholeSpeaker(open_remote_engine(config)(), f"scripted engine {config.model}")
 
 
@@ -159,11 +162,19 @@ class SpeakerThread:
             future.cancel()
 
 
+async def clean_pieces(pieces: AsyncIterator[Piece]) -> AsyncIterator[Piece]:
+    """Take out of an answer that comes in pieces what can be neither read nor encoded."""
+    cleaner = PieceCleaner()
+    async for piece in pieces:
+        text = cleaner.clean(piece.text, last=piece.finish_reason is not None)
+        yield Piece(text, piece.finish_reason, remove_unreadable(piece.reasoning))
+
+
 async def _pump(
     speaker: Speaker, request: Request, pieces: queue.SimpleQueue[Piece | BaseException | None]
 ) -> None:
     try:
-        async for piece in speaker.stream(request):
+        async for piece in clean_pieces(speaker.stream(request)):
             pieces.put(piece)
     except Exception as error:
         pieces.put(error)

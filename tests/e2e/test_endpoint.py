@@ -19,6 +19,7 @@ import httpx
 import psutil  # type: ignore[import-untyped]
 import pytest
 
+from infra.engines.dialect import DialectConfig
 from infra.engines.endpoint import EndpointEngine
 from infra.engines.endpoint_wire import EndpointSettings
 from infra.engines.protocol import Completion, Message, Request, SamplingParams
@@ -214,7 +215,7 @@ def test_many_requests_at_once_are_answered_and_shared_prefixes_cached(
 
 
 def test_schema_is_followed(server: Server, key: Secret) -> None:
-    engine = open_engine(server, key, structured="always")
+    engine = open_engine(server, key, dialect=DialectConfig(structured_output="json_schema"))
     schema = {
         "type": "object",
         "properties": {

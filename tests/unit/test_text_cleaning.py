@@ -4,7 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infra.text_cleaning import clean_text, strip_quotes
+from infra.text_cleaning import (
+    PieceCleaner,
+    clean_text,
+    is_encodable,
+    remove_unreadable,
+    strip_quotes,
+)
 
 
 @pytest.mark.parametrize(
@@ -42,3 +48,23 @@ def test_clean_text_is_stable_and_can_be_stored(text: str) -> None:
 )
 def test_quotes_go_if_they_enclose_all(text: str, bare: str) -> None:
     assert strip_quotes(text) == bare
+
+
+@given(st.text(st.characters(codec=None)))
+def test_what_engines_say_can_be_stored_and_keeps_its_whitespace(text: str) -> None:
+    kept = remove_unreadable(text)
+    kept.encode("utf-8")
+    assert remove_unreadable(kept) == kept
+    assert clean_text(kept) == clean_text(remove_unreadable(kept))
+
+
+def test_half_characters_are_joined_or_go() -> None:
+    assert remove_unreadable("a\ud83d\ude00b \ud83d c\x00\u2028 \n") == "a\U0001f600b  c\u2028 \n"
+    cleaner = PieceCleaner()
+    heard = [cleaner.clean(piece) for piece in ("x\ud83d", "", "\ude00y", "\ud83d")]
+    assert "".join([*heard, cleaner.clean("", last=True)]) == "x\U0001f600y"
+
+
+def test_text_that_no_file_can_hold_is_found_at_any_depth() -> None:
+    assert is_encodable({"a": ["b", {"c": ("d", 1, None)}], "e": "é"})
+    assert not is_encodable({"a": [{"b": ("c", "d\ud800")}]})

@@ -11,8 +11,10 @@ from typing import Any
 import httpx
 import pytest
 
+from infra.engines.dialect import DialectConfig
 from infra.engines.endpoint import EndpointEngine
-from infra.engines.endpoint_wire import EndpointSettings, read_retry_after
+from infra.engines.endpoint_replies import read_retry_after
+from infra.engines.endpoint_wire import EndpointSettings
 from infra.engines.protocol import Completion, Message, Request, SamplingParams
 from infra.errors import ConfigError, EngineError, PromptTooLong, RequestFailed
 from infra.secrets import Secret
@@ -104,8 +106,8 @@ def test_request_says_what_was_asked() -> None:
 def test_dialect_switches() -> None:
     server = Server(reply())
     one = request(schema=SCHEMA, seed=2**63 + 5)
-    changes = {"max_tokens_field": "max_completion_tokens", "send_seed": False}
-    ask_one(server, one, structured="never", **changes)
+    spoken = {"token_limit": "max_completion_tokens", "seed": False, "structured_output": "none"}
+    ask_one(server, one, dialect=DialectConfig.model_validate(spoken))
     assert not {"seed", "response_format", "max_tokens"} & set(server.seen[0])
     assert server.seen[0]["max_completion_tokens"] == 32
     ask_one(server, one)
@@ -133,7 +135,9 @@ def test_choices_become_completions(choice: dict[str, Any], expected: tuple[str,
 
 
 def test_usage_may_be_missing_or_detailed() -> None:
-    assert ask_one(Server(reply(usage=None))).prompt_tokens == 0
+    counted = ask_one(Server(reply("ten bytes.", usage=None)))
+    assert counted.estimated and counted.completion_tokens == 3
+    assert counted.prompt_tokens > 0
     usage = {"prompt_tokens": 9, "completion_tokens": 3, "prompt_tokens_details": None}
     assert ask_one(Server(reply(usage=usage))).cached_tokens == 0
     usage["prompt_tokens_details"] = {"cached_tokens": 4}  # type: ignore[assignment]
@@ -172,14 +176,21 @@ def test_retries_are_bounded_and_the_row_stays_pending() -> None:
         with pytest.raises(RequestFailed, match=words) as caught:
             ask_one(server, max_retries=2)
         assert not caught.value.fatal
-        assert "row-0" in str(caught.value)
+        assert "row-0" not in str(caught.value), "reasons of many rows are counted together"
         assert len(server.seen) == 3
 
 
-def test_unreachable_endpoint_is_an_engine_that_is_gone() -> None:
-    with pytest.raises(EngineError, match="is up") as caught:
+def test_endpoint_that_goes_away_is_an_engine_that_is_gone() -> None:
+    server = Server(reply(), httpx.ConnectError("refused"))
+    outcomes, _ = ask(server, request(), request(n=1), max_retries=1, max_concurrency=1)
+    assert isinstance(outcomes[1], EngineError) and not isinstance(outcomes[1], RequestFailed)
+    assert "is up" in str(outcomes[1])
+
+
+def test_endpoint_that_never_was_there_ends_all() -> None:
+    with pytest.raises(RequestFailed, match="is up") as caught:
         ask_one(Server(httpx.ConnectError("refused")), max_retries=1)
-    assert not isinstance(caught.value, RequestFailed)
+    assert caught.value.fatal
 
 
 @pytest.mark.parametrize(
@@ -208,7 +219,7 @@ def test_what_every_request_would_meet_is_fatal(trouble: httpx.Response, todo: s
     assert todo.split(".*")[-1] in str(outcomes[0])
     assert not any(KEY[:10] in str(one) for one in outcomes)
     assert len(server.seen) <= 2, "requests that waited were not sent any more"
-    assert "HTTP" in str(engine._verdict)
+    assert "HTTP" in str(engine._verdict.text)
 
 
 @pytest.mark.parametrize(
@@ -272,7 +283,9 @@ def test_response_format_falls_back_once_with_one_line(caplog: pytest.LogCapture
 def test_refused_schema_is_an_error_where_the_user_insists() -> None:
     server = Server(refuse(400, "no schema here"))
     with pytest.raises(RequestFailed, match="no schema here"):
-        ask_one(server, request(schema=SCHEMA), structured="always")
+        ask_one(
+            server, request(schema=SCHEMA), dialect=DialectConfig(structured_output="json_schema")
+        )
     assert len(server.seen) == 1
 
 
@@ -354,7 +367,7 @@ def test_slow_server_times_out_and_lowers_the_limit() -> None:
         return reply()
 
     outcomes, engine = ask(server, request(), timeout_s=0.02, max_retries=1)
-    assert "no answer within 0.02 s" in str(outcomes[0])
+    assert "within 0.02 s" in str(outcomes[0])
     assert isinstance(outcomes[0], RequestFailed)
     assert engine.limit.limit == 2
 

@@ -117,5 +117,5 @@ def test_a_server_that_is_not_there_is_an_engine_error() -> None:
     def refuse(_: httpx.Request) -> httpx.Response:
         raise httpx.ConnectError("refused")
 
-    with pytest.raises(EngineError, match="check that the server at"):
+    with pytest.raises(EngineError, match=r"server\.test/v1 .* check that the server there is up"):
         listen(refuse)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.chatting import ChatOptions, chat
+from flows.chatting import ChatOptions, chat, describe_silence
 from flows.checks import resolve_settings
 from flows.settings import Settings, load_settings
 from infra.engines.protocol import Request
@@ -153,3 +153,33 @@ def test_thoughts_are_neither_shown_nor_remembered(
     history = [item.content for item in SPOKEN[2].messages if item.role == "assistant"]
     assert history == ["A baker.", "Still a baker."]
     assert SPOKEN[0].sampling.max_new_tokens == 612
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"temperature": -1.0}, "--temperature: -1.0 is no temperature → give 0 to"),
+        ({"temperature": float("nan")}, "--temperature"),
+        ({"top_p": 0.0}, "--top-p"),
+        ({"top_p": 1.5}, "--top-p"),
+        ({"max_new_tokens": -5}, "--max-new-tokens: an answer of -5 tokens"),
+        ({"max_new_tokens": 0}, "--max-new-tokens"),
+    ],
+)
+def test_sampling_that_cannot_be_followed_is_refused(
+    say: Callable[..., None], options: dict[str, float], words: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        say("Hi\n", **options)
+    assert words in str(caught.value)
+    assert not SPOKEN
+
+
+def test_a_blank_answer_says_so(
+    say: Callable[..., None], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(f"{__name__}.remember", lambda request: " ")
+    say("Hi\n")
+    assert "the model said nothing" in capsys.readouterr().err
+    assert "--max-new-tokens" in describe_silence("length", 900)
+    assert "filter" in describe_silence("refusal", 0)

@@ -320,3 +320,21 @@ def test_closing_closes_the_engine(job: Job) -> None:
         return engine
 
     assert run(main()).closed
+
+
+def test_text_that_no_file_can_hold_is_one_reject(storage: Storage) -> None:
+    class Escaped(Echo):
+        async def make(self, key: str, row: Question, session: RowSession) -> Note | Reject:
+            made = await super().make(key, row, session)
+            return Note(key, "half \ud83d") if row.text == "odd" else made
+
+    from infra.stage_worker import _make_row
+
+    job = Job(storage, "notes/x", Escaped(), OPTIONS, None)
+    rows = [{"key": text, "parents_digest": "d", "text": text} for text in ("odd", "good")]
+
+    async def main() -> list[str]:
+        made = [await _make_row(job, GatedEngine(), row) for row in rows]
+        return [row.envelope.reason for row in made]
+
+    assert asyncio.run(main()) == ["unreadable_text", ""]
