@@ -12,6 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from rich.console import Console
 
 from flows.opening import prepare
+from flows.retired_models import find_retirements
 from infra.errors import OpenCharacterError
 from infra.storage import is_remote
 
@@ -68,6 +69,8 @@ def _examine_config(config: str, overrides: Sequence[str]) -> Iterator[Finding]:
     yield True, f"storage root {root if is_remote(root) else os.path.abspath(root)} is writable"  # noqa: PTH100
     for role, model in settings.models.items():
         yield True, f"model {role}: {model.engine} {model.model}"
+    for warning in find_retirements(settings):
+        yield not warning.gone, warning.text
 
 
 def _version(name: str) -> str | None:
