@@ -87,7 +87,7 @@ def _warn(
     apart: Collection[str],
     quiet: Collection[str],
 ) -> Iterator[str]:
-    """Warn of rows that fall, but of those that a sample leaves out; ``apart`` ones do not count."""
+    """Warn of rows that fall, but for ``quiet`` reasons; ``apart`` ones count for no yield."""
     told = Counter(row.reason for row in rejected if row.reason not in quiet)
     reasons = ", ".join(f"{count:,} × {reason}" for reason, count in told.most_common(4))
     if not accepted:

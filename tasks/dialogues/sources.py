@@ -1,6 +1,6 @@
 """Takes dialogues from rows that people bring, in place of asking a model to play them.
 
-A row has the persona's sentence, or the ``character_id`` of a brought character, and a conversation:
+A row has the persona's sentence, or the ``character_id`` of a brought character, and what is said:
 ``messages`` (or ``conversations``), or, as the export writes it, ``question`` and
 ``character_answer`` with the ``history`` before them. What else an exported row says is kept:
 corpus, question, strategy, and which turns were given, not played.
