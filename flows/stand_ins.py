@@ -145,7 +145,7 @@ def _replace_sources(settings: Settings, missing: Sequence[SourceNote], folder: 
 def _replace_brought(
     settings: Settings, notes: dict[str, SourceNote], folder: Path
 ) -> dict[str, Any]:
-    """Write the rows that would be brought: a profile for each persona, and dialogues among them."""
+    """Write the rows that would be brought: a profile of each persona, and dialogues among them."""
     update: dict[str, Any] = {}
     people = notes.get(settings.personas.source)
     cast = notes.get(str(settings.characters.source))
@@ -188,6 +188,8 @@ def _write_source(source: InstructionSource, note: SourceNote, path: Path) -> st
             rows.append({"synthesized text": f"User prompt: {question}"})
         elif source.columns is not None:
             rows.append(_fill_columns(source.columns, question, answer))
+        elif source.format == "pairs":
+            rows.append({"question": question, "answer": answer})
         elif source.format == "messages":
             turns = (("user", question), ("assistant", answer))
             rows.append({"messages": [{"role": role, "content": text} for role, text in turns]})

@@ -255,7 +255,7 @@ def _read_transcript(text: str, what: str) -> Talk | Reject:
 def _split_transcript(text: str) -> list[tuple[str, str]]:
     """Part a text such as ``Human: … Assistant: …`` into its turns."""
     found = list(_SPEAKERS.finditer(text))
-    ends = [mark.start() for mark in found[1:]] + [len(text)]
+    ends = [mark.start() for mark in found[1:]] + [len(text)] * bool(found)
     return [
         ("assistant" if mark["role"] in _ASSISTANTS else "user", text[mark.end() : end].strip())
         for mark, end in zip(found, ends, strict=True)
