@@ -132,8 +132,7 @@ def check_settings(settings: Settings) -> None:
     problems.extend(
         _collect(lambda: check_publishing(settings.publish, trains=settings.training is not None))
     )
-    roles = {stage.model for stage in _list_asking(settings).values()}
-    roles |= set(list_evaluation_roles(settings).values())
+    roles = list_asked_roles(settings)
     for role in sorted(roles):
         if role in settings.models:
             problems.extend(_check_template(role, settings.models[role]))
@@ -145,6 +144,12 @@ def check_settings(settings: Settings) -> None:
     problems.extend(_check_contexts(settings))
     if problems:
         raise ConfigError(*explain_missing(settings, list(dict.fromkeys(problems))))
+
+
+def list_asked_roles(settings: Settings) -> set[str]:
+    """Return the roles of `models` that this run asks."""
+    roles = {stage.model for stage in _list_asking(settings).values()}
+    return roles | set(list_evaluation_roles(settings).values())
 
 
 def _list_asking(settings: Settings) -> dict[str, _Asking]:

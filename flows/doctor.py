@@ -14,6 +14,7 @@ from rich.console import Console
 
 from flows.machine_checks import find_misfits
 from flows.opening import prepare
+from flows.retired_models import find_retirements
 from infra.cluster import describe_own_machine
 from infra.engines.sampler import SWITCH, find_missing_compiler, find_nvcc
 from infra.errors import OpenCharacterError
@@ -113,6 +114,8 @@ def _examine_config(config: str, overrides: Sequence[str]) -> Iterator[Finding]:
         here = describe_own_machine(settings.ray)
         for problem in find_misfits(settings, settings.models, True, here):
             yield False, str(problem)
+    for warning in find_retirements(settings):
+        yield not warning.gone, warning.text
 
 
 def _version(name: str) -> str | None:

@@ -73,7 +73,7 @@ def draw_graph(
     if made is None:
         made = read_remakes(bench.storage).apply
     personas = made(describe_personas(settings.personas))
-    asked, own = [], settings.dialogues.source
+    asked, own = [], settings.dialogues.rows
     instructions = guesses = None
     if own is None:
         instructions = made(describe_instructions(settings.instructions))

@@ -68,8 +68,9 @@ class Totals(_Plain):
 class Plan(_Plain):
     """Is what a run would do, node by node; ``pairs`` counts (question, character) pairs.
 
-    ``models`` says what is known of each role's model, ``notes`` what was made up for want of
-    inputs.
+    ``models`` says what is known of each role's model, ``inputs`` which files are read,
+    ``warnings`` what a person should mend, ``notes`` what was made up for want of inputs and what
+    of the sources is not read.
     """
 
     run: str
@@ -83,6 +84,8 @@ class Plan(_Plain):
     totals: Totals
     models: dict[str, ModelFacts | None]
     notes: tuple[str, ...]
+    inputs: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 def print_plan(plan: Plan) -> str:
@@ -100,7 +103,9 @@ def print_plan(plan: Plan) -> str:
         *_describe_totals(plan.totals),
         _describe_disk(plan.disk),
         *_describe_models(plan.models),
+        *(f"reads {line}" for line in plan.inputs),
         *(f"note: {note}" for note in plan.notes),
+        *(f"warning: {warning}" for warning in plan.warnings),
     ]
     for line in lines:
         console.print(line, soft_wrap=True)

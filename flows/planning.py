@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,13 +17,15 @@ from flows.evaluation_planning import LATER, plan_evaluation_rows
 from flows.graph import Graph, draw_graph
 from flows.measured import Measured
 from flows.opening import open_bench
-from flows.own_rows import list_own_cast, list_own_dialogues
+from flows.own_rows import describe_inputs, list_own_cast, list_own_dialogues, warn_of_losses
 from flows.plan_table import NodePlan, Plan, Totals
 from flows.prompt_samples import Known, list_asking, sample_dialogues
+from flows.retired_models import warn_of_retirements
 from flows.settings import Settings, load_settings
 from flows.stand_ins import stand_in
 from flows.thinking import describe_thinking
 from infra.bench import Bench
+from infra.errors import ConfigError, Problem
 from infra.manifests import Manifest, NodeRef, NodeSpec, find_sound_manifest, refer_to
 from infra.model_facts import find_model_facts
 from infra.reading import read_accepted
@@ -63,15 +66,21 @@ def draw_plan(settings: Settings, notes: Sequence[str] = ()) -> Plan:
         graph, measured = draw_graph(settings, bench), Measured(bench.storage)
         found = {node.stage: _find(bench, node) for node in graph.nodes()}
         personas = _list_personas(settings, bench, found["personas"])
-        asked = _list_instructions(settings, bench, found.get("instructions"))
+        asked, unread = _list_instructions(settings, bench, found.get("instructions"))
         written = _read(bench, found["characters"], Character)
-        cast = written or list_own_cast(settings, graph, personas)
+        own_cast = list_own_cast(settings, graph, personas)
+        cast = written or own_cast.accepted
+        own_dialogues = list_own_dialogues(settings, graph, personas, cast)
+        warnings = (
+            *warn_of_losses(settings, own_cast, own_dialogues),
+            *warn_of_retirements(settings),
+        )
         known = Known(
             personas=personas,
             instructions=asked,
             guesses=_read(bench, found.get("guesses"), Instruction),
             cast=cast,
-            dialogues=list_own_dialogues(settings, graph, personas, cast),
+            dialogues=own_dialogues.accepted,
             questions=_list_questions(settings, bench, found),
         )
         planned = _plan_rows(settings, graph, known)
@@ -98,7 +107,9 @@ def draw_plan(settings: Settings, notes: Sequence[str] = ()) -> Plan:
             disk=reckoner.reckon_disk([node.cost for node in nodes], training, found),
             totals=Totals.add_up(nodes, training),
             models={role: find_model_facts(item) for role, item in settings.models.items()},
-            notes=(*notes, *describe_thinking(settings)),
+            inputs=tuple(describe_inputs(settings)),
+            warnings=warnings,
+            notes=(*notes, *unread, *describe_thinking(settings)),
         )
 
 
@@ -119,18 +130,27 @@ def _read(bench: Bench, manifest: Manifest | None, record: type[R]) -> list[R]:
 def _list_personas(settings: Settings, bench: Bench, found: Manifest | None) -> list[Persona]:
     if found:
         return read_accepted(bench.storage, refer_to(found), Persona)
-    raw = read_persona_rows(settings.personas)
-    return list(select_personas(raw, settings.personas).accepted)
+    chosen = select_personas(read_persona_rows(settings.personas), settings.personas)
+    if not chosen.accepted:
+        reasons = Counter(row.reason for row in chosen.rejected)
+        told = ", ".join(f"{count:,} × {reason}" for reason, count in reasons.most_common())
+        first = chosen.rejected[0]
+        what = f"none of its rows is a persona: {told}; {first.source}: {first.detail[:120]}"
+        where = f"personas.source ({settings.personas.source})"
+        raise ConfigError(Problem(where, what, "mend it, or the knobs of `personas`"))
+    return list(chosen.accepted)
 
 
 def _list_instructions(
     settings: Settings, bench: Bench, found: Manifest | None
-) -> list[Instruction]:
+) -> tuple[list[Instruction], Sequence[str]]:
+    """Return the questions, and what of their sources is not read, if they are read now."""
     if found:
-        return read_accepted(bench.storage, refer_to(found), Instruction)
+        return read_accepted(bench.storage, refer_to(found), Instruction), ()
     if settings.dialogues.source is not None:
-        return []
-    return list(select_instructions(settings.instructions).accepted)
+        return [], ()
+    chosen = select_instructions(settings.instructions)
+    return list(chosen.accepted), chosen.notes
 
 
 def _list_questions(settings: Settings, bench: Bench, found: Found) -> Sequence[EvalQuestion]:

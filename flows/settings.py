@@ -22,6 +22,7 @@ from infra.knobs import Knobs, execution, group
 from infra.orchestration import RetryConfig
 from infra.paths import require_path
 from infra.row_stage import RunnerConfig
+from infra.yaml_reading import DoubledKey, read_yaml
 from tasks.characters.config import CharacterConfig
 from tasks.curation.config import CurationConfig
 from tasks.dialogues.config import DialogueConfig
@@ -129,7 +130,9 @@ def dump_settings(settings: Settings) -> str:
 def _read_layers(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
     """Read a file over the one it extends: mappings are merged, all else is replaced."""
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        data = read_yaml(path.read_text(encoding="utf-8-sig")) or {}
+    except DoubledKey as error:
+        raise ConfigError(Problem(str(path), str(error), "keep one of them")) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(Problem(str(path), f"not YAML: {error}", "mend the syntax")) from error
     except OSError as error:
@@ -170,7 +173,10 @@ def _apply_overrides(data: dict[str, Any], overrides: Sequence[str]) -> set[str]
             problems.append(Problem(f"--set {override}", "not of the form a.b=c", "add a ="))
             continue
         try:
-            parsed = yaml.safe_load(value)
+            parsed = read_yaml(value)
+        except DoubledKey as error:
+            problems.append(Problem(f"--set {key}", str(error), "keep one of them"))
+            continue
         except yaml.YAMLError as error:
             problems.append(Problem(f"--set {key}", f"value is not YAML: {error}", "quote it"))
             continue

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -24,7 +25,7 @@ from infra.model_facts import find_cached_commit, is_hub_name
 from infra.paths import find_path
 from infra.storage import is_remote
 from tasks.evaluation.config import EvaluationConfig
-from tasks.instructions.config import InstructionSource
+from tasks.instructions.config import ColumnMapping, InstructionSource
 
 _GYM_QUESTIONS = 50
 """Questions that PersonaGym has of a persona: five tasks, ten questions each."""
@@ -75,6 +76,7 @@ def stand_in(settings: Settings) -> Iterator[tuple[Settings, tuple[str, ...]]]:
 def find_missing(settings: Settings) -> list[SourceNote]:
     """Return the described inputs that this configuration reads and that are not there."""
     read = {settings.personas.source, settings.curation.decontamination}
+    read |= {settings.characters.source, settings.dialogues.source}
     read |= {source.path for source in settings.instructions.sources}
     if settings.evaluation is not None:
         read.add(settings.evaluation.questions.path)
@@ -124,7 +126,7 @@ def _replace_sources(settings: Settings, missing: Sequence[SourceNote], folder: 
         sample = settings.personas.sample
         count = note.rows if sample is None else min(note.rows, sample)
         column = settings.personas.persona_column
-        rows = [{column: f"A person of {_write(str(n), note.words)}."} for n in range(count)]
+        rows = [{column: _write_persona(n, note.words)} for n in range(count)]
         # What is made up has no language and no twins, and looking for them takes time.
         update["personas"] = settings.personas.model_copy(
             update={
@@ -142,11 +144,47 @@ def _replace_sources(settings: Settings, missing: Sequence[SourceNote], folder: 
         for index, source in enumerate(settings.instructions.sources)
     ]
     update["instructions"] = settings.instructions.model_copy(update={"sources": tuple(sources)})
+    update |= _replace_brought(settings, notes, folder)
     if settings.evaluation is not None:
         update["evaluation"] = _replace_gym(settings.evaluation, notes, folder)
     if settings.curation.decontamination in notes:
         update["curation"] = settings.curation.model_copy(update={"decontamination": None})
     return settings.model_copy(update=update)
+
+
+def _replace_brought(
+    settings: Settings, notes: dict[str, SourceNote], folder: Path
+) -> dict[str, Any]:
+    """Write the rows that would be brought: a profile of each persona, and dialogues among them."""
+    update: dict[str, Any] = {}
+    people = notes.get(settings.personas.source)
+    cast = notes.get(str(settings.characters.source))
+    plays = notes.get(str(settings.dialogues.source))
+    persona = partial(_write_persona, words=people.words if people else 1)
+    if cast is not None:
+        rows = [
+            {"persona": persona(n), "character": f"Name: {_write(str(n), cast.answer_words)}"}
+            for n in range(cast.rows)
+        ]
+        brought = {"source": _write_lines(folder / "characters.jsonl", rows)}
+        update["characters"] = settings.characters.model_copy(update=brought)
+    if plays is not None:
+        known = people.rows if people else 1
+        rows = [
+            {
+                "persona": persona(n % known),
+                "question": f"{_write(str(n), plays.words)}?",
+                "character_answer": _write(str(n), plays.answer_words),
+            }
+            for n in range(plays.rows)
+        ]
+        brought = {"source": _write_lines(folder / "dialogues.jsonl", rows)}
+        update["dialogues"] = settings.dialogues.model_copy(update=brought)
+    return update
+
+
+def _write_persona(number: int, words: int) -> str:
+    return f"A person of {_write(str(number), words)}."
 
 
 def _write_source(source: InstructionSource, note: SourceNote, path: Path) -> str:
@@ -158,12 +196,27 @@ def _write_source(source: InstructionSource, note: SourceNote, path: Path) -> st
             rows.append({"conversations": [question, answer]})
         elif source.format == "persona_hub":
             rows.append({"synthesized text": f"User prompt: {question}"})
+        elif source.columns is not None:
+            rows.append(_fill_columns(source.columns, question, answer))
+        elif source.format == "pairs":
+            rows.append({"question": question, "answer": answer})
         elif source.format == "messages":
             turns = (("user", question), ("assistant", answer))
             rows.append({"messages": [{"role": role, "content": text} for role, text in turns]})
         else:
             rows.append({"instruction": question, "input": "", "output": answer})
     return _write_lines(path.with_suffix(".jsonl"), rows)
+
+
+def _fill_columns(columns: ColumnMapping, question: str, answer: str) -> dict[str, Any]:
+    rows: dict[str, Any] = {name: "" for name in columns.names}
+    if columns.messages is not None:
+        rows[columns.messages] = [question, answer]
+    if columns.question is not None:
+        rows[columns.question] = question
+    if columns.answer is not None:
+        rows[columns.answer] = answer
+    return rows
 
 
 def _replace_gym(

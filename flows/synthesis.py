@@ -50,7 +50,8 @@ def synthesise(bench: Bench, settings: Settings, graph: Graph, until: str) -> St
     if last < STAGES.index("dialogues"):
         return started
 
-    played, own = [], settings.dialogues.source
+    played, own = [], settings.dialogues.rows
+    sampled = settings.personas.sample is not None
     questions = {"generate": asked, "rewrite": asked[:1]}
     for strategy, node in graph.dialogues.items():
         dialogues = (
@@ -58,7 +59,9 @@ def synthesise(bench: Bench, settings: Settings, graph: Graph, until: str) -> St
                 bench, node, retry, strategy, settings.dialogues, characters, questions[strategy]
             )
             if own is None
-            else take_given_dialogues.submit(bench, node, retry, own, characters)
+            else take_given_dialogues.submit(
+                bench, node, retry, settings.dialogues, characters, sampled
+            )
         )
         started[f"dialogues_{strategy}"] = dialogues
         played.append(dialogues)

@@ -55,6 +55,8 @@ _TABLE = {
     "meta-llama/Meta-Llama-3-8B": _in_bfloat16(8192, 8_030_261_248, 32, 4096, 128_256),
     "meta-llama/Meta-Llama-3-8B-Instruct": _in_bfloat16(8192, 8_030_261_248, 32, 4096, 128_256),
     "meta-llama/Meta-Llama-3-70B-Instruct": _in_bfloat16(8192, 70_553_706_496, 80, 8192, 128_256),
+    "meta-llama/Llama-3.3-70B-Instruct": _in_bfloat16(131_072, 70_553_706_496, 80, 8192, 128_256),
+    "Qwen/Qwen3-30B-A3B-Instruct-2507": _in_bfloat16(262_144, 30_532_122_624, 48, 2048, 151_936),
     "Qwen/Qwen2.5-0.5B-Instruct": _in_bfloat16(32_768, 494_032_768, 24, 896, 151_936),
     "Qwen/Qwen2.5-1.5B-Instruct": _in_bfloat16(32_768, 1_543_714_304, 28, 1536, 151_936),
 }

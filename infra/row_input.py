@@ -1,44 +1,75 @@
 """Reads rows of user data from whatever file format they come in, local or on S3.
 
-JSONL, a JSON array, CSV (each also ``.gz``), Parquet and Arrow; one file, a glob, or a folder
-such as a Hugging Face dataset. A row that cannot be read is data, not an error: it comes out as
-:class:`BadRow` with the place it stands, so that it can be rejected and counted.
+JSONL, JSON, CSV, Parquet and Arrow, packed or not, in UTF-8 or UTF-16; one file, a glob, or a
+folder such as a Hugging Face dataset, of which one split is read. A row that cannot be read is
+data, not an error: it comes out as :class:`BadRow` with the place it stands, so that it can be
+rejected and counted. A file that cannot be read as a whole is a :class:`ConfigError` naming it.
 """
 
 from __future__ import annotations
 
-import csv
-import gzip
 import io
 import itertools
-import json
+import lzma
 import re
-import sys
+import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import BinaryIO, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from infra.errors import Problem
+from infra.csv_rows import BadHeader, read_csv
+from infra.dataset_layout import (
+    Layout,
+    LayoutError,
+    choose_files,
+    choose_split,
+    describe_layout,
+    find_split,
+)
+from infra.errors import ConfigError, Problem
+from infra.json_rows import NotJson, read_json, read_json_lines
+from infra.packed_files import PACKINGS, NotRows, Opened, open_packed
 from infra.paths import find_path, packaged_configs
 from infra.storage import FileStat, digest_input, find_inputs, is_remote, open_input
 
-_ENDINGS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv")
-SUFFIXES = (*_ENDINGS, *(f"{ending}.gz" for ending in _ENDINGS), ".parquet", ".arrow")
-"""What is read out of a folder; a single file of any other name is taken for JSONL."""
-
-_NOT_DATA = frozenset(
-    {"dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json"}
+_TEXTS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv")
+_TABLES = (".parquet", ".arrow")
+SUFFIXES = (
+    *_TEXTS,
+    *_TABLES,
+    *(f"{ending}{packing}" for ending in _TEXTS for packing in PACKINGS),
 )
+"""What is read out of a folder; a single file may have any name."""
+
 _NOT_UTF8 = re.compile("[\udc80-\udcff]")
 _PEEKED_ROWS = 20
 _BATCH_ROWS = 4_096
 _SHOWN_CHARS = 200
+_SHOWN_BAD = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Is a data set as a person names it.
+
+    Attributes:
+        path: A file, a glob or a folder.
+        split: Which split of a folder that has several; ``None``: ``train``; ``all``: every one.
+        subset: Which configuration of a folder that has several; ``None``: its default.
+        likely: Configurations to look for, where none is the default.
+    """
+
+    path: str
+    split: str | None = None
+    subset: str | None = None
+    likely: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,28 +88,65 @@ class BadRow:
     detail: str
 
 
-def find_row_files(source: str) -> list[FileStat]:
-    """Find the data files a user named, sorted by path; :class:`FileNotFoundError` if none.
+@dataclass(frozen=True, slots=True)
+class Peek:
+    """Is the beginning of a source: its first good rows, and what of it is none."""
 
-    Local names are looked up in the working folder, then in the packaged configurations. In a
-    folder, what Hugging Face writes beside the data (``dataset_info.json``, hidden folders such
-    as ``.cache``) is left out.
+    rows: tuple[RawRow, ...]
+    bad: tuple[BadRow, ...] = ()
+
+    @property
+    def columns(self) -> list[str]:
+        """Return all columns of the rows, in their order."""
+        return list(dict.fromkeys(name for row in self.rows for name in row.values))
+
+
+def find_rows(source: str | Source) -> Layout:
+    """Find the data files a user named; :class:`FileNotFoundError` if there are none.
+
+    Local names are looked up in the working folder, then in the packaged configurations. Raises
+    :class:`ConfigError` for a folder that has not the split or the configuration asked for.
     """
-    address = source if is_remote(source) else _locate(source)
+    wanted = source if isinstance(source, Source) else Source(source)
+    address = _find_address(wanted.path)
     files = find_inputs(address, SUFFIXES)
-    if [stat.path for stat in files] == [address] or _is_glob(address):
-        return files
-    kept = [stat for stat in files if not _is_aside(stat.path.removeprefix(address))]
-    if not kept:
-        raise FileNotFoundError(source)
-    return kept
+    try:
+        if [stat.path for stat in files] == [address]:
+            return Layout(tuple(files))
+        if _is_glob(address):
+            # A glob says itself which files it means, unless a split is asked for.
+            chosen, split = choose_split(files, _tell_split, wanted.split or "all")
+            return Layout(tuple(chosen), split)
+        layout = choose_files(
+            {stat.path.removeprefix(address).lstrip("/"): stat for stat in files},
+            lambda name: _read_beside(address, name),
+            split=wanted.split,
+            subset=wanted.subset,
+            likely=wanted.likely,
+        )
+    except LayoutError as error:
+        raise ConfigError(Problem(wanted.path, error.what, error.todo)) from error
+    if not layout.files:
+        raise FileNotFoundError(wanted.path)
+    return layout
 
 
-def read_rows(source: str) -> Iterator[RawRow | BadRow]:
+def find_row_files(source: str | Source) -> list[FileStat]:
+    """Find the data files a user named, sorted by path."""
+    return list(find_rows(source).files)
+
+
+def describe_source(source: Source) -> str:
+    """Say in a line which files are read of a source, and which are left aside."""
+    told = describe_layout(find_rows(source), _find_address(source.path))
+    return source.path if told == "" or told == source.path else f"{source.path}: {told}"
+
+
+def read_rows(source: str | Source) -> Iterator[RawRow | BadRow]:
     """Read every row of a source, file by file.
 
-    Raises :class:`OSError` or :class:`ValueError` (naming the file) for a file that cannot be
-    read as a whole: a Parquet file without its footer, a cut gzip stream.
+    Raises :class:`ConfigError` (naming the file) for a file that cannot be read as a whole: a
+    Parquet file without its footer, a cut gzip stream, a picture.
     """
     for stat in find_row_files(source):
         yield from read_file_rows(stat)
@@ -86,51 +154,106 @@ def read_rows(source: str) -> Iterator[RawRow | BadRow]:
 
 def read_file_rows(stat: FileStat) -> Generator[RawRow | BadRow]:
     """Read every row of one file."""
-    name = stat.path.rsplit("/", 1)[-1]
-    lower = name.lower().removesuffix(".gz")
+    name = stat.path.rsplit("/", 1)[-1].encode("utf-8", "replace").decode()
     try:
-        with open_input(stat.path) as file, _unpack(file, name) as data:
-            if lower.endswith(".parquet"):
-                yield from _read_batches(_open_parquet(data), name)
-            elif lower.endswith(".arrow"):
-                yield from _read_batches(_open_arrow(data), name)
-            else:
-                yield from _read_text(data, name, lower)
-    except (pa.ArrowException, EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise ValueError(f"{stat.path} cannot be read: {error}") from error
+        with open_input(stat.path) as file:
+            yield from _read_opened(open_packed(file, name), name)
+    except (NotRows, BadHeader, NotJson) as error:
+        todo = getattr(error, "todo", "mend it")
+        raise ConfigError(Problem(stat.path, str(error), todo)) from error
+    except (EOFError, zipfile.BadZipFile) as error:
+        raise ConfigError(_tell_cut(stat.path, error)) from error
+    except (pa.ArrowException, zlib.error, lzma.LZMAError, UnicodeError, OSError) as error:
+        if "runcated" in str(error):
+            raise ConfigError(_tell_cut(stat.path, error)) from error
+        what = f"cannot be read: {getattr(error, 'strerror', None) or error}"
+        todo = f"give a sound file: one of {', '.join((*_TEXTS, *_TABLES))}"
+        raise ConfigError(Problem(stat.path, what, todo)) from error
 
 
-def read_columns(source: str) -> list[str]:
-    """Return the columns of the first rows of a source's first file that has any; cheap."""
+def peek_rows(source: str | Source, rows: int = _PEEKED_ROWS) -> Peek:
+    """Return the first rows of a source's first file that has any; cheap."""
+    bad: list[BadRow] = []
     for stat in find_row_files(source):
-        columns: dict[str, None] = {}
-        with closing(read_file_rows(stat)) as rows:
-            good = (row for row in rows if isinstance(row, RawRow))
-            for row in itertools.islice(good, _PEEKED_ROWS):
-                columns.update(dict.fromkeys(row.values))
-        if columns:
-            return list(columns)
-    return []
+        good: list[RawRow] = []
+        with closing(read_file_rows(stat)) as found:
+            for row in found:
+                if isinstance(row, BadRow):
+                    bad.append(row)
+                    continue
+                good.append(row)
+                if len(good) == rows:
+                    break
+        if good:
+            return Peek(tuple(good), tuple(bad))
+    return Peek((), tuple(bad))
 
 
-def check_columns(source: str, key: str) -> tuple[list[str], list[Problem]]:
-    """Peek at a source for a check: its columns, and what keeps it from being read."""
-    where = f"{key} ({source})"
+def read_columns(source: str | Source) -> list[str]:
+    """Return the columns of the first rows of a source's first file that has any; cheap."""
+    return peek_rows(source).columns
+
+
+def check_rows(source: str | Source, key: str) -> tuple[Peek, list[Problem]]:
+    """Peek at a source for a check: its first rows, and what keeps it from being read."""
+    path = source.path if isinstance(source, Source) else source
+    where = f"{key} ({path})"
     try:
-        columns = read_columns(source)
+        peek = peek_rows(source)
     except FileNotFoundError:
         todo = f"looked in {Path.cwd()} and {packaged_configs()}; give a file, a glob or a folder"
-        return [], [Problem(where, "no such file, or no data file in it", todo)]
-    except (OSError, ValueError) as error:
-        return [], [Problem(where, str(error), f"give one of {', '.join(SUFFIXES)}")]
-    if not columns:
-        return [], [Problem(where, "holds no readable row", "fill it, or give another source")]
-    return columns, []
+        return Peek(()), [Problem(where, "no such file, or no data file in it", todo)]
+    except ConfigError as error:
+        return Peek(()), [_tell_where(where, path, item) for item in error.problems]
+    except OSError as error:
+        return Peek(()), [Problem(where, str(error), f"give one of {', '.join(SUFFIXES)}")]
+    if peek.rows:
+        return peek, []
+    if not peek.bad:
+        what = "holds no readable row: it is empty"
+        return peek, [Problem(where, what, "fill it, or give another source")]
+    shown = "; ".join(f"{row.origin}: {row.detail}" for row in peek.bad[:_SHOWN_BAD])
+    what = f"holds no readable row; none of its {len(peek.bad):,} lines is one: {shown}"
+    todo = "give one JSON object per line; CSV is told by its name, .csv or .tsv"
+    return peek, [Problem(where, what, todo)]
 
 
-def digest_rows(source: str) -> list[tuple[FileStat, str]]:
+def check_columns(source: str | Source, key: str) -> tuple[list[str], list[Problem]]:
+    """Peek at a source for a check: its columns, and what keeps it from being read."""
+    peek, problems = check_rows(source, key)
+    return peek.columns, problems
+
+
+def digest_rows(source: str | Source) -> list[tuple[FileStat, str]]:
     """Return each file of a source with its digest, for the node's fingerprint."""
     return [(stat, digest_input(stat)) for stat in find_row_files(source)]
+
+
+def _tell_where(where: str, path: str, problem: Problem) -> Problem:
+    name = problem.where.rsplit("/", 1)[-1]
+    told = "" if problem.where == path and not Path(path).is_file() else f"{name} "
+    return Problem(where, f"{told}{problem.what}", problem.todo)
+
+
+def _tell_cut(path: str, error: Exception) -> Problem:
+    what = f"cannot be read: it ends early, or is broken inside ({str(error).rstrip('.')})"
+    return Problem(path, what, "copy or download it again, whole")
+
+
+def _tell_split(stat: FileStat) -> str | None:
+    return find_split("/".join(stat.path.split("/")[-2:]))
+
+
+def _read_beside(address: str, name: str) -> str:
+    try:
+        with open_input(f"{address.rstrip('/')}/{name}") as file:
+            return file.read().decode("utf-8", "replace")
+    except (FileNotFoundError, IsADirectoryError, PermissionError):
+        return ""
+
+
+def _find_address(source: str) -> str:
+    return source if is_remote(source) else _locate(source)
 
 
 def _locate(source: str) -> str:
@@ -150,27 +273,36 @@ def _is_glob(address: str) -> bool:
     return any(mark in address for mark in "*?[") and not Path(address).exists()
 
 
-def _is_aside(path: str) -> bool:
-    parts = path.split("/")
-    return parts[-1] in _NOT_DATA or any(part.startswith(".") for part in parts)
+def _read_opened(opened: Opened, name: str) -> Iterator[RawRow | BadRow]:
+    if opened.kind == "text":
+        yield from _read_text(opened, name)
+        return
+    file = opened.file
+    if not file.seekable():
+        file = io.BytesIO(file.read())
+    schema, batches = _open_parquet(file) if opened.kind == "parquet" else _open_arrow(file)
+    twice = [column for column, count in Counter(schema.names).items() if count > 1]
+    if twice:
+        raise BadHeader(f"has two columns named {twice[0]!r}")
+    yield from _read_batches(batches, name)
 
 
-def _unpack(file: BinaryIO, name: str) -> BinaryIO:
-    return cast(BinaryIO, gzip.open(file)) if name.lower().endswith(".gz") else file
+def _open_parquet(file: BinaryIO) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+    found = pq.ParquetFile(file)
+    batches = cast("Iterator[pa.RecordBatch]", found.iter_batches(_BATCH_ROWS))
+    return found.schema_arrow, batches
 
 
-def _open_parquet(file: BinaryIO) -> Iterator[pa.RecordBatch]:
-    return cast("Iterator[pa.RecordBatch]", pq.ParquetFile(file).iter_batches(_BATCH_ROWS))
-
-
-def _open_arrow(file: BinaryIO) -> Iterator[pa.RecordBatch]:
+def _open_arrow(file: BinaryIO) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
     """Open either Arrow layout: Hugging Face writes the stream, others the file."""
     try:
-        return iter(pa.ipc.open_stream(file))
+        stream = pa.ipc.open_stream(file)
+        return stream.schema, iter(stream)
     except pa.ArrowInvalid:
         file.seek(0)
         reader = pa.ipc.open_file(file)
-        return (reader.get_batch(i) for i in range(reader.num_record_batches))
+        batches = (reader.get_batch(i) for i in range(reader.num_record_batches))
+        return reader.schema, batches
 
 
 def _read_batches(batches: Iterator[pa.RecordBatch], name: str) -> Iterator[RawRow]:
@@ -181,84 +313,31 @@ def _read_batches(batches: Iterator[pa.RecordBatch], name: str) -> Iterator[RawR
             yield RawRow(f"{name}:{number}", values)
 
 
-def _read_text(file: BinaryIO, name: str, lower: str) -> Iterator[RawRow | BadRow]:
-    if lower.endswith((".csv", ".tsv")):
-        yield from _read_csv(file, name, "\t" if lower.endswith(".tsv") else ",")
-    elif lower.endswith(".json"):
-        yield from _read_json(file, name)
-    else:
-        yield from _read_lines(file, name)
-
-
-def _read_lines(file: BinaryIO, name: str) -> Iterator[RawRow | BadRow]:
-    loads = json.JSONDecoder().decode
-    for number, line in enumerate(file, 1):
-        origin = f"{name}:{number}"
-        try:
-            text = line.decode("utf-8-sig" if number == 1 else "utf-8").strip()
-            value = loads(text) if text else None
-        except (ValueError, RecursionError) as error:
-            yield BadRow(origin, f"{error}: {_show(line)}")
-            continue
-        if text:
-            yield _as_row(value, origin)
-
-
-def _read_json(file: BinaryIO, name: str) -> Iterator[RawRow | BadRow]:
-    """Read a JSON array of rows, a mapping with one such array, or JSONL named ``.json``."""
-    data = file.read()
-    try:
-        value: Any = json.loads(data.decode("utf-8-sig"))
-    except (ValueError, RecursionError):
-        yield from _read_lines(io.BytesIO(data), name)
+def _read_text(opened: Opened, name: str) -> Iterator[RawRow | BadRow]:
+    if opened.name.endswith((".csv", ".tsv")):
+        yield from _read_csv(opened, name)
         return
-    if isinstance(value, dict):
-        arrays = [item for item in value.values() if isinstance(item, list)]
-        nested = len(arrays) == 1 and all(isinstance(item, dict) for item in arrays[0])
-        value = arrays[0] if nested and len(value) == 1 else [value]
-    rows = value if isinstance(value, list) else [value]
-    for number, item in enumerate(rows, 1):
-        yield _as_row(item, f"{name}:{number}")
+    read = read_json if opened.name.endswith(".json") else read_json_lines
+    for line, value, detail in read(opened.file, opened.encoding):
+        origin = f"{name}:{line}"
+        yield BadRow(origin, detail) if value is None else RawRow(origin, value)
 
 
-def _read_csv(file: BinaryIO, name: str, delimiter: str) -> Iterator[RawRow | BadRow]:
-    csv.field_size_limit(sys.maxsize)
-    with io.TextIOWrapper(file, "utf-8-sig", errors="surrogateescape", newline="") as text:
-        reader = csv.reader(text, delimiter=delimiter)
-        try:
-            header = next(reader, [])
-        except csv.Error as error:
-            yield BadRow(f"{name}:1", str(error))
-            return
-        while True:
-            origin = f"{name}:{reader.line_num + 1}"
-            try:
-                fields = next(reader, None)
-            except csv.Error as error:
-                yield BadRow(origin, str(error))
-                continue
-            if fields is None:
-                return
-            if fields:
-                yield _join_csv_row(header, fields, origin)
+def _read_csv(opened: Opened, name: str) -> Iterator[RawRow | BadRow]:
+    delimiter = "\t" if opened.name.endswith(".tsv") else ","
+    with io.TextIOWrapper(
+        opened.file, opened.encoding, errors="surrogateescape", newline=""
+    ) as text:
+        for row in read_csv(text, delimiter):
+            origin = f"{name}:{row.line}"
+            if row.values is None:
+                yield BadRow(origin, row.detail)
+            elif broken := next(filter(_is_broken, row.values.values()), None):
+                shown = broken.encode(errors="replace")[:_SHOWN_CHARS].decode()
+                yield BadRow(origin, f"not UTF-8: {shown}")
+            else:
+                yield RawRow(origin, row.values)
 
 
-def _join_csv_row(header: list[str], fields: list[str], origin: str) -> RawRow | BadRow:
-    if len(fields) != len(header):
-        return BadRow(origin, f"{len(fields)} fields, the header has {len(header)}")
-    if any(not field.isascii() and _NOT_UTF8.search(field) for field in fields):
-        return BadRow(origin, f"not UTF-8: {_show(','.join(fields).encode(errors='replace'))}")
-    return RawRow(origin, dict(zip(header, fields, strict=True)))
-
-
-def _as_row(value: object, origin: str) -> RawRow | BadRow:
-    if isinstance(value, dict):
-        return RawRow(origin, value)
-    if isinstance(value, list):
-        # LIMA's own mirrors hold bare conversations: a list stands for itself.
-        return RawRow(origin, {"conversations": value})
-    return BadRow(origin, f"not an object: {str(value)[:_SHOWN_CHARS]}")
-
-
-def _show(line: bytes) -> str:
-    return line[:_SHOWN_CHARS].decode("utf-8", "replace").strip()
+def _is_broken(field: str) -> bool:
+    return not field.isascii() and _NOT_UTF8.search(field) is not None

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import ast
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 from infra.errors import Reject
@@ -11,36 +14,119 @@ from infra.text_cleaning import clean_text
 from infra.thoughts import part_thought
 from tasks.records import Turn
 
+Role = Literal["system", "user", "assistant", "tool"]
+
 _SHOWN_CHARS = 200
-_ROLES: dict[str, Literal["system", "user", "assistant"]] = {
-    "system": "system",
-    "user": "user",
-    "human": "user",
-    "prompter": "user",
-    "assistant": "assistant",
-    "gpt": "assistant",
-    "bot": "assistant",
-    "chatgpt": "assistant",
-    "model": "assistant",
-}
+_ROLES: dict[str, Role] = {
+    **dict.fromkeys(("system", "developer"), "system"),
+    **dict.fromkeys(("user", "human", "prompter", "question", "instruction"), "user"),
+    **dict.fromkeys(
+        (
+            "assistant", "bot", "chatbot", "model", "ai", "llm", "bing", "bard", "palm", "answer",
+            "response",
+        ),
+        "assistant",
+    ),
+    **dict.fromkeys(
+        (
+            "tool", "function", "function_call", "function_response", "function-call",
+            "function-response", "tool_call", "tool_calls", "tool_response", "tool-response",
+            "tool_result", "observation", "ipython",
+        ),
+        "tool",
+    ),
+}  # fmt: skip
+_MODELS = ("gpt", "chatgpt", "claude", "llama", "gemini", "mistral", "qwen", "deepseek")
+_ROLE_KEYS = ("role", "from", "speaker", "author", "sender")
+_TEXT_KEYS = ("content", "value", "text", "message", "utterance")
+_CALLS = ("tool_calls", "function_call")
+_TEXT_PARTS = ("text", "input_text", "output_text")
+_SILENT_PARTS = ("thinking", "redacted_thinking", "reasoning", "tool_use", "tool_result")
+"""Parts that are no speech: thoughts, and what is said to tools and by them."""
+
+_MOST_LITERAL_CHARS = 1 << 20
+
+SYSTEM_LEFT, TOOLS_LEFT = "system prompts", "tool calls and results"
+"""What is left out of a conversation and told once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Talk:
+    """Is a conversation's turns, user first and roles alternating, and what was left out of it."""
+
+    turns: tuple[Turn, ...]
+    left_out: frozenset[str] = frozenset()
 
 
 def read_turns(items: object, what: str) -> tuple[Turn, ...] | Reject:
-    """Return a list's turns, user first and roles alternating, or why there are none.
+    """Return a conversation's turns, user first and roles alternating, or why there are none."""
+    talk = read_talk(items, what)
+    return talk if isinstance(talk, Reject) else talk.turns
 
-    A turn is a mapping of role and text, or a text alone. A leading system turn is left out, for
-    characters bring their own system prompt, and so is an empty answer at the end. ``what`` is the
-    list's name. The reasons are malformed, missing_text, roles_not_alternating and no_user_turn.
+
+def read_talk(items: object, what: str) -> Talk | Reject:
+    """Read a conversation: a list of turns, a struct of lists, or either as JSON text.
+
+    A turn is a mapping of role and text, a text alone, or a pair of question and answer. System
+    turns are left out, for characters bring their own system prompt; so are tool calls with their
+    results, which are no speech, and an empty answer at the end. ``what`` is the list's name. The
+    reasons are malformed, missing_text, roles_not_alternating and no_user_turn.
     """
-    if not isinstance(items, list | tuple):
+    given = list_turns(items)
+    if given is None:
         return Reject("malformed", f"{what} is not a list: {show(items)}")
     turns: list[Turn] = []
-    for index, item in enumerate(items):
+    left_out: set[str] = set()
+    broken_off = False
+    for index, item in enumerate(_part_pairs(given)):
         turn = _read_turn(item, index)
         if isinstance(turn, Reject):
             return turn
-        turns.append(turn)
-    return _check_turns(turns[1:] if turns and turns[0].role == "system" else turns)
+        role, text, calls = turn
+        if calls:
+            left_out.add(TOOLS_LEFT)
+        if role == "system":
+            left_out.add(SYSTEM_LEFT)
+        elif role == "tool" or (calls and not text):
+            broken_off = True
+        elif broken_off and turns and turns[-1].role == role == "assistant":
+            # What is said before and after a tool was asked is one answer.
+            said = "\n\n".join(part for part in (turns[-1].content, text) if part)
+            turns[-1] = Turn("assistant", said)
+        else:
+            turns.append(Turn(role, text))
+            broken_off = calls
+    checked = _check_turns(turns)
+    return checked if isinstance(checked, Reject) else Talk(checked, frozenset(left_out))
+
+
+def list_turns(items: object) -> list[object] | None:
+    """Return what stands for turns in a value, or ``None`` if it is no conversation."""
+    if isinstance(items, str):
+        items = parse_text(items)
+    if isinstance(items, Mapping):
+        items = _zip_struct(items)
+    return list(items) if isinstance(items, list | tuple) else None
+
+
+def parse_text(text: str) -> object:
+    """Return the list or mapping that a text spells, as JSON or as Python prints it, or ``None``.
+
+    Lists come so out of CSV files and out of columns that hold text only.
+    """
+    start = text.lstrip()[:1]
+    if start not in ("[", "{"):
+        return None
+    try:
+        found: object = json.loads(text)
+    except (ValueError, RecursionError):
+        if len(text) > _MOST_LITERAL_CHARS:
+            return None
+        try:
+            found = ast.literal_eval(text.strip())
+        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+            return None
+    return found if isinstance(found, list | dict) else None
 
 
 def name_instruction(context_turns: int, turns: Sequence[Turn]) -> str:
@@ -72,20 +158,91 @@ def show(value: object) -> str:
     return repr(value)[:_SHOWN_CHARS]
 
 
-def _read_turn(item: object, index: int) -> Turn | Reject:
-    """Read one turn: a string (roles alternate, user first) or a mapping of role and text."""
+def pick(item: Mapping[str, object], names: Sequence[str]) -> object:
+    """Return the first value under the names that is no null; nulls are absent."""
+    return next((item[name] for name in names if item.get(name) is not None), None)
+
+
+def _zip_struct(items: Mapping[str, object]) -> list[object] | None:
+    """Turn a struct of lists, ``{role: […], content: […]}``, into a list of turns."""
+    columns = {key: value for key, value in items.items() if isinstance(value, list | tuple)}
+    roles, texts = pick(columns, _ROLE_KEYS), pick(columns, _TEXT_KEYS)
+    if not isinstance(roles, list | tuple) or not isinstance(texts, list | tuple):
+        return None
+    if len(roles) != len(texts):
+        return None
+    size = len(roles)
+    whole = {key: value for key, value in columns.items() if len(value) == size}
+    return [{key: value[place] for key, value in whole.items()} for place in range(size)]
+
+
+def _part_pairs(items: Sequence[object]) -> Iterator[object]:
+    """Yield the turns; a pair of texts is a question and its answer."""
+    for item in items:
+        if isinstance(item, list | tuple) and len(item) == 2:
+            for role, text in zip(("user", "assistant"), item, strict=True):
+                yield {"role": role, "content": "" if text is None else text}
+        else:
+            yield item
+
+
+def _read_turn(item: object, index: int) -> tuple[Role, str, bool] | Reject:
+    """Read one turn: its role, its text, and whether a tool is called in it."""
     if isinstance(item, str):
-        return Turn("assistant", read_answer(item)) if index % 2 else Turn("user", clean_text(item))
+        role: Role = "assistant" if index % 2 else "user"
+        return role, read_answer(item) if index % 2 else clean_text(item), False
     if not isinstance(item, Mapping):
         return Reject("malformed", f"turn {index + 1} is no text: {show(item)}")
-    name = item.get("role", item.get("from"))
-    role = _ROLES.get(name.lower()) if isinstance(name, str) else None
-    if role is None:
+    name = pick(item, _ROLE_KEYS)
+    if isinstance(name, Mapping):  # {"author": {"role": "user"}}
+        name = name.get("role")
+    found = _find_role(name) if isinstance(name, str) else None
+    if found is None:
         return Reject("malformed", f"turn {index + 1} has an unknown role: {show(name)}")
-    content = read_text(item.get("content", item.get("value")), f"turn {index + 1}")
-    if isinstance(content, Reject):
-        return content
-    return Turn(role, read_answer(content) if role == "assistant" else content)
+    if found == "tool":
+        return "tool", "", True
+    calls = any(item.get(key) for key in _CALLS)
+    content = pick(item, _TEXT_KEYS)
+    if content is None and calls:
+        return found, "", True
+    parts = _read_content(content, f"turn {index + 1}")
+    if isinstance(parts, Reject):
+        return parts
+    text, silent = parts
+    if found == "assistant":
+        text = read_answer(text)
+    if found == "user" and silent and not text:
+        return "tool", "", True  # a tool's result in a user's turn
+    return found, text, calls or silent
+
+
+def _find_role(name: str) -> Role | None:
+    """Tell a role by its name; a model's own name is the assistant's."""
+    lower = name.strip().lower()
+    return _ROLES.get(lower, "assistant" if lower.startswith(_MODELS) else None)
+
+
+def _read_content(content: object, what: str) -> tuple[str, bool] | Reject:
+    """Return the text of a turn, and whether there are parts for tools beside it."""
+    if isinstance(content, Mapping):
+        content = content.get("parts", [content])
+    if not isinstance(content, list | tuple):
+        text = read_text(content, what)
+        return text if isinstance(text, Reject) else (text, False)
+    texts, tools = [], False
+    for part in content:
+        if isinstance(part, str):
+            texts.append(part)
+            continue
+        kind = part.get("type") if isinstance(part, Mapping) else None
+        if kind in _SILENT_PARTS:
+            tools = tools or str(kind).startswith("tool")
+            continue
+        text = pick(part, ("text", "content")) if isinstance(part, Mapping) else None
+        if kind not in (None, *_TEXT_PARTS) or not isinstance(text, str):
+            return Reject("malformed", f"{what} has a part that is not text: {show(part)}")
+        texts.append(text)
+    return clean_text("\n".join(text for text in texts if text)), tools
 
 
 def _check_turns(turns: list[Turn]) -> tuple[Turn, ...] | Reject:

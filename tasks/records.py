@@ -6,6 +6,7 @@ hex digits (:mod:`infra.fingerprints`). Stages meet in these records on disk and
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -94,7 +95,41 @@ class Character:
     @property
     def profile(self) -> str:
         """Return the profile as the paper prints it: one ``Field: value`` a line."""
-        return "\n".join(f"{label}: {getattr(self, name)}" for label, name in PROFILE_FIELDS)
+        return "\n".join(f"{label}: {value}" for label, value in self.fields)
+
+    @property
+    def fields(self) -> tuple[tuple[str, str], ...]:
+        """Return labels and values of the fields that there are."""
+        named = ((label, str(getattr(self, name))) for label, name in PROFILE_FIELDS)
+        return tuple((label, value) for label, value in named if value)
+
+    @classmethod
+    def choose_record(cls, row: Mapping[str, object]) -> type[Character]:
+        """Return what a stored row is: a character that was written, or one that was brought."""
+        return BroughtCharacter if row.get("own_text") is not None else Character
+
+
+@dataclass(frozen=True, slots=True)
+class BroughtCharacter(Character):
+    """Is a character whose profile was brought; fields that it does not name are empty.
+
+    Attributes:
+        own_text: The profile as it came: its own labels, in its own order, or prose.
+        own_id: The ``character_id`` that its row names; empty if none does.
+    """
+
+    own_text: str
+    own_id: str
+
+    @property
+    def profile(self) -> str:
+        """Return the profile as it came."""
+        return self.own_text
+
+    @property
+    def fields(self) -> tuple[tuple[str, str], ...]:
+        """Return labels and values as far as they could be told, else the text as a whole."""
+        return Character.fields.__get__(self) or (("Profile", self.own_text),)
 
 
 @dataclass(frozen=True, slots=True)

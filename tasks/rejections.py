@@ -1,13 +1,16 @@
-"""Collects the rows that a set stage leaves out, each under a key of its own."""
+"""Collects the rows that a set stage leaves out, and stops one that takes too few."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection, Sequence
 
+from infra.errors import YieldError
 from infra.fingerprints import content_key
 from tasks.records import Rejection
 
 _DETAIL_CHARS = 600
+_SHOWN_CHARS = 160
 
 
 class RejectionList:
@@ -37,3 +40,32 @@ def _shorten(text: str) -> str:
     """Return the start of a text, fit to be stored: broken characters become ``?``."""
     shown = text if len(text) <= _DETAIL_CHARS else f"{text[:_DETAIL_CHARS]}…"
     return shown.encode("utf-8", "replace").decode()
+
+
+def check_brought_yield(
+    source: str,
+    min_yield: float,
+    *,
+    accepted: int,
+    rejected: Sequence[Rejection],
+    apart: Collection[str] = (),
+) -> None:
+    """Raise :class:`YieldError` if too few of the rows that a person brings could be taken.
+
+    Rows of the reasons ``apart`` were not asked for, so they do not count.
+    """
+    reasons = Counter(row.reason for row in rejected)
+    counted = [row for row in rejected if row.reason not in apart]
+    rows = accepted + len(counted)
+    if accepted and (not rows or accepted / rows >= min_yield):
+        return
+    told = ", ".join(f"{count:,} × {reason}" for reason, count in reasons.most_common(4))
+    shown = "".join(
+        f"\n  {row.source}: {row.reason}: {row.detail[:_SHOWN_CHARS]}"
+        for row in (counted or rejected)[:3]
+    )
+    raise YieldError(
+        f"{source}: {accepted:,} of {rows:,} rows could be taken, below its min_yield of"
+        f" {min_yield:.0%}: {told or 'it holds no rows'}.{shown}\nMend the rows, or lower"
+        " min_yield."
+    )

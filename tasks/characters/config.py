@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from infra.knobs import Knobs, execution, identity, selection
+from infra.row_input import Source
 
 
 class CharacterConfig(Knobs):
@@ -12,6 +13,12 @@ class CharacterConfig(Knobs):
         None,
         description="Rows of your own with `persona` and the profile, as exported; then no"
         " model is asked for profiles",
+    )
+    split: str | None = execution(
+        None, min_length=1, description="Split of `source` to read; null: train; all: every one"
+    )
+    subset: str | None = execution(
+        None, min_length=1, description="Configuration of `source` to read; null: its default"
     )
     model: str = execution("teacher", description="Which of `models` writes the profiles")
     prompt: str = execution(
@@ -31,3 +38,10 @@ class CharacterConfig(Knobs):
     min_yield: float = execution(
         0.6, ge=0, le=1, description="Share of profiles that must be accepted, else the run stops"
     )
+
+    @property
+    def rows(self) -> Source | None:
+        """Return the brought rows to read, if any are."""
+        if self.source is None:
+            return None
+        return Source(self.source, self.split, self.subset, likely=("characters",))

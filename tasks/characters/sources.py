@@ -1,45 +1,53 @@
 """Takes characters from rows that people bring, in place of asking a model for profiles.
 
-A row has the persona's sentence, and the profile: in eight fields, under the labels of the paper or
-the names of our columns, or as the text of one field `character`, as the export writes it.
+A row has the persona's sentence, and the profile: in fields, under the labels of the paper, names
+of our columns or labels of one's own, or as the text of one field `character`, as the export
+writes it. Profiles are kept as they are (:mod:`tasks.characters.brought`).
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from infra.errors import Problem, Reject
 from infra.fingerprints import row_key
-from infra.row_input import BadRow, RawRow, check_columns, digest_rows, read_rows
-from infra.thoughts import part_thought
+from infra.row_input import BadRow, Source, check_rows, digest_rows, read_rows
+from tasks.characters.brought import (
+    PROFILE_COLUMNS,
+    BroughtProfile,
+    find_field,
+    read_profile,
+)
 from tasks.characters.config import CharacterConfig
-from tasks.characters.profile import parse_profile
 from tasks.persona_rows import normalise_persona
-from tasks.records import PROFILE_FIELDS, Character, Persona, Rejection
+from tasks.records import PROFILE_FIELDS, BroughtCharacter, Persona, Rejection
 from tasks.rejections import RejectionList
 
 _KEY = "characters.source"
-_PERSONA, _PROFILE = "persona", "character"
+_PERSONA, _ID = "persona", "character_id"
+NOT_ASKED_FOR = "not_selected"
+"""The reason of rows whose persona this run does not have: it says nothing against the rows."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cast:
     """Is the characters that were taken, and what was left out with reasons."""
 
-    accepted: Sequence[Character]
+    accepted: Sequence[BroughtCharacter]
     rejected: Sequence[Rejection]
 
 
-def take_characters(source: str, personas: Sequence[Persona], recipe: str) -> Cast:
+def take_characters(source: str | Source, personas: Sequence[Persona], recipe: str) -> Cast:
     """Return a character for every persona that a row of the source describes.
 
-    Personas without a row are rejected, and so are rows of personas that were not selected, rows
-    whose profile cannot be used, and second rows of one persona: rows in = accepted + rejected.
+    Each row is counted once: accepted, or rejected as malformed, empty, a duplicate, or not
+    selected, if this run does not have its persona. Personas of no row at all are rejected too.
     """
     wanted = {persona.persona: persona for persona in personas}
-    taken: dict[str, Character] = {}
+    taken: dict[str, BroughtCharacter] = {}
+    described: set[str] = set()
     left = RejectionList("character")
     for row in read_rows(source):
         if isinstance(row, BadRow):
@@ -48,47 +56,62 @@ def take_characters(source: str, personas: Sequence[Persona], recipe: str) -> Ca
         text = normalise_persona(str(row.values.get(_PERSONA) or ""))
         persona = wanted.get(text)
         if persona is None:
-            left.add_row("not_selected", text or "no persona", row.origin, content=text)
-        elif persona.key in taken:
+            left.add_row(NOT_ASKED_FOR, text or "no persona", row.origin, content=text)
+            continue
+        described.add(persona.key)
+        if persona.key in taken:
             left.add_row("duplicate", text, row.origin, content=text)
-        elif isinstance(profile := _read_profile(row), Reject):
-            left.add_row(profile.reason, profile.detail, row.origin, content=text)
+        elif isinstance(profile := read_profile(row.values), Reject):
+            left.add_row(profile.reason, profile.detail or text, row.origin, content=text)
         else:
-            key = row_key(recipe, [persona.key])
-            taken[persona.key] = Character(
-                key=key, persona_key=persona.key, persona=persona.persona, **profile
+            taken[persona.key] = _make_character(
+                persona, profile, recipe, normalise_persona(str(row.values.get(_ID) or ""))
             )
     for persona in personas:
-        if persona.key not in taken:
+        if persona.key not in described:
             left.add_row("no_profile", persona.persona, persona.key, content=persona.key)
-    return Cast([taken[key] for key in sorted(taken)], left.collect())
+    return Cast(_drop_doubled_ids([taken[key] for key in sorted(taken)]), left.collect())
 
 
 def check_character_source(config: CharacterConfig) -> list[Problem]:
     """Find what would keep characters from being read, by a peek at the first rows."""
-    if config.source is None:
+    source = config.rows
+    if source is None:
         return []
-    columns, problems = check_columns(config.source, _KEY)
-    names = {name.strip().lower().replace("_", " ") for name in columns}
-    fields = [label for label, _ in PROFILE_FIELDS if label.lower() not in names]
-    if _PROFILE in columns:
-        fields = []
-    missing = [*([] if not columns or _PERSONA in columns else [_PERSONA]), *fields]
-    if columns and missing:
-        where, what = f"{_KEY} ({config.source})", f"has no column for {', '.join(missing)}"
+    peek, problems = check_rows(source, _KEY)
+    columns = peek.columns
+    if not columns:
+        return problems
+    missing = [] if _PERSONA in columns else [_PERSONA]
+    if not any(name in PROFILE_COLUMNS or find_field(name) for name in columns):
+        fields = ", ".join(label for label, _ in PROFILE_FIELDS)
+        missing.append(f"the profile ({PROFILE_COLUMNS[0]}, or any of {fields})")
+    if missing:
+        where, what = f"{_KEY} ({source.path})", f"has no column for {' and '.join(missing)}"
         problems.append(Problem(where, what, f"it has {', '.join(columns)}; rename them"))
     return problems
 
 
-def digest_character_source(source: str) -> list[str]:
+def digest_character_source(source: str | Source) -> list[str]:
     """Return a digest of each input file, for the node's fingerprint."""
     return [digest for _, digest in digest_rows(source)]
 
 
-def _read_profile(row: RawRow) -> Mapping[str, str] | Reject:
-    whole = row.values.get(_PROFILE)
-    if isinstance(whole, str):
-        whole = part_thought(whole).text
-    return parse_profile(
-        whole if isinstance(whole, str) else json.dumps(dict(row.values), default=str)
+def _make_character(
+    persona: Persona, profile: BroughtProfile, recipe: str, own_id: str
+) -> BroughtCharacter:
+    fields = {name: profile.fields.get(name, "") for _, name in PROFILE_FIELDS}
+    return BroughtCharacter(
+        key=row_key(recipe, [persona.key]),
+        persona_key=persona.key,
+        persona=persona.persona,
+        **fields,
+        own_text=profile.text,
+        own_id=own_id,
     )
+
+
+def _drop_doubled_ids(cast: Sequence[BroughtCharacter]) -> list[BroughtCharacter]:
+    """Forget ids that two characters have: nobody can tell whom a dialogue means by one."""
+    named = Counter(one.own_id for one in cast)
+    return [replace(one, own_id="") if named[one.own_id] > 1 else one for one in cast]

@@ -10,28 +10,30 @@ from infra.orchestration import node_task
 from infra.paths import require_path
 from infra.prompts import PromptTemplate
 from infra.reading import read_accepted
+from infra.row_input import Source
 from infra.set_store import read_set, write_set
 from infra.stage_runner import run_row_stage
 from tasks.characters.config import CharacterConfig
-from tasks.characters.sources import digest_character_source, take_characters
+from tasks.characters.sources import NOT_ASKED_FOR, digest_character_source, take_characters
 from tasks.characters.writing import CharacterWriter
 from tasks.persona_rows import plan_persona_rows
-from tasks.records import Character, Persona, Rejection
+from tasks.records import BroughtCharacter, Persona, Rejection
+from tasks.rejections import check_brought_yield
 
 VERSION = 1
-TAKE_VERSION = 1
+TAKE_VERSION = 2
 
 
 def describe_characters(config: CharacterConfig, bench: Bench, personas: NodeSpec) -> NodeSpec:
     """Name the node from its knobs, its prompt's content, its model and the personas."""
-    if config.source is not None:
+    if config.rows is not None:
         return NodeSpec.build(
             "characters",
             TAKE_VERSION,
             identity={"taken": True},
             selection={},
             upstream=[personas],
-            sources=digest_character_source(config.source),
+            sources=digest_character_source(config.rows),
         )
     prompt = load_prompt(config).source
     return bench.name_row_stage("characters", VERSION, config, prompt, [personas])
@@ -42,24 +44,33 @@ def write_characters(
     bench: Bench, node: NodeSpec, config: CharacterConfig, personas: NodeRef
 ) -> NodeRef:
     """Write the eight-field profile of every persona, or take those that the config names."""
-    if config.source is not None:
-        return _take_characters(bench, node, config.source, personas)
+    if config.rows is not None:
+        return _take_characters(bench, node, config.rows, config.min_yield, personas)
     planned = plan_persona_rows(node.recipe, read_set(bench.storage, personas, "accepted"))
     maker = CharacterWriter(load_prompt(config), config.structured, config.language)
     stage = bench.row_stage(node, model=config.model, maker=maker, planned=planned, sampling=config)
     return run_row_stage(stage, bench.runner_context())
 
 
-def _take_characters(bench: Bench, node: NodeSpec, source: str, personas: NodeRef) -> NodeRef:
+def _take_characters(
+    bench: Bench, node: NodeSpec, source: Source, min_yield: float, personas: NodeRef
+) -> NodeRef:
     began = time.monotonic()
     known = read_accepted(bench.storage, personas, Persona)
     cast = take_characters(source, known, node.recipe)
+    check_brought_yield(
+        f"characters.source ({source.path})",
+        min_yield,
+        accepted=len(cast.accepted),
+        rejected=cast.rejected,
+        apart=(NOT_ASKED_FOR,),
+    )
     return write_set(
         bench.storage,
         node,
         cast.accepted,
         cast.rejected,
-        records=(Character, Rejection),
+        records=(BroughtCharacter, Rejection),
         provenance=bench.provenance(),
         seconds=time.monotonic() - began,
     )

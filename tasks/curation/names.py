@@ -75,6 +75,8 @@ def find_other_name(
         spoken = mentions or _names_speaker(answer, start, end)
         if spoken and split_words(name)[0] not in own and not _knows(known_text, name):
             return name
+    if not own:
+        return None  # a profile that was brought need not name anybody
     for found in _MY_NAME.finditer(answer, 0, _HEAD_CHARS):
         name = found["name"]
         quoted = answer.count('"', 0, found.start()) % 2 or "\u201c" in answer[: found.start()]

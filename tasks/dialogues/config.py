@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from infra.knobs import Knobs, execution, group, identity, selection
+from infra.row_input import Source
 
 
 class StrategyConfig(Knobs):
@@ -52,6 +53,18 @@ class DialogueConfig(Knobs):
         description="Rows of your own with `persona` and `messages`, or as exported; then no"
         " model plays, and questions are not read",
     )
+    split: str | None = execution(
+        None, min_length=1, description="Split of `source` to read; null: train; all: every one"
+    )
+    subset: str | None = execution(
+        None, min_length=1, description="Configuration of `source` to read; null: its default"
+    )
+    min_yield: float = execution(
+        0.5,
+        ge=0,
+        le=1,
+        description="Share of the rows of `source` that must be taken, else the run stops",
+    )
     characters_per_question: int = selection(
         3, ge=1, description="Characters that answer each question (the paper's n)"
     )
@@ -62,3 +75,10 @@ class DialogueConfig(Knobs):
     rewrite: RewriteConfig | None = group(
         None, description="Strategy R, for questions with a source answer; null leaves it out"
     )
+
+    @property
+    def rows(self) -> Source | None:
+        """Return the brought rows to read, if any are."""
+        if self.source is None:
+            return None
+        return Source(self.source, self.split, self.subset, likely=("dialogues",))

@@ -1,8 +1,9 @@
 """Takes dialogues from rows that people bring, in place of asking a model to play them.
 
-A row has the persona's sentence and a conversation: ``messages`` (or ``conversations``), or, as the
-export writes it, ``question`` and ``character_answer`` with the ``history`` before them. What else
-an exported row says is kept: corpus, question, strategy, and which turns were given, not played.
+A row has the persona's sentence, or the ``character_id`` of a brought character, and what is said:
+``messages`` (or ``conversations``), or, as the export writes it, ``question`` and
+``character_answer`` with the ``history`` before them. What else an exported row says is kept:
+corpus, question, strategy, and which turns were given, not played.
 """
 
 from __future__ import annotations
@@ -14,16 +15,19 @@ from typing import cast, get_args
 
 from infra.errors import Problem, Reject
 from infra.fingerprints import content_key, row_key
-from infra.row_input import BadRow, RawRow, check_columns, digest_rows, read_rows
-from tasks.conversations import name_instruction, read_text, read_turns, show
+from infra.row_input import BadRow, RawRow, Source, check_columns, digest_rows, read_rows
+from infra.text_cleaning import clean_text
+from tasks.conversations import list_turns, name_instruction, read_text, read_turns, show
 from tasks.dialogues.config import DialogueConfig
 from tasks.persona_rows import normalise_persona
-from tasks.records import Character, Dialogue, Rejection, Strategy, Turn
+from tasks.records import BroughtCharacter, Character, Dialogue, Rejection, Strategy, Turn
 from tasks.rejections import RejectionList
 
 _KEY = "dialogues.source"
-_PERSONA, _PROFILE = "persona", "character"
-_CHATS, _ANSWERS = ("messages", "conversations"), ("character_answer", "answer")
+_PERSONA, _PROFILE, _ID = "persona", "character", "character_id"
+_CHATS, _ANSWERS = ("messages", "conversations"), ("character_answer", "answer", "response")
+NO_CHARACTER = "no_character"
+"""The reason of rows whose character this run does not have."""
 _OWN = "own"
 """Stands for a corpus or a teacher that a row does not name."""
 
@@ -34,6 +38,30 @@ class Plays:
 
     accepted: Sequence[Dialogue]
     rejected: Sequence[Rejection]
+
+
+@dataclass(frozen=True, slots=True)
+class _CastIndex:
+    """Is a run's characters by their personas, and by the ids that rows know them by."""
+
+    by_persona: Mapping[str, Character]
+    by_id: Mapping[str, Character]
+
+    @classmethod
+    def build(cls, characters: Sequence[Character]) -> _CastIndex:
+        by_id = {one.key: one for one in characters}
+        brought = [one for one in characters if isinstance(one, BroughtCharacter)]
+        by_id |= {one.own_id: one for one in brought if one.own_id}
+        return cls({normalise_persona(one.persona): one for one in characters}, by_id)
+
+    def find(self, values: Mapping[str, object]) -> Character | Reject:
+        """Return whom a row is of: by its persona, or by its id where it names no persona."""
+        persona = normalise_persona(str(values.get(_PERSONA) or ""))
+        named = _read_name(values, _ID)
+        found = self.by_persona.get(persona) if persona else self.by_id.get(named)
+        if found is not None:
+            return found
+        return Reject(NO_CHARACTER, persona or (f"{_ID} {named}" if named else "no persona"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,17 +79,17 @@ class _Given:
     teacher: str
 
 
-def take_dialogues(source: str, characters: Sequence[Character], recipe: str) -> Plays:
-    """Return a dialogue for every row of a persona whose character the run has.
+def take_dialogues(source: str | Source, characters: Sequence[Character], recipe: str) -> Plays:
+    """Return a dialogue for every row of a persona, or an id, whose character the run has.
 
     Rows of one ``dialogue_id`` that continue each other, as exported, become one dialogue. Of all
     others each is accepted or rejected: malformed, missing_text, roles_not_alternating,
     no_user_turn, no_answer, no_character, other_profile, duplicate.
     """
-    cast_by_persona = {normalise_persona(one.persona): one for one in characters}
+    known = _CastIndex.build(characters)
     left = RejectionList("dialogue")
     taken: dict[str, Dialogue] = {}
-    for given in _join(_leave_copies(_read(source, cast_by_persona, left), left)):
+    for given in _join(_leave_copies(_read(source, known, left), left)):
         dialogue = _make_dialogue(given, recipe)
         if dialogue.key in taken:
             _leave_out(given, left, dialogue.key)
@@ -76,13 +104,14 @@ def check_dialogue_source(config: DialogueConfig, *, own_profiles: bool) -> list
     ``own_profiles`` says that the run's characters are brought as well: dialogues that were played
     from one profile must not be trained on under another.
     """
-    if config.source is None:
+    source = config.rows
+    if source is None:
         return []
-    columns, problems = check_columns(config.source, _KEY)
+    columns, problems = check_columns(source, _KEY)
     if not columns:
         return problems
-    where = f"{_KEY} ({config.source})"
-    missing = [] if _PERSONA in columns else [_PERSONA]
+    where = f"{_KEY} ({source.path})"
+    missing = [] if _PERSONA in columns or _ID in columns else [_PERSONA]
     if not any(name in columns for name in _CHATS):
         missing += [] if "question" in columns else ["messages, or question"]
         missing += [] if any(name in columns for name in _ANSWERS) else ["character_answer"]
@@ -91,38 +120,35 @@ def check_dialogue_source(config: DialogueConfig, *, own_profiles: bool) -> list
         problems.append(Problem(where, what, f"it has {', '.join(columns)}; rename them"))
     if _PROFILE in columns and not own_profiles:
         what = "its rows have profiles, but the run would have new ones written"
-        problems.append(Problem(where, what, f"bring them too: characters.source={config.source}"))
+        problems.append(Problem(where, what, f"bring them too: characters.source={source.path}"))
     return problems
 
 
-def digest_dialogue_source(source: str) -> list[str]:
+def digest_dialogue_source(source: str | Source) -> list[str]:
     """Return a digest of each input file, for the node's fingerprint."""
     return [digest for _, digest in digest_rows(source)]
 
 
-def _read(
-    source: str, cast_by_persona: Mapping[str, Character], left: RejectionList
-) -> Iterator[_Given]:
+def _read(source: str | Source, known: _CastIndex, left: RejectionList) -> Iterator[_Given]:
     for row in read_rows(source):
         if isinstance(row, BadRow):
             left.add_row("malformed", row.detail, row.origin, content=row.detail)
             continue
-        given = _read_row(row, cast_by_persona)
+        given = _read_row(row, known)
         if isinstance(given, Reject):
             left.add_row(given.reason, given.detail, row.origin, content=given.detail)
         else:
             yield given
 
 
-def _read_row(row: RawRow, cast_by_persona: Mapping[str, Character]) -> _Given | Reject:
+def _read_row(row: RawRow, known: _CastIndex) -> _Given | Reject:
     values = row.values
-    persona = normalise_persona(str(values.get(_PERSONA) or ""))
-    character = cast_by_persona.get(persona)
-    if character is None:
-        return Reject("no_character", persona or "no persona")
+    character = known.find(values)
+    if isinstance(character, Reject):
+        return character
     profile = values.get(_PROFILE)
-    if isinstance(profile, str) and character.name.casefold() not in profile.casefold():
-        return Reject("other_profile", f"not of {character.name}: {show(profile)}")
+    if isinstance(profile, str) and profile.strip() and not _is_of(profile, character):
+        return Reject("other_profile", f"not of {character.name or 'this character'}: {profile}")
     found = _read_conversation(values)
     if isinstance(found, Reject):
         return found
@@ -135,14 +161,30 @@ def _read_row(row: RawRow, cast_by_persona: Mapping[str, Character]) -> _Given |
     return _Given(
         origin=row.origin,
         character=character,
-        dialogue_id=str(values.get("dialogue_id") or row.origin),
+        dialogue_id=_read_name(values, "dialogue_id") or row.origin,
         context_turns=context_turns,
         turns=turns,
-        corpus=str(values.get("question_source") or _OWN),
-        question_id=str(values.get("question_id") or row.origin),
+        corpus=_read_name(values, "question_source") or _OWN,
+        question_id=_read_name(values, "question_id") or row.origin,
         strategy=cast(Strategy, strategy) if strategy in get_args(Strategy) else "given",
-        teacher=str(values.get("teacher") or _OWN),
+        teacher=_read_name(values, "teacher") or _OWN,
     )
+
+
+def _read_name(values: Mapping[str, object], name: str) -> str:
+    """Return an id or a label as text that can be stored."""
+    value = values.get(name)
+    return "" if value is None else clean_text(str(value))
+
+
+def _is_of(profile: str, character: Character) -> bool:
+    """Tell whether a profile that a row shows may be this character's."""
+    if " ".join(clean_text(profile).split()) == " ".join(character.profile.split()):
+        return True
+    if character.name:
+        return character.name.casefold() in profile.casefold()
+    told = [value for label, value in character.fields if label != "Profile"]
+    return bool(told) and all(value in " ".join(profile.split()) for value in told)
 
 
 def _read_conversation(values: Mapping[str, object]) -> tuple[int, tuple[Turn, ...]] | Reject:
@@ -155,14 +197,14 @@ def _read_conversation(values: Mapping[str, object]) -> tuple[int, tuple[Turn, .
             return turns
         return (count, turns) if isinstance(count, int) else Reject("malformed", show(count))
     question = read_text(values.get("question"), "question")
-    named = next((name for name in _ANSWERS if name in values), _ANSWERS[0])
+    named = next((name for name in _ANSWERS if values.get(name) is not None), _ANSWERS[0])
     answer = read_text(values.get(named), named)
     for text in (question, answer):
         if isinstance(text, Reject):
             return text
-    history = values.get("history") or ()
-    if not isinstance(history, list | tuple):
-        return Reject("malformed", f"history is not a list: {show(history)}")
+    history = list_turns(values.get("history") or ())
+    if history is None:
+        return Reject("malformed", f"history is not a list: {show(values.get('history'))}")
     last = ({"role": "user", "content": question}, {"role": "assistant", "content": answer})
     turns = read_turns((*history, *last), "history")
     return turns if isinstance(turns, Reject) else (len(turns) - len(last), turns)

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 from infra.bench import Bench
-from infra.errors import ConfigError, Problem, YieldError
+from infra.errors import ConfigError, Problem
 from infra.manifests import NodeRef, NodeSpec
 from infra.orchestration import node_task
 from infra.paths import require_path
 from infra.prompts import PromptTemplate
 from infra.reading import read_accepted
+from infra.row_input import Source
 from infra.set_store import write_set
 from infra.stage_runner import run_row_stage
 from infra.stage_worker import RowMaker
@@ -21,11 +21,12 @@ from tasks.dialogues.config import DialogueConfig, RewriteConfig, StrategyConfig
 from tasks.dialogues.generation import GeneratePlayer
 from tasks.dialogues.planning import plan_dialogues
 from tasks.dialogues.rewriting import RewritePlayer
-from tasks.dialogues.sources import digest_dialogue_source, take_dialogues
+from tasks.dialogues.sources import NO_CHARACTER, digest_dialogue_source, take_dialogues
 from tasks.records import Character, Dialogue, Instruction, Rejection
+from tasks.rejections import check_brought_yield
 
 VERSIONS = {"generate": 1, "rewrite": 1}
-TAKE_VERSION = 1
+TAKE_VERSION = 2
 
 
 def describe_dialogues(
@@ -44,7 +45,7 @@ def describe_dialogues(
     )
 
 
-def describe_given_dialogues(source: str, characters: NodeSpec) -> NodeSpec:
+def describe_given_dialogues(source: Source, characters: NodeSpec) -> NodeSpec:
     """Name the node that takes people's own dialogues from their files and its characters."""
     return NodeSpec.build(
         "dialogues_given",
@@ -57,17 +58,24 @@ def describe_given_dialogues(source: str, characters: NodeSpec) -> NodeSpec:
 
 
 @node_task("dialogues")
-def take_given_dialogues(bench: Bench, node: NodeSpec, source: str, characters: NodeRef) -> NodeRef:
-    """Take the dialogues of the run's characters; :class:`YieldError` if there are none."""
+def take_given_dialogues(
+    bench: Bench, node: NodeSpec, config: DialogueConfig, characters: NodeRef, sampled: bool
+) -> NodeRef:
+    """Take the dialogues of the run's characters; :class:`YieldError` if there are too few.
+
+    ``sampled`` says that the run has only a part of the characters, so that rows of others do not
+    count.
+    """
     began = time.monotonic()
+    source = require_source(config)
     plays = take_dialogues(source, read_accepted(bench.storage, characters, Character), node.recipe)
-    if not plays.accepted:
-        reasons = dict(Counter(row.reason for row in plays.rejected).most_common())
-        raise YieldError(
-            f"dialogues.source ({source}): none of its {len(plays.rejected):,} rows could be taken:"
-            f" {reasons}. Rows need the persona, word for word, of a character of this run; bring"
-            " their personas and profiles as well: personas.source, characters.source"
-        )
+    check_brought_yield(
+        f"dialogues.source ({source.path})",
+        config.min_yield,
+        accepted=len(plays.accepted),
+        rejected=plays.rejected,
+        apart=(NO_CHARACTER,) if sampled else (),
+    )
     return write_set(
         bench.storage,
         node,
@@ -77,6 +85,13 @@ def take_given_dialogues(bench: Bench, node: NodeSpec, source: str, characters: 
         provenance=bench.provenance(),
         seconds=time.monotonic() - began,
     )
+
+
+def require_source(config: DialogueConfig) -> Source:
+    """Return the source of a run whose dialogues are brought."""
+    if config.rows is None:
+        raise ConfigError(Problem("dialogues.source", "names no rows", "name a data set"))
+    return config.rows
 
 
 @node_task("dialogues")

@@ -88,7 +88,7 @@ def export_dataset(
         rows = tally.watch(make_dialogue_rows(chosen, cast))
         write("dialogues", "train", DIALOGUES_FILE, suffixes, DialogueRow, rows)
         for split in _list_splits(examples):
-            sft = make_sft_rows(examples, split)
+            sft = make_sft_rows(examples, split, cast)
             write("sft", split, f"sft_{split}", suffixes[:1], SftRow, sft)
 
     facts = CardFacts(

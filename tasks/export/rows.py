@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import polars as pl
 
 from infra.schema import from_plain
-from tasks.records import Character, Strategy, Turn
+from tasks.records import BroughtCharacter, Character, Strategy, Turn
 
 _BLOCK_ROWS = 5_000
 
@@ -62,13 +62,16 @@ class SftRow:
 
 
 def make_character_rows(characters: pl.DataFrame) -> dict[str, CharacterRow]:
-    """Return the rows by character key, sorted by it."""
+    """Return the rows by character key, sorted by it; brought ones keep the id they came with."""
     if characters.is_empty():
         return {}
     rows = {}
     for plain in characters.sort("key").iter_rows(named=True):
         character = from_plain(Character, plain)
-        rows[character.key] = CharacterRow(character.key, character.persona, character.profile)
+        own = character.own_id if isinstance(character, BroughtCharacter) else ""
+        rows[character.key] = CharacterRow(
+            own or character.key, character.persona, character.profile
+        )
     return rows
 
 
@@ -88,7 +91,7 @@ def make_dialogue_rows(
                 continue
             for turn, (question, answer, history) in enumerate(_cut_turns(_revive(turns), given)):
                 yield DialogueRow(
-                    character_id=character_key,
+                    character_id=character.character_id,
                     persona=character.persona,
                     character=character.character,
                     question_source=corpus,
@@ -102,7 +105,9 @@ def make_dialogue_rows(
                 )
 
 
-def make_sft_rows(examples: pl.DataFrame, split: str) -> Iterator[SftRow]:
+def make_sft_rows(
+    examples: pl.DataFrame, split: str, characters: Mapping[str, CharacterRow]
+) -> Iterator[SftRow]:
     """Yield the examples of one split by key."""
     if examples.is_empty():
         return
@@ -112,7 +117,9 @@ def make_sft_rows(examples: pl.DataFrame, split: str) -> Iterator[SftRow]:
     chosen = examples.filter(pl.col("split") == split).select(columns).sort("key")
     for block in chosen.iter_slices(_BLOCK_ROWS):
         for key, dialogue, character, with_profile, given, messages in block.iter_rows():
-            yield SftRow(key, dialogue, character, with_profile, given, _revive(messages))
+            known = characters.get(character)
+            character_id = known.character_id if known else character
+            yield SftRow(key, dialogue, character_id, with_profile, given, _revive(messages))
 
 
 def _cut_turns(turns: tuple[Turn, ...], given: int) -> Iterator[tuple[str, str, tuple[Turn, ...]]]:

@@ -7,37 +7,92 @@ from typing import Any, Literal
 from pydantic import model_validator
 
 from infra.knobs import Knobs, execution, group, identity, selection
+from infra.row_input import Source
 
-Format = Literal["auto", "alpaca", "lima", "persona_hub", "messages"]
+Format = Literal["auto", "alpaca", "lima", "persona_hub", "messages", "pairs"]
 MultiTurn = Literal["keep", "split"]
+
+
+class ColumnMapping(Knobs):
+    """Names the columns of a data set that calls them by names of its own."""
+
+    question: str | None = selection(None, min_length=1, description="Column of the question.")
+    context: str | None = selection(
+        None, min_length=1, description="Column of a text that the question is about."
+    )
+    answer: str | None = selection(
+        None, min_length=1, description="Column of the source's answer, if there is one."
+    )
+    history: str | None = selection(
+        None, min_length=1, description="Column of the turns before the question, as a list."
+    )
+    system: str | None = selection(
+        None,
+        min_length=1,
+        description="Column of a system prompt: left out, as characters bring their own.",
+    )
+    messages: str | None = selection(
+        None, min_length=1, description="Column of a whole conversation, in place of a question."
+    )
+
+    @model_validator(mode="after")
+    def _name_what_is_asked(self) -> ColumnMapping:
+        if (self.question is None) == (self.messages is None):
+            raise ValueError("name the column of either the question or the messages")
+        return self
+
+    @property
+    def names(self) -> list[str]:
+        """Return the columns that are named."""
+        return [name for name in self.model_dump().values() if name is not None]
 
 
 class InstructionSource(Knobs):
     """Names one data set of instructions; in YAML, a plain string is its path.
 
-    The path is an execution knob: the files' content, the format and the corpus enter the
-    fingerprint by :func:`tasks.instructions.sources.digest_instruction_sources`.
+    The path, the split and the subset are execution knobs: the content of the files they choose,
+    the format, the columns and the corpus enter the fingerprint by
+    :func:`tasks.instructions.sources.digest_instruction_sources`.
     """
 
     path: str = execution(
         min_length=1,
-        description="JSONL, JSON, CSV, Parquet or Arrow (or .gz of text): a file, a glob, or a "
+        description="JSONL, JSON, CSV, Parquet or Arrow, packed or not: a file, a glob, or a "
         "folder such as a Hugging Face dataset; local or s3://.",
+    )
+    split: str | None = execution(
+        None,
+        min_length=1,
+        description="Split to read of a folder that has several; null: train; all: every one.",
+    )
+    subset: str | None = execution(
+        None,
+        min_length=1,
+        description="Configuration to read of a folder that has several; null: its default.",
     )
     format: Format = selection(
         "auto",
-        description="alpaca (instruction, input, output), lima (conversations), persona_hub "
-        "(synthesized text) or messages (role, content); auto: told by the columns.",
+        description="alpaca (instruction, input or context, output), lima (conversations), "
+        "persona_hub (synthesized text), messages (role, content) or pairs (question or prompt, "
+        "and an answer); auto: told by each row's values.",
+    )
+    columns: ColumnMapping | None = group(
+        None, description="Columns of a data set that is in none of the formats."
     )
     corpus: str | None = selection(
         None,
         min_length=1,
-        description="The paper's question source; null: alpaca, lima, ph-instruct or chat, by "
-        "the format.",
+        description="The paper's question source; null: alpaca, lima, ph-instruct, chat or pairs, "
+        "by the format.",
     )
     licence: str | None = execution(
         None, description="Licence of the data set, for the dataset card."
     )
+
+    @property
+    def rows(self) -> Source:
+        """Return what is to be read."""
+        return Source(self.path, self.split, self.subset)
 
     @model_validator(mode="before")
     @classmethod

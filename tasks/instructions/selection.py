@@ -6,6 +6,7 @@ corpus and origin stays, and a limit draws the smallest hashes of seed and key.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -24,12 +25,14 @@ class Selection:
     """Is what came of the rows: every question, and every row without one, is in one of the two.
 
     Both are sorted by key. ``rows`` is how many rows were read: a conversation that is split
-    counts once here and by its user turns there.
+    counts once here and by its user turns there. ``notes`` says of each source which rows fell
+    because they could not be read, and what of the others was left out.
     """
 
     accepted: tuple[Instruction, ...]
     rejected: tuple[Rejection, ...]
     rows: int
+    notes: tuple[str, ...] = ()
 
 
 def select_instructions(config: InstructionConfig) -> Selection:
@@ -67,7 +70,29 @@ def select_conversations(
     questions = _drop_foreign(questions, config, rejections)
     questions = _limit(questions, config, rejections)
     accepted = tuple(question.instruction for question in questions)
-    return Selection(accepted, rejections.collect(), len(raws))
+    return Selection(accepted, rejections.collect(), len(raws), _describe_sources(raws, config))
+
+
+def _describe_sources(
+    raws: Sequence[RawConversation], config: InstructionConfig
+) -> tuple[str, ...]:
+    rows = Counter(raw.place for raw in raws)
+    fallen = Counter((raw.place, raw.turns.reason) for raw in raws if isinstance(raw.turns, Reject))
+    left = Counter((raw.place, what) for raw in raws for what in raw.left_out)
+    notes = []
+    for place, source in enumerate(config.sources):
+        told = [
+            f"{count:,} of {rows[place]:,} rows fall: {reason}"
+            for (of, reason), count in sorted(fallen.items())
+            if of == place
+        ]
+        names = [
+            f"{what} ({count:,} rows)" for (of, what), count in sorted(left.items()) if of == place
+        ]
+        told += [f"not read: {', '.join(names)}"] if names else []
+        if told:
+            notes.append(f"instructions.sources[{place}] ({source.path}): {'; '.join(told)}")
+    return tuple(notes)
 
 
 @dataclass(frozen=True, slots=True)

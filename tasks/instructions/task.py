@@ -21,7 +21,7 @@ from tasks.instructions.synthesis import choose_personas
 from tasks.persona_rows import plan_persona_rows
 from tasks.records import Instruction, Rejection
 
-IMPORT_VERSION = 1
+IMPORT_VERSION = 2
 GUESS_VERSION = 1
 
 
@@ -50,6 +50,7 @@ def import_instructions(bench: Bench, node: NodeSpec, config: InstructionConfig)
         records=(Instruction, Rejection),
         provenance=bench.provenance(),
         seconds=time.monotonic() - began,
+        facts={"notes": list(chosen.notes)},
         may_be_empty=config.synthesis.count > 0,
     )
 

@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 from infra.knobs import Knobs, execution, selection
+from infra.row_input import Source
 
 
 class PersonaConfig(Knobs):
     """Says where personas come from, which of them are used, and how many.
 
     The files enter the node fingerprint by content
-    (:func:`tasks.personas.sources.digest_persona_sources`), so the path is an execution knob: a
-    data set that moved makes nothing anew. A persona's text depends on no knob.
+    (:func:`tasks.personas.sources.digest_persona_sources`), so the path, split and subset are
+    execution knobs: a data set that moved makes nothing anew. A persona's text depends on no knob.
     """
 
     source: str = execution(
         min_length=1,
-        description="JSONL, JSON, CSV, Parquet or Arrow (or .gz of text): a file, a glob, or a "
+        description="JSONL, JSON, CSV, Parquet or Arrow, packed or not: a file, a glob, or a "
         "folder such as a Hugging Face dataset; local or s3://.",
+    )
+    split: str | None = execution(
+        None,
+        min_length=1,
+        description="Split to read of a folder that has several; null: train; all: every one.",
+    )
+    subset: str | None = execution(
+        None,
+        min_length=1,
+        description="Configuration to read of a folder that has several; null: its default.",
     )
     persona_column: str = selection(
         "persona", min_length=1, description="Column that holds the persona's text."
@@ -43,3 +54,8 @@ class PersonaConfig(Knobs):
         None, ge=1, description="Use this many (the paper's M is 20,000); null: all."
     )
     seed: int = selection(0, description="Seed of the sample.")
+
+    @property
+    def rows(self) -> Source:
+        """Return what is to be read."""
+        return Source(self.source, self.split, self.subset, likely=("characters", "persona"))

@@ -33,11 +33,11 @@ class RawPersona:
 def read_persona_rows(config: PersonaConfig) -> list[RawPersona]:
     """Read every row of the source, unreadable ones included.
 
-    Raises :class:`OSError` or :class:`ValueError` for a file that cannot be read as a whole.
+    Raises :class:`~infra.errors.ConfigError` for a file that cannot be read as a whole.
     """
     column = config.persona_column
     raws = []
-    for row in read_rows(config.source):
+    for row in read_rows(config.rows):
         if isinstance(row, BadRow):
             raws.append(RawPersona(row.origin, None, "malformed", row.detail))
             continue
@@ -56,7 +56,7 @@ def read_persona_rows(config: PersonaConfig) -> list[RawPersona]:
 
 def check_persona_source(config: PersonaConfig) -> list[Problem]:
     """Find what would keep personas from being read, by a peek at the first rows."""
-    columns, problems = check_columns(config.source, _KEY)
+    columns, problems = check_columns(config.rows, _KEY)
     if columns and config.persona_column not in columns:
         problems.append(
             Problem(
@@ -87,4 +87,4 @@ def check_persona_source(config: PersonaConfig) -> list[Problem]:
 
 def digest_persona_sources(config: PersonaConfig) -> list[str]:
     """Return a digest of each input file, for the node's fingerprint."""
-    return [digest for _, digest in digest_rows(config.source)]
+    return [digest for _, digest in digest_rows(config.rows)]

@@ -13,7 +13,7 @@ from tasks.personas.selection import select_personas as choose_personas
 from tasks.personas.sources import digest_persona_sources, read_persona_rows
 from tasks.records import Persona, Rejection
 
-VERSION = 1
+VERSION = 2
 
 
 def describe_personas(config: PersonaConfig) -> NodeSpec:

@@ -17,7 +17,6 @@ from markupsafe import Markup
 from infra.schema import to_plain
 from infra.set_store import revive
 from tasks.records import (
-    PROFILE_FIELDS,
     Answer,
     Character,
     Dialogue,
@@ -244,8 +243,7 @@ def _show_question(
 
 
 def _show_character(item: Character) -> ShownCharacter:
-    profile = tuple((label, str(getattr(item, name))) for label, name in PROFILE_FIELDS)
-    return ShownCharacter(item.key, item.persona_key, item.name, item.persona, profile)
+    return ShownCharacter(item.key, item.persona_key, item.name, item.persona, item.fields)
 
 
 def _show_dialogue(item: Dialogue) -> ShownDialogue:

@@ -54,8 +54,8 @@ class Golden:
 
 
 GOLDEN = {
-    "personas": Golden(1, "b8583e6d117aca3b8f4a11a771859d96"),
-    "instructions": Golden(1, "39c5638c8f666a25644877beb7531c0e"),
+    "personas": Golden(2, "b8583e6d117aca3b8f4a11a771859d96"),
+    "instructions": Golden(2, "049e7e971c45df02c245e2e1bbc761c4"),
     "guesses": Golden(1, "242d305f68c25b1565e7563aef60ed8e"),
     "characters": Golden(1, "b068c03222304975b7d3398767ba395f"),
     "dialogues_generate": Golden(1, "a58da5a59a4253b661e03c398e3d21a7"),

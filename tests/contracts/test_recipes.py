@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import date
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,9 @@ from typing import Any
 import pytest
 from huggingface_hub import HfApi, constants
 
+from flows.checks import list_asked_roles
 from flows.planning import plan_run
+from flows.retired_models import find_retirements
 from flows.settings import Settings, load_settings
 from infra.model_facts import find_model_facts, is_hub_name
 from infra.paths import packaged_configs
@@ -21,6 +24,7 @@ LIMA, ALPACA, PH = (
     "data/sources/alpaca",
     "data/sources/persona_hub/instruction.jsonl",
 )
+LATER = date(2027, 1, 15)
 GPT, LLAMA = "gpt-4o-2024-05-13", "meta-llama/Meta-Llama-3-70B-Instruct"
 
 RECIPES = {
@@ -32,6 +36,9 @@ RECIPES = {
     "opencharacter": ((LIMA, ALPACA, PH), "generate", LLAMA),
 }
 """The paper's table: corpora, strategy, teacher (PAPER, section 2)."""
+
+BY_NAME = ("Qwen/Qwen3-30B-A3B-Instruct-2507", "meta-llama/Llama-3.3-70B-Instruct")
+"""Open models that are pinned by a name with a date or a number; a run notes their commits."""
 
 ALLOWED = ("run.name", "instructions.sources", "dialogues.", "evaluation.published")
 FROM_BASE = ("run.name", "models.base.", "evaluation.published")
@@ -68,8 +75,10 @@ def differ(one: Settings, two: Settings) -> set[str]:
 
 
 def test_every_file_is_a_recipe_of_the_paper() -> None:
-    found = {path.stem for path in (packaged_configs() / "paper").glob("*.yaml")} - {"shared"}
-    assert found == {*RECIPES, *(f"{name}-base" for name in RECIPES)}
+    found = {path.stem for path in (packaged_configs() / "paper").glob("*.yaml")}
+    recipes = {*RECIPES, *(f"{name}-base" for name in RECIPES)}
+    assert found - recipes == {"method", "shared", "released", "open"}
+    assert recipes < found
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -121,13 +130,17 @@ def test_the_other_backbone_changes_the_backbone_alone(name: str) -> None:
     assert base.models["base"].chat_template is not None, "it has none of its own to be asked in"
 
 
-@pytest.mark.parametrize("config", ["laptop", *(f"paper/{name}" for name in RECIPES)])
+@pytest.mark.parametrize(
+    "config",
+    ["laptop", "paper/released", "paper/open", *(f"paper/{name}" for name in RECIPES)],
+)
 def test_every_model_has_a_pinned_commit_and_a_known_size(config: str) -> None:
     models = load_settings(f"configs/{config}.yaml").models
     hub = {role: model for role, model in models.items() if is_hub_name(model)}
     assert hub
     for role, model in hub.items():
-        assert len(model.revision or "") == 40, role
+        if model.model not in BY_NAME:
+            assert len(model.revision or "") == 40, role
         assert find_model_facts(model) is not None, role
 
 
@@ -162,3 +175,57 @@ def test_the_laptop_plans_on_a_bare_machine(tmp_path: Path) -> None:
     assert plan.notes == ()
     assert plan.training is not None
     assert plan.training.parameters == 494_032_768
+
+
+RELEASED = ("personas.", "characters.", "dialogues.", "instructions.", "models.", "plan.", "run.")
+
+
+def test_the_released_rows_need_no_teacher_and_change_nothing_else() -> None:
+    released, paper = load("released"), load("opencharacter")
+    assert set(released.models) == {"base", "judge"}
+    extra = {key for key in differ(released, paper) if not key.startswith(RELEASED)}
+    assert extra == set()
+    people = released.characters.source
+    assert people == released.personas.source
+    assert released.dialogues.source is not None and released.personas.sample is None
+    assert released.personas.near_duplicate_similarity is released.personas.language is None
+
+
+def test_the_released_rows_plan_on_a_bare_machine(tmp_path: Path) -> None:
+    fewer = ["characters.rows=60", "dialogues.rows=300", "personagym.rows=100"]
+    overrides = [f"plan.sources.{item}" for item in fewer]
+    overrides += ["plan.sources.characters.answer_words=30", f"storage.root={tmp_path}/store"]
+    plan = plan_run("configs/paper/released.yaml", overrides)
+    rows = {node.node: node.rows for node in plan.nodes}
+    assert (plan.personas, rows["characters"], rows["dialogues_given"]) == (60, 60, 300)
+    assert not {"dialogues_generate", "dialogues_rewrite", "instructions"} & set(rows)
+    assert plan.training is not None and plan.training.examples > 250
+    assert len(plan.notes) == 3
+
+
+def test_open_weights_take_the_place_of_every_endpoint(tmp_path: Path) -> None:
+    settings, paper = load("open"), load("opencharacter")
+    changed = {
+        key
+        for key in differ(settings, paper)
+        if not key.startswith(("models.", "plan.tokens_per_s", "run.name"))
+    }
+    assert changed == {"characters.model", "dialogues.generate.model", "evaluation.published"}
+    asked = list_asked_roles(settings)
+    assert {settings.models[role].engine for role in asked if role != "tuned"} == {"vllm"}
+    teacher, judge = (settings.models[role].model for role in ("teacher", "judge"))
+    assert teacher.split("/")[0] != judge.split("/")[0]
+    fewer = ["lima.rows=10", "alpaca.rows=50", "ph_instruct.rows=50", "persona_hub.rows=20"]
+    overrides = [f"plan.sources.{item}" for item in (*fewer, "personagym.rows=50")]
+    plan = plan_run("configs/paper/open.yaml", [*overrides, f"storage.root={tmp_path}/store"])
+    assert plan.warnings == ()
+    assert plan.totals.untimed == ()
+
+
+def test_recipes_name_the_models_that_are_gone() -> None:
+    told = [found for found in find_retirements(load("opencharacter"), LATER)]
+    assert {found.text.split()[1]: found.gone for found in told} == {
+        GPT: True,
+        "gpt-4o-2024-08-06": True,
+    }
+    assert [found.gone for found in find_retirements(load("released"), LATER)] == [True]

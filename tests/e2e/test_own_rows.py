@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from pathlib import Path
 
 import polars as pl
@@ -10,11 +11,14 @@ import pytest
 
 from flows.lineage import show_lineage
 from flows.opening import prepare
+from flows.pipeline import opencharacter
 from flows.planning import plan_run
 from infra.errors import ConfigError, YieldError
 from infra.manifests import refer_to
 from infra.reading import read_accepted_frame
 from infra.storage import Storage
+from tasks.demo_world.texts import write_persona, write_profile
+from tasks.demo_world.world import World
 from tests.e2e.scripted import ScriptedWorld
 
 pytestmark = pytest.mark.e2e
@@ -93,3 +97,86 @@ def test_dialogues_without_their_people_are_told(world: ScriptedWorld, tmp_path:
     rows.write_text(json.dumps({"persona": "A stranger", "messages": chat}))
     with pytest.raises(YieldError, match=r"no_character.*personas\.source"):
         world.run(f"dialogues.source={rows}", "retry.retries=0")
+
+
+CHARACTERS, DIALOGUES = 60, 300
+
+
+def write_release(folder: Path) -> tuple[Path, Path]:
+    """Write rows in the schema of the authors' release, in the demo world's words.
+
+    Some profiles say "Born Place", some are long, some lack fields; ages are words now and then.
+    """
+    rng, world = random.Random(11), World()
+    people: dict[str, str] = {}
+    while len(people) < CHARACTERS:
+        someone = world.draw_character(rng)
+        lines = write_profile(someone).split("\n")
+        if len(people) % 3 == 0:
+            lines[4] = lines[4].replace("Birth Place", "Born Place")
+        if len(people) % 5 == 0:
+            lines[5] += "; always seen in the same old coat" * 35
+        if len(people) % 7 == 0:
+            lines[1] = "Age: soixante-dix ans"
+        if len(people) % 11 == 0:
+            del lines[2:4]
+        people.setdefault(write_persona(someone, rng, complete=True), "\n".join(lines))
+    cast = [
+        {"character_id": f"char-{n}", "persona": who, "character": what}
+        for n, (who, what) in enumerate(people.items())
+    ]
+    talks = [
+        {
+            **cast[n % CHARACTERS],
+            "question_source": "lima",
+            "question_id": f"q{n}",
+            "question": f"How do I keep {n} hens in winter?",
+            "character_answer": f"With dry straw, {n % 9 + 1} pails of water, and a kind word.",
+        }
+        for n in range(DIALOGUES)
+    ]
+    for row in talks[::4]:
+        del row["persona"], row["character"]  # joined by the id alone
+    written = []
+    for name, rows in (("synthetic_character", cast), ("synthetic_dialogue", talks)):
+        written.append(folder / f"{name}.jsonl")
+        written[-1].write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return written[0], written[1]
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.filterwarnings(r"ignore:.*:DeprecationWarning:ray\.")
+def test_rows_as_released_are_all_taken_and_trained_on_with_no_teacher(
+    prefect_server: str, ray_cluster: None, tmp_path: Path
+) -> None:
+    people, talks = write_release(tmp_path)
+    base = "{model: configs/demo/base, max_num_seqs: 16, cpu_kv_cache_gib: 0.5}"
+    overrides = [
+        f"storage.root={tmp_path / 'store'}",
+        f"personas.source={people}",
+        f"characters.source={people}",
+        f"dialogues.source={talks}",
+        f"models={{base: {base}}}",
+        "evaluation=null",
+        "training={deepspeed: deepspeed/cpu.json, workers: 1, max_length: 2048, global_batch: 8,"
+        " epochs: 1, precision: fp32, licence: apache-2.0, samples: {characters: 0}}",
+    ]
+    config = "configs/paper/released.yaml"
+    plan = plan_run(config, overrides)
+    assert plan.warnings == ()
+    assert {node.node: node.rows for node in plan.nodes}["characters"] == CHARACTERS
+    result = opencharacter(config, overrides, "training")
+    counts = {name: (row.planned, row.accepted) for name, row in result.counts.items()}
+    assert counts["personas"] == counts["characters"] == (CHARACTERS, CHARACTERS)
+    assert counts["dialogues_given"] == counts["curation"] == (DIALOGUES, DIALOGUES)
+    assert counts["encoding"] == (DIALOGUES, DIALOGUES)
+    assert result.model and "eval_loss_after" in result.scores
+    dataset = Path(result.dataset)
+    back, came = (
+        {row["character_id"]: row for row in map(json.loads, path.read_text().splitlines())}
+        for path in (dataset / people.name, people)
+    )
+    assert back == came
+    played = [json.loads(line) for line in (dataset / talks.name).read_text().splitlines()]
+    assert {row["question_id"] for row in played} == {f"q{n}" for n in range(DIALOGUES)}
+    assert all(row["character"] == came[row["character_id"]]["character"] for row in played)

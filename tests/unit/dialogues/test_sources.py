@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from infra.schema import to_plain, to_table
 from tasks.dialogues.config import DialogueConfig
 from tasks.dialogues.sources import check_dialogue_source, digest_dialogue_source, take_dialogues
 from tasks.export.rows import make_character_rows, make_dialogue_rows
-from tasks.records import Dialogue, Turn
+from tasks.records import PROFILE_FIELDS, BroughtCharacter, Dialogue, Turn
 from tests.unit.dialogues.scenes import make_character, make_question, make_turns
 
 ADA, BEN = make_character("Ada"), make_character("Ben")
@@ -46,6 +48,10 @@ def take(source: str) -> list[Dialogue]:
         ({"conversations": [U, A, V, B]}, 0, (U, A, V, B)),
         ({"question": U, "character_answer": A}, 0, (U, A)),
         ({"question": U, "answer": f" {A}\r\n", "history": ""}, 0, (U, A)),
+        ({"question": U, "character_answer": None, "answer": A}, 0, (U, A)),
+        ({"question": U, "response": A, "messages": None}, 0, (U, A)),
+        ({"question": V, "answer": B, "history": json.dumps(chat(U, A))}, 2, (U, A, V, B)),
+        ({"messages": json.dumps(chat(U, A))}, 0, (U, A)),
         ({"question": V, "answer": B, "history": chat(U, A)}, 2, (U, A, V, B)),
         ({"question": V, "answer": B, "history": chat(U, A, system="Hm.")}, 2, (U, A, V, B)),
     ],
@@ -75,8 +81,6 @@ def _name(context_turns: int, turns: tuple[Turn, ...]) -> str:
 
 def test_what_the_export_writes_comes_back(tmp_path: Path) -> None:
     import polars as pl
-
-    from infra.schema import to_plain
 
     def play(key: str, context_turns: int, *texts: str) -> Dialogue:
         return Dialogue(
@@ -189,3 +193,59 @@ def test_what_cannot_be_read_is_told_before_anything_starts(tmp_path: Path) -> N
     (problem,) = check_dialogue_source(gone, own_profiles=False)
     assert "no such file" in problem.what
     assert len(digest_dialogue_source(str(tmp_path / "own.jsonl"))) == 1
+
+
+def bring(name: str, own_id: str) -> BroughtCharacter:
+    written = to_plain(make_character(name))
+    return BroughtCharacter(**written, own_text=f"Name: {name}", own_id=own_id)
+
+
+def test_rows_that_name_no_persona_are_joined_by_the_characters_id(tmp_path: Path) -> None:
+    cast = [bring("Ada", "7"), bring("Ben", "")]
+    rows = [
+        {"character_id": 7, "question": U, "answer": A},
+        {"character_id": "7", "persona": None, "question": V, "answer": B},
+        {"character_id": cast[1].key, "question": U, "answer": A},
+        {"character_id": "7", "persona": cast[1].persona, "question": V, "answer": B},
+        {"character_id": "8", "question": U, "answer": A},
+        {"question": U, "answer": A},
+    ]
+    plays = take_dialogues(write(tmp_path / "own.jsonl", *rows), cast, "recipe")
+    assert Counter(one.character_key for one in plays.accepted) == {cast[0].key: 2, cast[1].key: 2}
+    assert sorted(row.detail for row in plays.rejected) == ["character_id 8", "no persona"]
+    config = DialogueConfig(source=write(tmp_path / "ids.jsonl", rows[0]))
+    assert not check_dialogue_source(config, own_profiles=True)
+
+
+@pytest.mark.parametrize(
+    ("prose", "shown", "taken"),
+    [
+        ("", "Name: Ada\nAge: 9", True),
+        ("", "Name:  Ada", True),
+        ("", " ", True),
+        ("", "Name: Bob", False),
+        ("She bakes.", "She  bakes.", True),
+        ("She bakes.", "He flies.", False),
+    ],
+)
+def test_a_profile_that_a_row_shows_is_compared_as_far_as_it_can_be(
+    prose: str, shown: str, taken: bool, tmp_path: Path
+) -> None:
+    one = bring("Ada", "7")
+    if prose:
+        nothing = dict.fromkeys((name for _, name in PROFILE_FIELDS), "")
+        one = replace(one, **nothing, own_text=prose)
+    row = {"persona": one.persona, "character": shown, "question": U, "answer": A}
+    plays = take_dialogues(write(tmp_path / "own.jsonl", row), [one], "recipe")
+    assert [row.reason for row in plays.rejected] == ([] if taken else ["other_profile"])
+    assert len(plays.accepted) == taken
+
+
+def test_what_cannot_be_encoded_harms_no_row(tmp_path: Path) -> None:
+    row = {
+        "persona": ADA.persona, "question": "Who \ud83d bakes?", "answer": "I.\udc00",
+        "question_source": "li\ud83dma", "question_id": "\udc00q1", "teacher": "m\ud83d",
+    }  # fmt: skip
+    (found,) = take(write(tmp_path / "own.jsonl", row))
+    to_table(Dialogue, [found])
+    assert (found.corpus, found.question_id, found.teacher) == ("lima", "q1", "m")

@@ -23,6 +23,6 @@ def test_each_played_turn_is_a_row_with_its_history() -> None:
 
 def test_sft_rows_belong_to_one_split() -> None:
     frame = make_frame(Example, EXAMPLES)
-    (row,) = make_sft_rows(frame, "validation")
+    (row,) = make_sft_rows(frame, "validation", {})
     assert (row.key, row.context_turns) == ("e-d2", 2)
     assert [turn.role for turn in row.messages] == ["system", *("user", "assistant") * 3]

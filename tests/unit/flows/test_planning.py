@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 from typing import Any
 
@@ -206,3 +207,76 @@ def test_the_table_holds_every_node_and_the_sums(tmp_path: Path, config: dict[st
     assert "in all: " in text
     assert "disk: " in text
     assert yaml.safe_load(drawn.model_dump_json())["totals"]["untimed"] == []
+
+
+def test_a_plan_names_what_it_reads_and_what_it_does_not(
+    tmp_path: Path, config: dict[str, Any]
+) -> None:
+    folder = tmp_path / "asked"
+    for split in ("train", "test"):
+        (folder / split).mkdir(parents=True)
+        row = {"question": f"Who {split}s?", "answer": "I.", "id": 1}
+        write_lines(folder / split / "rows.jsonl", row)
+    config["instructions"]["sources"] = [str(folder)]
+    drawn = plan(tmp_path, config)
+    assert drawn.questions == 2  # one of the folder, one guessed
+    assert drawn.inputs == (
+        f"personas.source: {config['personas']['source']}",
+        f"instructions.sources[0]: {folder}: split train; train/rows.jsonl;"
+        " left aside: test/rows.jsonl",
+    )
+    assert drawn.notes == (f"instructions.sources[0] ({folder}): not read: column id (1 rows)",)
+    text = print_plan(drawn)
+    assert "reads instructions.sources[0]:" in text and "note: instructions.sources[0]" in text
+
+
+def bring(folder: Path, config: dict[str, Any], *profiles: str) -> None:
+    """Bring a profile for each persona, and two dialogues of the first."""
+    people = [f"A {trade} from Cork who likes long walks." for trade in ("baker", "sailor")]
+    rows = [{"persona": who, "character": what} for who, what in zip(people, profiles, strict=True)]
+    plays = [
+        {"persona": people[0], "question": f"How {n}?", "character_answer": "So."} for n in range(2)
+    ]
+    config["characters"] = {"source": str(write_lines(folder / "people.jsonl", *rows))}
+    config["dialogues"] = {"source": str(write_lines(folder / "plays.jsonl", *plays))}
+
+
+def test_brought_rows_that_fall_are_warned_of(tmp_path: Path, config: dict[str, Any]) -> None:
+    bring(tmp_path, config, "Name: Ada", "Name: Ben")
+    assert plan(tmp_path, config).warnings == ()
+    bring(tmp_path, config, "Name: Ada", " ")
+    (warning,) = plan(tmp_path, config).warnings
+    source = config["characters"]["source"]
+    assert warning == (
+        f"characters.source ({source}): 1 rows are taken, 1 are not: 1 × empty;"
+        " that is below its min_yield of 60%, so a run would stop"
+    )
+    config["characters"]["min_yield"] = 0.5
+    (warning,) = plan(tmp_path, config).warnings
+    assert "would stop" not in warning
+
+
+def test_a_source_all_of_whose_rows_fall_is_an_error_of_the_plan(
+    tmp_path: Path, config: dict[str, Any]
+) -> None:
+    bring(tmp_path, config, " ", " ")
+    with pytest.raises(ConfigError, match=r"characters.source .* none of its 2 rows .* 2 × empty"):
+        plan(tmp_path, config)
+    bring(tmp_path, config, "Name: Ada", "Name: Ben")
+    write_lines(Path(config["dialogues"]["source"]), {"persona": "X", "messages": ["Hm?", "Ah."]})
+    with pytest.raises(ConfigError, match=r"dialogues.source .* 1 × no_character"):
+        plan(tmp_path, config)
+    config = make_config(tmp_path)
+    write_lines(Path(config["personas"]["source"]), {"persona": "Short"}, {"persona": None})
+    with pytest.raises(ConfigError, match=r"none of its rows is a persona: 1 × too_short, 1 × mi"):
+        plan(tmp_path, config)
+
+
+def test_a_source_that_ends_early_is_one_message(tmp_path: Path, config: dict[str, Any]) -> None:
+    lines = Path(config["personas"]["source"]).read_bytes() * 3_000
+    cut = tmp_path / "cut.jsonl.gz"
+    cut.write_bytes(gzip.compress(lines, mtime=0)[:-20])
+    config["personas"]["source"] = str(cut)
+    with pytest.raises(ConfigError, match=r"cut.jsonl.gz: cannot be read: it ends early") as caught:
+        plan(tmp_path, config)
+    assert len(caught.value.problems) == 1

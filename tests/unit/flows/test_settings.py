@@ -137,7 +137,7 @@ def test_a_key_like_no_other_lists_those_that_there_are(
         load_settings(path)
     problems = index_problems(caught)
     assert problems[f"{path}: instructions.sources.0.zzz"].todo == (
-        "known here: corpus, format, licence, path"
+        "known here: columns, corpus, format, licence, path, split, subset"
     )
 
 
@@ -248,3 +248,42 @@ def test_a_file_that_cannot_be_extended_is_named(tmp_path: Path, text: str, what
     write_layer(tmp_path, "circle.yaml", "extends: top.yaml\n")
     with pytest.raises(ConfigError, match=what):
         load_settings(write_layer(tmp_path, "top.yaml", text))
+
+
+DOUBLED = [
+    ("storage: {root: a}\nrun: {name: x}\nstorage: {root: b}\n", "'storage' .* lines 1 and 3"),
+    ("models:\n  base:\n    model: a\n    dtype: auto\n    model: b\n", "'model' .* lines 3 and 5"),
+    ("personas: {source: a, sample: 1, source: b}\n", "'source' is given twice, in line 1"),
+    ("instructions:\n  sources:\n  - path: a\n    path: b\n", "'path' .* lines 3 and 4"),
+    ("a: &x {b: 1}\nc:\n  <<: *x\n  d: 1\n  d: 2\n", "'d' .* lines 4 and 5"),
+]
+
+
+@pytest.mark.parametrize(("text", "says"), DOUBLED)
+def test_a_key_given_twice_is_told_with_both_lines(tmp_path: Path, text: str, says: str) -> None:
+    path = tmp_path / "twice.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=rf"twice\.yaml: the key {says}"):
+        load_settings(path)
+    (tmp_path / "above.yaml").write_text("extends: twice.yaml\n")
+    with pytest.raises(ConfigError, match=rf"twice\.yaml: the key {says}"):
+        load_settings(tmp_path / "above.yaml")
+
+
+def test_a_key_given_twice_in_a_value_to_set_is_told(path: Path) -> None:
+    with pytest.raises(ConfigError, match="--set run: the key 'name' is given twice, in line 1"):
+        load_settings(path, ["run={name: a, name: b}"])
+
+
+def test_a_merged_key_may_be_changed(tmp_path: Path, config: dict[str, Any]) -> None:
+    path = write_config(tmp_path, config)
+    model = "{engine: scripted, model: a}"
+    path.write_text(
+        path.read_text()
+        + "plan:\n  sources: {}\ncuration: {}\nexport: {}\nreport: {}\n"
+        + "ray: &r {address: x}\n"
+    )
+    assert load_settings(path).ray.address == "x"
+    shared = f"models:\n  one: &m {model}\n  two:\n    <<: *m\n    model: b\n"
+    (tmp_path / "merged.yaml").write_text(f"extends: small.yaml\n{shared}")
+    assert load_settings(tmp_path / "merged.yaml").models["two"].model == "b"

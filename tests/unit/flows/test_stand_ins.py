@@ -29,7 +29,7 @@ def note(path: Path, rows: int, **more: int) -> dict[str, Any]:
     return {"path": str(path), "get": "the moon", "rows": rows, **more}
 
 
-@pytest.mark.parametrize("form", ["alpaca", "lima", "persona_hub", "messages"])
+@pytest.mark.parametrize("form", ["alpaca", "lima", "persona_hub", "messages", "pairs"])
 def test_every_format_is_made_up_in_its_own_columns(tmp_path: Path, form: str) -> None:
     path = tmp_path / "gone.jsonl"
     sources = [{"path": str(path), "format": form}]

@@ -8,6 +8,7 @@ import pytest
 
 from infra.errors import Reject
 from tasks.instructions.config import InstructionConfig
+from tasks.instructions.selection import select_instructions
 from tasks.instructions.sources import (
     RawConversation,
     check_instruction_sources,
@@ -59,7 +60,7 @@ def test_nothing_to_ask_is_a_problem_unless_synthesis_is_on() -> None:
 
 
 def test_all_problems_come_at_once(tmp_path: Path) -> None:
-    unknown = write_lines(tmp_path / "u.jsonl", {"question": "Who?"})
+    unknown = write_lines(tmp_path / "u.jsonl", {"ask": "Who?"})
     config = configure(
         str(tmp_path / "absent.jsonl"),
         unknown,
@@ -76,7 +77,7 @@ def test_all_problems_come_at_once(tmp_path: Path) -> None:
         "instructions.min_chars",
         "instructions.language",
     ]
-    assert "its columns: question" in problems[1].what
+    assert "its columns: ask" in problems[1].what
     assert "has no column 'conversations'" in problems[2].what
 
 
@@ -93,3 +94,64 @@ def test_digests_cover_content_and_settings_but_not_place(tmp_path: Path) -> Non
         assert digest_instruction_sources(changed) != first
     licensed = configure({"path": path, "licence": "MIT"})
     assert digest_instruction_sources(licensed) == first
+
+
+def test_columns_of_ones_own_are_named(tmp_path: Path) -> None:
+    path = write_lines(tmp_path / "a.jsonl", {"ask": "Who bakes?", "say": "I do.", "id": 3})
+    (problem,) = check_instruction_sources(configure(path))
+    assert "columns={question" in problem.todo
+    named = {"path": path, "columns": {"question": "ask", "answer": "say"}}
+    assert check_instruction_sources(configure(named)) == []
+    (raw,) = read_conversations(configure(named))
+    assert [turn.content for turn in raw.turns] == ["Who bakes?", "I do."]  # type: ignore[union-attr]
+    assert (raw.corpus, raw.left_out) == ("pairs", {"column id"})
+    (problem,) = check_instruction_sources(configure({**named, "columns": {"question": "asks"}}))
+    assert "no column 'asks'; it has ask, say, id" in problem.what
+    other = {**named, "columns": {"question": "say"}}
+    assert digest_instruction_sources(configure(named)) != digest_instruction_sources(
+        configure(other)
+    )
+
+
+def test_a_source_all_of_whose_rows_fall_is_a_problem_with_its_reasons(tmp_path: Path) -> None:
+    turn = {"role": "user", "content": "Who?"}
+    bad = [{"messages": [turn, turn]}] * 30 + [{"messages": []}]
+    (problem,) = check_instruction_sources(configure(write_lines(tmp_path / "a.jsonl", *bad)))
+    assert "none of its 31 rows can be read: 30 × roles_not_alternating" in problem.what
+    assert "1 × no_user_turn (a.jsonl:31" in problem.what
+    good = write_lines(tmp_path / "b.jsonl", *bad, {"messages": [turn]})
+    assert check_instruction_sources(configure(good)) == []
+
+
+def test_what_falls_and_what_is_not_read_is_said_once_for_each_source(tmp_path: Path) -> None:
+    turns = [{"role": "system", "content": "x"}, {"role": "user", "content": "Who?"}]
+    one = write_lines(
+        tmp_path / "a.jsonl", {**ROW, "id": 1}, {**ROW, "instruction": "Why?", "id": 2}, {"x": 1}
+    )
+    two = write_lines(tmp_path / "b.jsonl", {"messages": turns})
+    notes = select_instructions(configure(one, two)).notes
+    assert notes == (
+        f"instructions.sources[0] ({one}): 1 of 3 rows fall: malformed;"
+        " not read: column id (2 rows)",
+        f"instructions.sources[1] ({two}): not read: system prompts (1 rows)",
+    )
+
+
+def test_a_folder_gives_its_train_split_unless_told(tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        folder = tmp_path / "set" / split
+        folder.mkdir(parents=True)
+        write_lines(folder / "rows.jsonl", {**ROW, "instruction": f"Who {split}s?"})
+    path = str(tmp_path / "set")
+
+    def read(source: object) -> list[str]:
+        return [
+            raw.turns[0].content  # type: ignore[union-attr]
+            for raw in read_conversations(configure(source))
+        ]
+
+    assert read(path) == ["Who trains?"]
+    assert read({"path": path, "split": "test"}) == ["Who tests?"]
+    assert read({"path": path, "split": "all"}) == ["Who tests?", "Who trains?"]
+    (problem,) = check_instruction_sources(configure({"path": path, "split": "dev"}))
+    assert "no split 'validation'; it has test, train" in problem.what
