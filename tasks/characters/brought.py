@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from infra.errors import Reject
 from infra.text_cleaning import clean_text
+from infra.thoughts import part_thought
 from tasks.conversations import parse_text, show
 from tasks.records import PROFILE_FIELDS
 
@@ -72,7 +73,7 @@ def read_profile(values: Mapping[str, object]) -> BroughtProfile | Reject:
         return _join_fields(whole)
     if not isinstance(whole, str):
         return Reject("malformed", f"the profile is not text: {show(whole)}")
-    text = clean_text(whole)
+    text = clean_text(part_thought(whole).text)
     return BroughtProfile(text, dict(_find_fields(text))) if text else Reject("empty")
 
 

@@ -8,10 +8,6 @@ from dataclasses import dataclass
 from functools import cache
 
 from infra.errors import Reject
-<<<<<<< HEAD
-from tasks.conversations import read_answer, read_text, read_turns
-from tasks.instructions.config import Format
-=======
 from tasks.conversations import (
     SYSTEM_LEFT,
     Talk,
@@ -22,7 +18,6 @@ from tasks.conversations import (
     show,
 )
 from tasks.instructions.config import ColumnMapping, Format
->>>>>>> data
 from tasks.records import Turn
 
 _Row = Mapping[str, object]
@@ -67,23 +62,6 @@ class Reading:
     used: frozenset[str]
 
 
-<<<<<<< HEAD
-def _read_alpaca(row: _Row) -> tuple[Turn, ...] | Reject:
-    question = read_text(row.get("instruction"), "instruction")
-    if isinstance(question, Reject):
-        return question
-    if not question:
-        return Reject("missing_text", "the instruction is empty")
-    given = read_text(row.get("input") or "", "input")
-    answer = read_text(next((row[name] for name in _ANSWERS if row.get(name)), ""), "output")
-    for value in (given, answer):
-        if isinstance(value, Reject):
-            return value
-    given, answer = cast(str, given), read_answer(cast(str, answer))
-    if given and given.lower() not in _NO_INPUT:
-        question = f"{question}\n\n{given}"
-    return (Turn("user", question), *([Turn("assistant", answer)] if answer else []))
-=======
 class _Columns:
     """Is a row whose names are compared without case and blanks; nulls are absent."""
 
@@ -119,7 +97,6 @@ class _Columns:
         kept = [self._names[name] for name in names if name in self._names]
         self.used.update(kept)
         return any(str(self._row[name]).strip() for name in kept)
->>>>>>> data
 
 
 @cache

@@ -21,7 +21,7 @@ def endpoint(**knobs: Any) -> ModelConfig:
 
 
 def send(**knobs: Any) -> dict[str, Any]:
-    return write_payload(endpoint_settings(endpoint(**knobs)), ASK, structured=False)
+    return write_payload(endpoint_settings(endpoint(**knobs)), ASK)
 
 
 @pytest.mark.parametrize(
