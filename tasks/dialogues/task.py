@@ -24,7 +24,7 @@ from tasks.dialogues.rewriting import RewritePlayer
 from tasks.dialogues.sources import digest_dialogue_source, take_dialogues
 from tasks.records import Character, Dialogue, Instruction, Rejection
 
-VERSIONS = {"generate": 1, "rewrite": 1}
+VERSIONS = {"generate": 2, "rewrite": 2}
 TAKE_VERSION = 1
 
 
@@ -136,8 +136,10 @@ def _choose_player(bench: Bench, strategy: str, chosen: StrategyConfig) -> RowMa
     prompt = _load_prompt(strategy, chosen)
     teacher = bench.model_label(chosen.model)
     if isinstance(chosen, RewriteConfig):
-        return RewritePlayer(prompt, teacher, chosen.structured, chosen.max_turn_chars)
-    return GeneratePlayer(prompt, teacher)
+        return RewritePlayer(
+            prompt, teacher, chosen.structured, chosen.max_turn_chars, chosen.stage_directions
+        )
+    return GeneratePlayer(prompt, teacher, chosen.stage_directions)
 
 
 def _load_prompt(strategy: str, chosen: StrategyConfig) -> PromptTemplate:

@@ -23,7 +23,7 @@ from infra.languages import is_language
 from infra.near_duplicates import find_near_duplicates
 from infra.prompts import PromptTemplate
 from infra.text_cleaning import clean_text, strip_quotes
-from tasks.evaluation.json_answers import find_json
+from infra.json_answers import find_json
 from tasks.records import EvalQuestion, EvalTask
 
 SUITE = "generated"
