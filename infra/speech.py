@@ -12,13 +12,14 @@ from __future__ import annotations
 import re
 from typing import Literal
 
+from infra.answer_cleaning import clean_answer, mend_surrogates
 from infra.broken_text import find_broken_text
 from infra.chat_marks import find_mark, strip_marks
 from infra.errors import Reject
 from infra.loops import find_loop
 from infra.placeholders import find_placeholder
 from infra.stage_directions import drop_stage_directions
-from infra.text_cleaning import clean_answer, mend_surrogates, strip_quotes
+from infra.text_cleaning import strip_quotes
 from infra.user_turns import find_user_turn
 from infra.wording import shorten
 

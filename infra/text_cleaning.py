@@ -13,8 +13,6 @@ _UNREADABLE = re.compile(
     )
     + "]"
 )
-_TERMINAL_CODE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
-_SURROGATE = re.compile("[\ud800-\udfff]")
 _QUOTES = {'"': '"', "'": "'", "“": "”", "\u2018": "\u2019", "«": "»", "「": "」", "`": "`"}
 
 
@@ -38,20 +36,3 @@ def strip_quotes(text: str) -> str:
             break
         text = inside.strip()
     return text
-
-
-def mend_surrogates(text: str) -> str:
-    """Return the text with pairs of surrogates joined; a half that is alone becomes U+FFFD."""
-    if text.isascii() or not _SURROGATE.search(text):
-        return text
-    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-
-
-def drop_terminal_codes(text: str) -> str:
-    """Return the text without the colours and cursor moves of terminals, each whole."""
-    return _TERMINAL_CODE.sub("", text) if "\x1b" in text else text
-
-
-def clean_answer(text: str) -> str:
-    """Clean what a model wrote: terminal codes go whole, half letters show that they are broken."""
-    return clean_text(mend_surrogates(drop_terminal_codes(text)))

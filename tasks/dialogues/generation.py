@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar
 
+from infra.answer_cleaning import clean_answer
 from infra.asking import RowSession
 from infra.engines.protocol import Completion, Message
 from infra.errors import Reject
 from infra.prompts import PromptTemplate
 from infra.speech import StageDirections, read_speech
-from infra.text_cleaning import clean_answer
 from tasks.records import Dialogue, Turn
 
 

@@ -19,11 +19,11 @@ from infra.asking import RowSession
 from infra.engines.protocol import Completion
 from infra.errors import ConfigError, Problem, Reject
 from infra.fingerprints import row_key
+from infra.json_answers import find_json
 from infra.languages import is_language
 from infra.near_duplicates import find_near_duplicates
 from infra.prompts import PromptTemplate
 from infra.text_cleaning import clean_text, strip_quotes
-from infra.json_answers import find_json
 from tasks.records import EvalQuestion, EvalTask
 
 SUITE = "generated"
