@@ -20,7 +20,8 @@ _FOREIGN = (
 )
 _BLANK = re.compile(
     rf"\[(?:insert|your|fill in|add|enter|specify|describe|mention)\b[^\]\n]{{0,80}}\](?![(\[:])"
-    rf"|\[(?=(?-i:[A-Z])|[^\]\n]*name)(?:the |an? |my |his |her )?{_THING}\](?![(\[:])|[\[\u3010]{_FOREIGN}[\]\u3011]"
+    rf"|\[(?=(?-i:[A-Z])|[^\]\n]*name)(?:the |an? |my |his |her )?{_THING}\](?![(\[:])"
+    rf"|[\[\u3010]{_FOREIGN}[\]\u3011]"
     rf"|<(?:insert|your|fill in)\b[^>\n]{{0,60}}>|<(?:your |full |user "
     rf"|character )?names?>(?![^\n]*</)"
     rf"|\((?:insert|fill in)\b[^)\n]{{0,60}}\)"

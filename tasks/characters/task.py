@@ -18,7 +18,7 @@ from tasks.characters.writing import CharacterWriter
 from tasks.persona_rows import plan_persona_rows
 from tasks.records import Character, Persona, Rejection
 
-VERSION = 1
+VERSION = 2
 TAKE_VERSION = 1
 
 
