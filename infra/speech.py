@@ -3,14 +3,14 @@
 What surrounds the speech is trimmed where nothing is lost: template marks at its ends, an
 announcement ("Sure! Here is the response in character:"), the speaker's own name, quotation marks
 around all of it, an offer to revise it, stage directions. What cannot be trimmed is a
-:class:`~infra.errors.Reject` with one of these reasons: empty, control_tokens, plays_user,
-stage_direction, placeholder, broken_text, repetition.
+:class:`~infra.errors.Reject`: empty, or one of :data:`SPEECH_FAULTS`.
 """
 
 from __future__ import annotations
 
 import re
-from typing import Literal
+from collections.abc import Collection
+from typing import Literal, get_args
 
 from infra.answer_cleaning import clean_answer, mend_surrogates
 from infra.broken_text import find_broken_text
@@ -24,6 +24,10 @@ from infra.user_turns import find_user_turn
 from infra.wording import shorten
 
 StageDirections = Literal["trim", "keep"]
+SpeechFault = Literal[
+    "control_tokens", "plays_user", "stage_direction", "placeholder", "broken_text", "repetition"
+]
+SPEECH_FAULTS: tuple[SpeechFault, ...] = get_args(SpeechFault)
 
 _ANNOUNCED = re.compile(
     r"\A[\s*_#>(\[\"]*(?P<lead>[^\n]{2,240}?)(?:[:\uff1a][*_)\]\"]*[ \t]*(?:\n\s*"
@@ -90,16 +94,20 @@ def read_speech(
     speaker: str = "",
     question: str = "",
     stage_directions: StageDirections = "trim",
+    checked: bool = True,
 ) -> str | Reject:
     """Return the speech of an answer, trimmed, or the reason why it cannot be used.
 
     ``speaker`` is the character's name, whose label is trimmed. ``question`` is what was asked:
-    a letter asked for may have blanks to fill in, a script may have users.
+    a letter asked for may have blanks to fill in, a script may have users. What is not ``checked``
+    is only cleaned, and not empty.
     """
     broken = find_broken_text(mend_surrogates(text))
     said = clean_answer(text)
     if not said:
         return Reject("empty")
+    if not checked:
+        return said
     said = trim_speech(said, speaker=speaker, question=question)
     if stage_directions == "trim":
         said = drop_stage_directions(said)
@@ -126,24 +134,36 @@ def trim_speech(said: str, *, speaker: str = "", question: str = "") -> str:
     return said.strip()
 
 
-def find_speech_fault(said: str, *, speaker: str = "", question: str = "") -> Reject | None:
-    """Say why a trimmed answer cannot be used as it is, or ``None``.
-
-    The reasons: control_tokens, plays_user, stage_direction, placeholder, broken_text, repetition.
-    """
-    if mark := find_mark(said):
-        return Reject("control_tokens", mark)
-    if turn := find_user_turn(said, speaker=speaker, question=question):
-        return Reject("plays_user", turn)
-    if not drop_stage_directions(said):
-        return Reject("stage_direction", shorten(said, 80))
-    if blank := find_placeholder(said, question=question):
-        return Reject("placeholder", blank)
-    if broken := find_broken_text(said):
-        return Reject("broken_text", broken)
-    if (loop := find_loop(said)) and not asks_to_repeat(question):
-        return Reject("repetition", loop)
+def find_speech_fault(
+    said: str,
+    *,
+    speaker: str = "",
+    question: str = "",
+    faults: Collection[SpeechFault] = SPEECH_FAULTS,
+) -> Reject | None:
+    """Say why a trimmed answer cannot be used as it is, or ``None``; only ``faults`` count."""
+    for fault in SPEECH_FAULTS:
+        if fault in faults:
+            detail = _find_fault(fault, said, speaker, question)
+            if detail is not None:
+                return Reject(fault, detail)
     return None
+
+
+def _find_fault(fault: SpeechFault, said: str, speaker: str, question: str) -> str | None:
+    match fault:
+        case "control_tokens":
+            return find_mark(said)
+        case "plays_user":
+            return find_user_turn(said, speaker=speaker, question=question)
+        case "stage_direction":
+            return None if drop_stage_directions(said) else shorten(said, 80)
+        case "placeholder":
+            return find_placeholder(said, question=question)
+        case "broken_text":
+            return find_broken_text(said)
+        case "repetition":
+            return None if asks_to_repeat(question) else find_loop(said)
 
 
 _REPEAT = re.compile(

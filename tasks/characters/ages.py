@@ -23,12 +23,14 @@ _OPENING = (
     rf"(?:(?!(?:{_LINKS})\b)[\w'\u2019-]+,?\s+){{0,3}}?"
 )
 _STATED = re.compile(
-    _OPENING
-    + r"(?P<age>\d{1,3})[- \u2010\u2011]?(?:years?|yrs?|y)[- \u2010\u2011]?(?:olds?\b|o\b|\bof age\b)"
+    _OPENING + r"(?P<age>\d{1,3})[- \u2010\u2011]?(?:years?|yrs?|y)"
+    r"[- \u2010\u2011]?(?:olds?\b|o\b|\bof age\b)"
     r"|^[^,.;]{0,40}?\b(?:aged|age)\s+(?P<aged>\d{1,3})\b(?!\s*(?:-|to|and|\u2013)\s*\d)"
     r"|^[\w\u00c0-\u024f]+,?\s+(?P<comma>\d{1,3}),\s"
-    r"|^\W*(?:[\w\u00c0-\u024f]+\s+){0,3}(?P<other>\d{1,3})(?:-?j\u00e4hrig|-?\u043b\u0435\u0442\u043d|\u5c81|\u6b72|\u6b73|\uc0b4|\uc138(?=[\uc758 ]))"
-    r"|^\W*(?:\w+\s+){1,4}(?:\u00e2g\u00e9e? de (?P<french>\d{1,3}) ans|de (?P<spanish>\d{1,3}) a\u00f1os de edad)",
+    r"|^\W*(?:[\w\u00c0-\u024f]+\s+){0,3}(?P<other>\d{1,3})"
+    r"(?:-?j\u00e4hrig|-?\u043b\u0435\u0442\u043d|\u5c81|\u6b72|\u6b73|\uc0b4|\uc138(?=[\uc758 ]))"
+    r"|^\W*(?:\w+\s+){1,4}"
+    r"(?:\u00e2g\u00e9e? de (?P<french>\d{1,3}) ans|de (?P<spanish>\d{1,3}) a\u00f1os de edad)",
     re.IGNORECASE,
 )
 _IN_DECADE = re.compile(

@@ -9,22 +9,25 @@ from infra.wording import split_words
 
 _MOST_WORDS = 7
 _INTRODUCED = re.compile(
-    r"^(?:(?:my|his|her|their|the character's|the) (?:full )?name is|(?:i am|i'm) called|(?:he|she|it)"
-    r" is called|name ?[:=])\s+(?P<name>\S.*?)[.!]*$",
+    r"^(?:(?:my|his|her|their|the character's|the) (?:full )?name is|(?:i am|i'm) called"
+    r"|(?:he|she|it) is called|name ?[:=])\s+(?P<name>\S.*?)[.!]*$",
     re.IGNORECASE,
 )
 _PREDICATE = re.compile(
-    r"(?<=\s)(?:is|was|are|were|has|had|have|who|whose|which|that|lives|works|loves|likes|can|will"
-    r"|would|should|i|my|her|his|their|our|your|you|est|ist|es|qui|que|som|\u00e8)(?=\s)"
+    r"(?<=\s)(?:is|was|are|were|has|had|have|who|whose|which|that|lives|works|loves|likes|can"
+    r"|will|would|should|i|my|her|his|their|our|your|you|est|ist|es|qui|que|som|\u00e8)(?=\s)"
     r"|^(?:[Ss]he|[Hh]e|[Tt]hey|[Ii]t|[Tt]here|[Tt]his|I|[Mm]y|[Ww]e|[Yy]ou) (?:is|was|are|am|has)\b"
     r"|^(?:I'm|I am|He's|She's)\b"
 )
-_ARTICLE = re.compile(r"^(?:an?|the|une?|der|die|das|eine?|el|la|los|las|un|il|lo|uma?)\s+\w")
+_ARTICLE = re.compile(
+    r"^(?:an?|the|une?|der|die|das|eine?|el|la|los|las|un|il|lo|uma?)\s+\w", re.IGNORECASE
+)
 _PARTICLES = frozenset(
     (
-        "de", "del", "della", "da", "di", "do", "dos", "das", "du", "la", "le", "las", "los", "van",
-        "von", "der", "den", "zu", "bin", "bint", "ibn", "al", "el", "ul", "abd", "ben", "of", "the",
-        "y", "e", "and", "san", "ter", "ten", "af", "av", "ap", "mc", "o", "jr", "sr", "dit", "ka",
+        "de", "del", "della", "da", "di", "do", "dos", "das", "du", "la", "le", "las", "los",
+        "van",         "von", "der", "den", "zu", "bin", "bint", "ibn", "al", "el", "ul", "abd", "ben", "of", "the",
+        "y", "e", "and",
+        "san", "ter", "ten", "af", "av", "ap", "mc", "o", "jr", "sr", "dit", "ka",
     )
 )  # fmt: skip
 _IDEOGRAPHS = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")

@@ -45,7 +45,9 @@ def write_characters(
     if config.source is not None:
         return _take_characters(bench, node, config.source, personas)
     planned = plan_persona_rows(node.recipe, read_set(bench.storage, personas, "accepted"))
-    maker = CharacterWriter(load_prompt(config), config.structured, config.language)
+    maker = CharacterWriter(
+        load_prompt(config), config.structured, config.language, config.check_quality
+    )
     stage = bench.row_stage(node, model=config.model, maker=maker, planned=planned, sampling=config)
     return run_row_stage(stage, bench.runner_context())
 

@@ -35,6 +35,7 @@ class CharacterWriter:
     prompt: PromptTemplate
     structured: bool
     language: str | None
+    checked: bool = True
 
     async def make(self, key: str, row: CharacterInput, session: RowSession) -> Character | Reject:
         """Ask for the profile until it parses, is fit to play from, and in the right language."""
@@ -54,12 +55,13 @@ class CharacterWriter:
         profile = parse_profile(completion.text)
         if isinstance(profile, Reject):
             return profile
-        profile = tidy_profile(profile)
-        if fault := check_profile(profile) or find_profile_fault(profile, persona):
-            return fault
+        if self.checked:
+            profile = tidy_profile(profile)
+            if fault := check_profile(profile) or find_profile_fault(profile, persona):
+                return fault
         prose = " ".join(
             profile[name] for name in ("appearance", "general_experience", "personality")
         )
         if self.language is not None and not is_language(prose, self.language):
             return Reject("wrong_language", prose[:200])
-        return profile
+        return dict(profile)

@@ -17,6 +17,11 @@ class StrategyConfig(Knobs):
         1024, ge=16, description="Longest answer in tokens: a turn for G, the whole dialogue for R"
     )
     seed: int = identity(0, ge=0, description="Seed of the sampling")
+    check_speech: bool = identity(
+        True,
+        description="Trim what surrounds the speech of an answer, and ask again for one that loops,"
+        " plays the user, or holds template marks, placeholders or broken text; false takes any",
+    )
     stage_directions: StageDirections = identity(
         "trim",
         description="Take *smiles* and (leans in) out of what is said (trim), or leave them (keep)",

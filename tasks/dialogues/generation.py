@@ -49,6 +49,7 @@ class GeneratePlayer:
     prompt: PromptTemplate
     teacher: str
     stage_directions: StageDirections = "trim"
+    checked: bool = True
 
     async def make(self, key: str, row: DialogueInput, session: RowSession) -> Dialogue | Reject:
         """Answer the user turns in order; each answer becomes history for the next."""
@@ -64,6 +65,7 @@ class GeneratePlayer:
                 speaker=find_speaker(row.profile),
                 question=question.content,
                 stage_directions=self.stage_directions,
+                checked=self.checked,
             )
             answer = await session.ask(self.prompt.render(values, history), read)
             if isinstance(answer, Reject):
@@ -79,6 +81,7 @@ def read_answer(
     speaker: str = "",
     question: str = "",
     stage_directions: StageDirections = "trim",
+    checked: bool = True,
 ) -> Answer | Reject:
     """Read what the character says; curation judges what another answer could not mend.
 
@@ -89,7 +92,11 @@ def read_answer(
         return Reject("filtered", completion.text[-100:])
     cut = completion.finish_reason == "length"
     text = read_speech(
-        completion.text, speaker=speaker, question=question, stage_directions=stage_directions
+        completion.text,
+        speaker=speaker,
+        question=question,
+        stage_directions=stage_directions,
+        checked=checked,
     )
     if isinstance(text, Reject):
         nothing = cut and text.reason == "empty"

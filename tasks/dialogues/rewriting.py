@@ -42,6 +42,7 @@ class RewritePlayer:
     structured: bool
     max_turn_chars: int
     stage_directions: StageDirections = "trim"
+    checked: bool = True
 
     async def make(self, key: str, row: DialogueInput, session: RowSession) -> Dialogue | Reject:
         """Ask for the whole dialogue at once; context turns are shown, and kept as they are."""
@@ -57,6 +58,7 @@ class RewritePlayer:
             context_turns=row.context_turns,
             speaker=find_speaker(row.profile),
             stage_directions=self.stage_directions,
+            checked=self.checked,
         )
         rewriting = await session.ask(self.prompt.render(values), read, schema=schema)
         if isinstance(rewriting, Reject):
@@ -105,6 +107,7 @@ def read_rewriting(
     context_turns: int,
     speaker: str = "",
     stage_directions: StageDirections = "trim",
+    checked: bool = True,
 ) -> Rewriting | Reject:
     """Read the rewritten dialogue; user and context turns that changed are restored and marked.
 
@@ -139,6 +142,7 @@ def read_rewriting(
                 speaker=speaker,
                 question=turns[-1].content if turns else "",
                 stage_directions=stage_directions,
+                checked=checked,
             )
             if isinstance(said, Reject):
                 return Reject(said.reason, f"turn {index}: {said.detail}")

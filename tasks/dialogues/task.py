@@ -137,9 +137,14 @@ def _choose_player(bench: Bench, strategy: str, chosen: StrategyConfig) -> RowMa
     teacher = bench.model_label(chosen.model)
     if isinstance(chosen, RewriteConfig):
         return RewritePlayer(
-            prompt, teacher, chosen.structured, chosen.max_turn_chars, chosen.stage_directions
+            prompt,
+            teacher,
+            chosen.structured,
+            chosen.max_turn_chars,
+            chosen.stage_directions,
+            chosen.check_speech,
         )
-    return GeneratePlayer(prompt, teacher, chosen.stage_directions)
+    return GeneratePlayer(prompt, teacher, chosen.stage_directions, chosen.check_speech)
 
 
 def _load_prompt(strategy: str, chosen: StrategyConfig) -> PromptTemplate:
