@@ -14,9 +14,10 @@ _INTRODUCED = re.compile(
     re.IGNORECASE,
 )
 _PREDICATE = re.compile(
-    r"(?<=\s)(?:is|was|are|were|has|had|have|who|whose|which|that|lives|works|loves|likes|can"
-    r"|will|would|should|i|my|her|his|their|our|your|you|est|ist|es|qui|que|som|\u00e8)(?=\s)"
-    r"|^(?:[Ss]he|[Hh]e|[Tt]hey|[Ii]t|[Tt]here|[Tt]his|I|[Mm]y|[Ww]e|[Yy]ou) (?:is|was|are|am|has)\b"
+    r"(?<=\s)(?:is|was|are|were|has|had|have|who|whose|which|that|lives|works|loves|likes"
+    r"|can|will|would|should|i|my|her|his|their|our|your|you|est|ist|es|qui|que|som|è)(?=\s)"
+    r"|^(?:[Ss]he|[Hh]e|[Tt]hey|[Ii]t|[Tt]here|[Tt]his|I|[Mm]y|[Ww]e|[Yy]ou)"
+    r" (?:is|was|are|am|has)\b"
     r"|^(?:I'm|I am|He's|She's)\b"
 )
 _ARTICLE = re.compile(
@@ -25,8 +26,9 @@ _ARTICLE = re.compile(
 _PARTICLES = frozenset(
     (
         "de", "del", "della", "da", "di", "do", "dos", "das", "du", "la", "le", "las", "los",
-        "van",         "von", "der", "den", "zu", "bin", "bint", "ibn", "al", "el", "ul", "abd", "ben", "of", "the",
-        "y", "e", "and",
+        "van",
+        "von", "der", "den", "zu", "bin", "bint", "ibn", "al", "el", "ul", "abd", "ben", "of",
+        "the", "y", "e", "and",
         "san", "ter", "ten", "af", "av", "ap", "mc", "o", "jr", "sr", "dit", "ka",
     )
 )  # fmt: skip
