@@ -102,7 +102,7 @@ def read_speech(
     a letter asked for may have blanks to fill in, a script may have users. What is not ``checked``
     is only cleaned, and not empty.
     """
-    broken = find_broken_text(mend_surrogates(text))
+    broken = find_broken_text(strip_marks(mend_surrogates(text)))
     said = clean_answer(text)
     if not said:
         return Reject("empty")

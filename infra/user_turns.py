@@ -69,10 +69,11 @@ def find_user_turn(text: str, *, speaker: str = "", question: str = "") -> str |
     for found in _LABELLED.finditer(visible):
         if not found.start() and not re.match(rf"\W*{_USER}", found[0]):
             continue  # the speaker's own role, which trimming takes away
-        if not _is_field(visible, found.start()) and (
-            not visible[: found.start()].strip() or _goes_on(visible, found.start())
-        ):
-            return _line(text, found)
+        if _is_field(visible, found.start()):
+            continue
+        if visible[: found.start()].strip() and not _goes_on(visible, found.start()):
+            break  # a script that was announced
+        return _line(text, found)
     found_bare = _BARE.search(visible)
     if found_bare is not None and is_whole(visible[: found_bare.end("said")]):
         return _line(text, found_bare)
