@@ -86,7 +86,7 @@ def test_what_cannot_be_trimmed_is_rejected_with_its_reason(text: str, reason: s
         "```\nuser: nils\n<|im_end|>\n{{ user }}\n```",
         "Host: sea.example\nUser: nils\nPort: 22",
         "Here is a short scene:\n\nUser: Ahoy!\nBot: Ahoy.",
-        "See [Name](https://example.org/name) and [the list](#list).",
+        "See [Name](names.md) and [the list](#list).",
         'He said "no" and she said "yes"',
         "Here's what I do at dawn:\n\n1. Bait\n2. Row",
         "Fine \ufffd then.",
