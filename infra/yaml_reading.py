@@ -17,7 +17,7 @@ class _Loader(yaml.SafeLoader):
     Before it is built, that is: merging (``<<``) may put keys into a mapping that it has already.
     """
 
-    def compose_mapping_node(self, anchor: str | None) -> yaml.MappingNode:
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         node = super().compose_mapping_node(anchor)
         lines: dict[str, int] = {}
         for key, _ in node.value:

@@ -238,10 +238,10 @@ def _read_content(content: object, what: str) -> tuple[str, bool] | Reject:
         if kind in _SILENT_PARTS:
             tools = tools or str(kind).startswith("tool")
             continue
-        text = pick(part, ("text", "content")) if isinstance(part, Mapping) else None
-        if kind not in (None, *_TEXT_PARTS) or not isinstance(text, str):
+        said = pick(part, ("text", "content")) if isinstance(part, Mapping) else None
+        if kind not in (None, *_TEXT_PARTS) or not isinstance(said, str):
             return Reject("malformed", f"{what} has a part that is not text: {show(part)}")
-        texts.append(text)
+        texts.append(said)
     return clean_text("\n".join(text for text in texts if text)), tools
 
 

@@ -34,6 +34,11 @@ class CharacterConfig(Knobs):
     language: str | None = identity(
         "en", description="Language a profile must be in (ISO 639-1); None takes any"
     )
+    check_quality: bool = identity(
+        True,
+        description="Ask again for a profile that loops, is broken or cut off, has the persona or a"
+        " sentence for a name, or an age that contradicts the persona",
+    )
     max_attempts: int = selection(3, ge=1, description="How often a profile is asked for")
     min_yield: float = execution(
         0.6, ge=0, le=1, description="Share of profiles that must be accepted, else the run stops"

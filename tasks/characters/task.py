@@ -20,7 +20,7 @@ from tasks.persona_rows import plan_persona_rows
 from tasks.records import BroughtCharacter, Persona, Rejection
 from tasks.rejections import check_brought_yield
 
-VERSION = 1
+VERSION = 2
 TAKE_VERSION = 2
 
 
@@ -47,7 +47,9 @@ def write_characters(
     if config.rows is not None:
         return _take_characters(bench, node, config.rows, config.min_yield, personas)
     planned = plan_persona_rows(node.recipe, read_set(bench.storage, personas, "accepted"))
-    maker = CharacterWriter(load_prompt(config), config.structured, config.language)
+    maker = CharacterWriter(
+        load_prompt(config), config.structured, config.language, config.check_quality
+    )
     stage = bench.row_stage(node, model=config.model, maker=maker, planned=planned, sampling=config)
     return run_row_stage(stage, bench.runner_context())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 from infra.asking import RowSession
@@ -10,7 +11,8 @@ from infra.engines.protocol import Completion
 from infra.errors import Reject
 from infra.languages import is_language
 from infra.prompts import PromptTemplate
-from tasks.characters.profile import parse_profile, profile_schema
+from tasks.characters.profile import check_profile, parse_profile, profile_schema
+from tasks.characters.quality import find_profile_fault, tidy_profile
 from tasks.records import Character
 
 
@@ -33,22 +35,30 @@ class CharacterWriter:
     prompt: PromptTemplate
     structured: bool
     language: str | None
+    checked: bool = True
 
     async def make(self, key: str, row: CharacterInput, session: RowSession) -> Character | Reject:
-        """Ask for the profile until it parses and is in the right language."""
+        """Ask for the profile until it parses, is fit to play from, and in the right language."""
         messages = self.prompt.render({"persona": row.persona, "structured": self.structured})
         schema = profile_schema() if self.structured else None
-        profile = await session.ask(messages, self._read, schema=schema)
+        read = partial(self._read, persona=row.persona)
+        profile = await session.ask(messages, read, schema=schema)
         if isinstance(profile, Reject):
             return profile
         return Character(key=key, persona_key=row.persona_key, persona=row.persona, **profile)
 
-    def _read(self, completion: Completion) -> dict[str, str] | Reject:
+    def _read(self, completion: Completion, *, persona: str) -> dict[str, str] | Reject:
+        if completion.finish_reason == "content_filter":
+            return Reject("filtered", completion.text[-100:])
         if completion.finish_reason == "length":
             return Reject("truncated", "the profile ran into the token limit")
         profile = parse_profile(completion.text)
         if isinstance(profile, Reject):
             return profile
+        if self.checked:
+            profile = tidy_profile(profile)
+            if fault := check_profile(profile) or find_profile_fault(profile, persona):
+                return fault
         prose = " ".join(
             profile[name] for name in ("appearance", "general_experience", "personality")
         )

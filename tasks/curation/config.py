@@ -36,6 +36,24 @@ class CurationConfig(Knobs):
     max_turns: int | None = selection(
         None, ge=2, description="Reject dialogues of more turns, given ones included; null: any."
     )
+    drop_control_tokens: bool = selection(
+        True, description="Reject answers with marks of a chat template that cannot be trimmed."
+    )
+    drop_user_turns: bool = selection(
+        True, description="Reject answers that go on for the user (`User: …`, `### Instruction`)."
+    )
+    drop_mere_directions: bool = selection(
+        True, description="Reject answers of nothing but a stage direction (`*smiles*`)."
+    )
+    drop_placeholders: bool = selection(
+        True, description="Reject answers with blanks to fill in (`[Name]`, `{{user}}`)."
+    )
+    drop_broken_text: bool = selection(
+        True, description="Reject answers with wrongly decoded letters or rows of odd symbols."
+    )
+    drop_repetition: bool = selection(
+        True, description="Reject answers that say the same again and again; verse may, a little."
+    )
     drop_refusals: bool = selection(
         True, description="Reject dialogues with an answer that opens by refusing to help."
     )

@@ -7,12 +7,14 @@ dialogue that goes in comes out once, as an example or as a rejection.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast, get_args
 
 import polars as pl
 
+from infra.chat_marks import strip_marks
+from infra.engines.protocol import Role
 from infra.errors import Reject
 from infra.prompts import PromptTemplate
 from infra.schema import from_plain
@@ -117,7 +119,8 @@ def curate(
     )
     verdicts: _Verdicts = {}
     left: list[_Candidate] = []
-    for key, candidate in _read_candidates(dialogues, actors, _read_sources(instructions)):
+    sources = _read_sources(instructions)
+    for key, candidate in _read_candidates(dialogues, actors, sources, config):
         verdict = judge_scene(candidate.scene, context) if candidate else _reject("no_character")
         if candidate is None or verdict is not None:
             verdicts[key] = verdict or _reject("no_character")
@@ -247,6 +250,7 @@ def _read_candidates(
     dialogues: pl.DataFrame,
     actors: dict[str, _Actor],
     sources: dict[str, tuple[str, ...]],
+    config: CurationConfig,
 ) -> Iterator[tuple[str, _Candidate | None]]:
     """Yield every dialogue by key, ``None`` where its character is unknown."""
     if dialogues.is_empty():
@@ -262,7 +266,7 @@ def _read_candidates(
                 strategy=strategy,
                 truncated=cut,
                 context_turns=given,
-                turns=tuple(Turn(turn["role"], turn["content"]) for turn in turns),
+                turns=tuple(_read_turns(turns, given, config)),
                 name=actor.name,
                 persona=actor.persona,
                 profile=actor.profile,
@@ -270,6 +274,17 @@ def _read_candidates(
                 sources=sources.get(instruction, ()),
             )
             yield key, _Candidate(key, character_key, scene)
+
+
+def _read_turns(
+    turns: Sequence[Mapping[str, str]], given: int, config: CurationConfig
+) -> Iterator[Turn]:
+    """Yield the turns, answers without the template marks around them."""
+    for index, turn in enumerate(turns):
+        content = turn["content"]
+        if config.drop_control_tokens and turn["role"] == "assistant" and index >= given:
+            content = strip_marks(content)
+        yield Turn(cast(Role, turn["role"]), content)
 
 
 def _reject(reason: Reason, detail: str = "") -> Reject:

@@ -1,7 +1,8 @@
 """Judges one dialogue at a time: each filter is a pure function with a typed reason.
 
-The filters that speak of phrases know English only; they are listed in the order in which they
-are applied, and a dialogue is counted under the first that rejects it.
+The filters that speak of phrases know English only, those of speech (:mod:`infra.speech`) any
+language: they catch in brought dialogues what a teacher would be asked again for. Reasons are
+listed in the order in which they are applied; a dialogue is counted under the first that rejects.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import Literal
 
 from infra.errors import Reject
 from infra.refusals import find_ai_admission, find_refusal, fold_quotes
+from infra.speech import SpeechFault, find_speech_fault
 from infra.wording import shorten, split_words
 from tasks.curation.config import CurationConfig
 from tasks.curation.echoes import (
@@ -29,6 +31,12 @@ Reason = Literal[
     "empty",
     "truncated",
     "too_many_turns",
+    "control_tokens",
+    "plays_user",
+    "stage_direction",
+    "placeholder",
+    "broken_text",
+    "repetition",
     "refusal",
     "ai_admission",
     "echo_of_prompt",
@@ -99,6 +107,19 @@ def judge_scene(scene: Scene, context: FilterContext) -> Reject | None:
     return None
 
 
+def list_faults(config: CurationConfig) -> frozenset[SpeechFault]:
+    """Return the faults of speech that a configuration rejects."""
+    switches: dict[SpeechFault, bool] = {
+        "control_tokens": config.drop_control_tokens,
+        "plays_user": config.drop_user_turns,
+        "stage_direction": config.drop_mere_directions,
+        "placeholder": config.drop_placeholders,
+        "broken_text": config.drop_broken_text,
+        "repetition": config.drop_repetition,
+    }
+    return frozenset(fault for fault, on in switches.items() if on)
+
+
 def _judge_shape(scene: Scene, config: CurationConfig) -> Reject | None:
     roles = [turn.role for turn in scene.turns]
     if roles != ["user", "assistant"] * (len(roles) // 2) or not roles:
@@ -115,6 +136,10 @@ def _judge_shape(scene: Scene, config: CurationConfig) -> Reject | None:
 
 def _judge_answer(answer: str, scene: Scene, context: FilterContext) -> Reject | None:
     config = context.config
+    asked = "\n".join(scene.questions)
+    faults = list_faults(config)
+    if fault := find_speech_fault(answer, speaker=scene.name, question=asked, faults=faults):
+        return fault
     folded = fold_quotes(answer)
     if config.drop_refusals and (phrase := find_refusal(folded)):
         return _reject("refusal", phrase)

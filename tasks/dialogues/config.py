@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from infra.knobs import Knobs, execution, group, identity, selection
 from infra.row_input import Source
+from infra.speech import StageDirections
 
 
 class StrategyConfig(Knobs):
@@ -17,6 +18,15 @@ class StrategyConfig(Knobs):
         1024, ge=16, description="Longest answer in tokens: a turn for G, the whole dialogue for R"
     )
     seed: int = identity(0, ge=0, description="Seed of the sampling")
+    check_speech: bool = identity(
+        True,
+        description="Trim what surrounds the speech of an answer, and ask again for one that loops,"
+        " plays the user, or holds template marks, placeholders or broken text; false takes any",
+    )
+    stage_directions: StageDirections = identity(
+        "trim",
+        description="Take *smiles* and (leans in) out of what is said (trim), or leave them (keep)",
+    )
     max_attempts: int = selection(3, ge=1, description="How often an answer is asked for")
     min_yield: float = execution(
         0.5, ge=0, le=1, description="Share of dialogues that must be accepted, else the run stops"

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
+from infra.answer_cleaning import clean_answer
 from infra.asking import RowSession
 from infra.engines.protocol import Completion, Message
 from infra.errors import Reject
 from infra.prompts import PromptTemplate
+from infra.speech import StageDirections, read_speech
 from tasks.records import Dialogue, Turn
 
 
@@ -45,6 +48,8 @@ class GeneratePlayer:
 
     prompt: PromptTemplate
     teacher: str
+    stage_directions: StageDirections = "trim"
+    checked: bool = True
 
     async def make(self, key: str, row: DialogueInput, session: RowSession) -> Dialogue | Reject:
         """Answer the user turns in order; each answer becomes history for the next."""
@@ -55,7 +60,14 @@ class GeneratePlayer:
                 continue  # the source's answer, which generation does not see
             history = [Message(turn.role, turn.content) for turn in turns]
             values = {"persona": row.persona, "profile": row.profile, "query": question.content}
-            answer = await session.ask(self.prompt.render(values, history), read_answer)
+            read = partial(
+                read_answer,
+                speaker=find_speaker(row.profile),
+                question=question.content,
+                stage_directions=self.stage_directions,
+                checked=self.checked,
+            )
+            answer = await session.ask(self.prompt.render(values, history), read)
             if isinstance(answer, Reject):
                 return answer
             turns += [question, Turn("assistant", answer.text)]
@@ -63,12 +75,40 @@ class GeneratePlayer:
         return finish_dialogue(key, "generate", row, turns, self.teacher, truncated=truncated)
 
 
-def read_answer(completion: Completion) -> Answer | Reject:
-    """Take any answer that is not empty; curation judges the rest."""
-    text = completion.text.strip()
-    if not text:
-        return Reject("empty")
-    return Answer(text, truncated=completion.finish_reason == "length")
+def read_answer(
+    completion: Completion,
+    *,
+    speaker: str = "",
+    question: str = "",
+    stage_directions: StageDirections = "trim",
+    checked: bool = True,
+) -> Answer | Reject:
+    """Read what the character says; curation judges what another answer could not mend.
+
+    The reasons: filtered, truncated (nothing was said before the tokens ran out), and those of
+    :func:`infra.speech.read_speech`.
+    """
+    if completion.finish_reason == "content_filter":
+        return Reject("filtered", completion.text[-100:])
+    cut = completion.finish_reason == "length"
+    text = read_speech(
+        completion.text,
+        speaker=speaker,
+        question=question,
+        stage_directions=stage_directions,
+        checked=checked,
+    )
+    if isinstance(text, Reject):
+        nothing = cut and text.reason == "empty"
+        return Reject("truncated", "no word before the token limit") if nothing else text
+    # A turn that the model has ended itself, by a mark spelled out, is whole.
+    return Answer(text, truncated=cut and clean_answer(completion.text).endswith(text[-20:]))
+
+
+def find_speaker(profile: str) -> str:
+    """Return the name that a printed profile begins with, or nothing."""
+    label, colon, name = profile.partition("\n")[0].partition(":")
+    return name.strip() if colon and label.strip().lower() == "name" else ""
 
 
 def finish_dialogue(

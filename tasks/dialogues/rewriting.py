@@ -9,15 +9,17 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
 
+from infra.answer_cleaning import drop_terminal_codes
 from infra.asking import RowSession
 from infra.engines.protocol import Completion
 from infra.errors import Reject
+from infra.json_answers import find_json
 from infra.prompts import PromptTemplate
-from tasks.dialogues.generation import DialogueInput, finish_dialogue
+from infra.speech import StageDirections, read_speech
+from tasks.dialogues.generation import DialogueInput, find_speaker, finish_dialogue
 from tasks.records import Dialogue, Turn
 
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-_FENCE = re.compile(r"^```[a-z]*\s*\n(.*?)\n?```\s*$", re.DOTALL)
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,8 @@ class RewritePlayer:
     teacher: str
     structured: bool
     max_turn_chars: int
+    stage_directions: StageDirections = "trim"
+    checked: bool = True
 
     async def make(self, key: str, row: DialogueInput, session: RowSession) -> Dialogue | Reject:
         """Ask for the whole dialogue at once; context turns are shown, and kept as they are."""
@@ -48,7 +52,14 @@ class RewritePlayer:
             "dialog": print_dialog(row.turns),
         }
         schema = dialog_schema(row.turns, self.max_turn_chars) if self.structured else None
-        read = partial(read_rewriting, source=row.turns, context_turns=row.context_turns)
+        read = partial(
+            read_rewriting,
+            source=row.turns,
+            context_turns=row.context_turns,
+            speaker=find_speaker(row.profile),
+            stage_directions=self.stage_directions,
+            checked=self.checked,
+        )
         rewriting = await session.ask(self.prompt.render(values), read, schema=schema)
         if isinstance(rewriting, Reject):
             return rewriting
@@ -90,12 +101,24 @@ def dialog_schema(turns: Sequence[Turn], max_turn_chars: int) -> dict[str, Any]:
 
 
 def read_rewriting(
-    completion: Completion, *, source: Sequence[Turn], context_turns: int
+    completion: Completion,
+    *,
+    source: Sequence[Turn],
+    context_turns: int,
+    speaker: str = "",
+    stage_directions: StageDirections = "trim",
+    checked: bool = True,
 ) -> Rewriting | Reject:
-    """Read the rewritten dialogue; user and context turns that changed are restored and marked."""
+    """Read the rewritten dialogue; user and context turns that changed are restored and marked.
+
+    The reasons: filtered, truncated, not_json, not_a_list, turn_count, wrong_role, and those of
+    :func:`infra.speech.read_speech` for each turn that the character speaks.
+    """
+    if completion.finish_reason == "content_filter":
+        return Reject("filtered", completion.text[-100:])
     if completion.finish_reason == "length":
         return Reject("truncated", "the rewritten dialogue ran into the token limit")
-    found = _read_list(completion.text)
+    found = _read_list(completion.text, len(source))
     if isinstance(found, Reject):
         return found
     if len(found) != len(source):
@@ -114,22 +137,29 @@ def read_rewriting(
             )
             turns.append(original)
         else:
-            turns.append(Turn("assistant", _CONTROL.sub(" ", content).strip()))
+            said = read_speech(
+                _CONTROL.sub(" ", drop_terminal_codes(content)),
+                speaker=speaker,
+                question=turns[-1].content if turns else "",
+                stage_directions=stage_directions,
+                checked=checked,
+            )
+            if isinstance(said, Reject):
+                return Reject(said.reason, f"turn {index}: {said.detail}")
+            turns.append(Turn("assistant", said))
     return Rewriting(tuple(turns), restored)
 
 
-def _read_list(text: str) -> list[Any] | Reject:
-    text = text.strip()
-    if fenced := _FENCE.match(text):
-        text = fenced.group(1).strip()
-    start = min((index for index in (text.find("["), text.find("{")) if index >= 0), default=-1)
-    if start < 0:
-        return Reject("not_json", text[:80])
-    try:
-        # Bounded strings let raw control characters through the grammar (measured): not strict.
-        data, _ = json.JSONDecoder(strict=False).raw_decode(text[start:])
-    except ValueError as error:
-        return Reject("not_json", str(error))
+def _read_list(text: str, length: int) -> list[Any] | Reject:
+    """Return the list of turns in an answer: of several the first that is as long as asked for."""
+    data = find_json(text, lambda value: len(_get_list(value) or ()) == length)
+    if isinstance(data, Reject):
+        return data
+    found = _get_list(data)
+    return Reject("not_a_list", text[:80]) if found is None else found
+
+
+def _get_list(data: object) -> list[Any] | None:
     if isinstance(data, dict):
         data = next((value for value in data.values() if isinstance(value, list)), None)
-    return data if isinstance(data, list) else Reject("not_a_list", text[:80])
+    return data if isinstance(data, list) else None

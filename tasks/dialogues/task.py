@@ -25,7 +25,7 @@ from tasks.dialogues.sources import NO_CHARACTER, digest_dialogue_source, take_d
 from tasks.records import Character, Dialogue, Instruction, Rejection
 from tasks.rejections import check_brought_yield
 
-VERSIONS = {"generate": 1, "rewrite": 1}
+VERSIONS = {"generate": 2, "rewrite": 2}
 TAKE_VERSION = 2
 
 
@@ -151,8 +151,15 @@ def _choose_player(bench: Bench, strategy: str, chosen: StrategyConfig) -> RowMa
     prompt = _load_prompt(strategy, chosen)
     teacher = bench.model_label(chosen.model)
     if isinstance(chosen, RewriteConfig):
-        return RewritePlayer(prompt, teacher, chosen.structured, chosen.max_turn_chars)
-    return GeneratePlayer(prompt, teacher)
+        return RewritePlayer(
+            prompt,
+            teacher,
+            chosen.structured,
+            chosen.max_turn_chars,
+            chosen.stage_directions,
+            chosen.check_speech,
+        )
+    return GeneratePlayer(prompt, teacher, chosen.stage_directions, chosen.check_speech)
 
 
 def _load_prompt(strategy: str, chosen: StrategyConfig) -> PromptTemplate:

@@ -16,8 +16,8 @@ from typing import Any, ClassVar
 from infra.asking import RowSession
 from infra.engines.protocol import Completion
 from infra.errors import Reject
+from infra.json_answers import find_json
 from infra.text_cleaning import clean_text, strip_quotes
-from tasks.evaluation.json_answers import find_json
 from tasks.evaluation.rubrics import SCORES, JudgingPrompts
 from tasks.evaluation.verdicts import Verdict, read_verdict, verdict_schema
 from tasks.records import EvalTask, Judgement, ScoreExamples

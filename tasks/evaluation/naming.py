@@ -28,13 +28,13 @@ from tasks.evaluation.personagym import digest_checkout, read_prompts
 from tasks.evaluation.rubrics import JudgingPrompts, bind_rubrics, load_rubrics
 
 VERSIONS = {
-    "question_settings": 1,
-    "question_texts": 1,
+    "question_settings": 2,
+    "question_texts": 2,
     "questions": 1,
     "answers": 1,
-    "examples": 1,
-    "judgements": 1,
-    "calibration": 1,
+    "examples": 2,
+    "judgements": 2,
+    "calibration": 2,
     "attribution": 1,
     "abilities": 1,
     "scores": 1,

@@ -19,11 +19,11 @@ from infra.asking import RowSession
 from infra.engines.protocol import Completion
 from infra.errors import ConfigError, Problem, Reject
 from infra.fingerprints import row_key
+from infra.json_answers import find_json, find_values
 from infra.languages import is_language
 from infra.near_duplicates import find_near_duplicates
 from infra.prompts import PromptTemplate
 from infra.text_cleaning import clean_text, strip_quotes
-from tasks.evaluation.json_answers import find_json
 from tasks.records import EvalQuestion, EvalTask
 
 SUITE = "generated"
@@ -314,7 +314,7 @@ def _object_schema(members: dict[str, Any]) -> dict[str, Any]:
 def _find_settings(text: str, settings: Sequence[str]) -> list[str]:
     """Return the listed settings that an answer names, JSON or lines, each once."""
     known = {setting.casefold(): setting for setting in settings}
-    value = find_json(text)
+    value = find_json(text, lambda found: isinstance(found, list) or "settings" in str(found))
     names = value.get("settings", ()) if isinstance(value, dict) else value
     if not isinstance(names, list):
         names = [strip_quotes(_BULLET.sub("", line).strip()) for line in text.splitlines()]
@@ -323,12 +323,15 @@ def _find_settings(text: str, settings: Sequence[str]) -> list[str]:
 
 
 def _read_questions(text: str, settings: Sequence[str]) -> list[WrittenQuestion] | Reject:
-    value = find_json(text)
+    value = find_json(text, lambda found: _list_items(found) is not None)
     if isinstance(value, Reject):
         return value
-    items = value.get("questions") if isinstance(value, dict) else value
-    if not isinstance(items, list):
-        return Reject("not_a_list", text[:80])
+    items = _list_items(value)
+    if items is None:
+        found = [item for item in find_values(text) if isinstance(item, dict)]
+        if not any("question" in item for item in found):
+            return Reject("not_a_list", text[:80])
+        items = list(found)
     questions = []
     for item in items:
         if not isinstance(item, dict):
@@ -337,6 +340,12 @@ def _read_questions(text: str, settings: Sequence[str]) -> list[WrittenQuestion]
         setting = _find_setting(item.get("setting"), settings)
         questions.append(WrittenQuestion(setting, question, attribute))
     return questions
+
+
+def _list_items(value: object) -> list[object] | None:
+    """Return the list of questions in a value; objects one after the other are none yet."""
+    items = value.get("questions") if isinstance(value, dict) else value
+    return items if isinstance(items, list) else None
 
 
 def _read_lines(text: str) -> list[WrittenQuestion]:

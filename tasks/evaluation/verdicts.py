@@ -16,22 +16,20 @@ again and counted, a wrong one would hide in the mean.
 
 from __future__ import annotations
 
-import json
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from infra.errors import Reject
+from infra.json_answers import find_values
 from infra.thoughts import part_thought
 
 LOWEST, HIGHEST = 1, 5
 
 _READ_CHARS = 20_000
 """A verdict stands at the end; a longer text is a model that ran on."""
-
-_MOST_OBJECTS = 64
-"""Braces tried as the start of a JSON object."""
 
 _WORDS = {"one": 1.0, "two": 2.0, "three": 3.0, "four": 4.0, "five": 5.0}
 _NUMBER = r"(?<![\w.,/%-])(?P<number>\d{1,4}(?:\.\d{1,6})?|one|two|three|four|five)(?!\w)"
@@ -60,6 +58,37 @@ _LABEL = re.compile(
 _HEADING = re.compile(
     rf"(?:^|\n) ?(?:[a-z]+ ){{0,2}}{_SCORE} ?\n ?{_NUMBER}(?=[^\n]{{0,12}}(?:\n|$))"
 )
+_OVERALL_ROW = re.compile(
+    rf"(?:^|\n)[ |\u2022-]*(?:overall|final|total)(?: {_SCORE})? ?[:=|] ?{_NUMBER}"
+)
+_UNLINKED = re.compile(
+    rf"(?:^|\n)[ \u2022>-]*(?:(?:the|my|final|overall) )*{_SCORE} {_NUMBER}"
+    r"(?= ?(?:[-\u2013\u2014] |[.,;(/\n]|$|out of|because|since|for\b))"
+)
+_FOREIGN_LABEL = re.compile(
+    r"(?:note|bewertung|punktzahl|punkte|gesamtnote|puntuaci[oó]n|calificaci[oó]n|puntaje|nota"
+    r"|pontua[cç][aã]o|punteggio|voto|valutazione|cijfer|ocena|wynik|betyg|puan|skor|nilai"
+    r"|итоговая оценка|оценка|балл"
+    r"|评分|評分|得分|分数|分數|评级|スコア|評価|評点|点数"
+    r"|점수|평점|الدرجة|التقييم|النتيجة|स\u094dक\u094bर|अ\u0902क|điểm)"
+    r"(?: (?:finale?|globale?|totale?|complessivo|النهائية))?"
+    r" ?(?:[:=|]|\b(?:est|ist|es|è|é|is|lautet)\b|是|为|為|は|는|은|-) ?(?:de )?"
+    r"(?P<number>\d{1,4}(?:\.\d{1,6})?|[一二三四五]|eins|zwei|drei|vier|fünf|une?|deux|trois"
+    r"|quatre"
+    r"|cinq|uno|dos|tres|cuatro|cinco|due|tre|quattro|cinque|um|dois|três|quatro)"
+    r"(?= ?(?:/ ?5\b|(?:sur|von|de|su|из|sobre|em|van|av) (?:5|cinq|fünf|cinco|cinque)\b"
+    r"|[分点점](?!\d)|[.!)\u3002|]? ?(?:\n|$)))"
+)
+_FOREIGN_WORDS = {
+    **dict.fromkeys(("一", "eins", "un", "une", "uno", "um"), 1.0),
+    **dict.fromkeys(("二", "zwei", "deux", "dos", "due", "dois"), 2.0),
+    **dict.fromkeys(("三", "drei", "trois", "tres", "tre", "três"), 3.0),
+    **dict.fromkeys(("四", "vier", "quatre", "cuatro", "quattro", "quatro"), 4.0),
+    **dict.fromkeys(("五", "fünf", "cinq", "cinco", "cinque"), 5.0),
+}
+_STARS = re.compile(
+    "[\u2605\u2b50\U0001f31f]\ufe0f?(?:[ \ufe0f]*[\u2605\u2b50\U0001f31f]\ufe0f?)*(?: ?\u2606)*"
+)
 _TALK = (
     re.compile(rf"\b{_SCORE}(?: of| is| at| as| would be| should be) (?:a |an )?{_NUMBER}"),
     re.compile(
@@ -79,11 +108,12 @@ _OTHER_SCALE = re.compile(
     r"(?P<most>\d+(?:\.\d+)?|ten)(?P<date>/?)"
 )
 _SECOND_VALUE = re.compile(
-    r" ?(?:[-\u2013\u2014,&]|to|or|and) ?(?:a |an )?(?:\d|(?:one|two|three|four|five)\b)"
+    r" ?(?:[-\u2013\u2014,&~\u301c\u2192]|->|to|or|and) ?(?:a |an )?"
+    r"(?:\d|(?:one|two|three|four|five)\b)"
     r"| ?\d|[%+]|\.\d|:\d|\u2044| and a half| points? (?:above|below|high|low|less|more|off|short)"
 )
 _CLAUSE_ENDS = re.compile(
-    r" ?(?:\(?(?:/|out of) ?(?:5(?:\.0)?|five)\b\)?)?"
+    r" ?(?:\(?(?:/|out of) ?(?:5(?:\.0)?|five)\b\)?)?(?: ?(?:stars?|points?)\b)?"
     r" ?(?:[.,;:!?)(\n\u2013\u2014]|- |$"
     r"|(?:because|since|for|as|on|in|overall|here|given|due|to (?:this|the|it))\b)"
 )
@@ -97,8 +127,14 @@ _QUOTE = re.compile(r"(?<![a-z])'|'(?![a-z])")
 _DECORATION = re.compile(r"[*_`\"\u201c\u201d\u201e\u2018\u00ab\u00bb$~\\{}\[\]#\t\r\f\v ]+")
 _BLANK_LINES = re.compile(r"\s*\n\s*")
 _HALF = re.compile(r"(?<=\d) ?\u00bd")
+_DIGIT = re.compile(r"[^\D0-9]")
 _KEY = re.compile(r"[^a-z]+")
-_SCORE_KEYS = {"score", "finalscore", "overallscore", "rating", "finalrating", "grade", "verdict"}
+_SCORE_KEYS = {
+    "score", "finalscore", "overallscore", "totalscore", "rating", "finalrating", "overallrating",
+    "grade", "finalgrade", "verdict", "finalverdict",
+}  # fmt: skip
+_SCALE_KEYS = {"maxscore", "maximum", "max", "outof", "scale", "maxrating", "maximumscore"}
+_OVERALL = re.compile(r"(?:overall|final|total|result)(?:[ _](?:score|rating|verdict|result))?")
 _REASON_KEYS = ("justification", "reasoning", "reason", "explanation", "rationale")
 
 
@@ -140,12 +176,13 @@ def read_verdict(text: str) -> Verdict | None:
     if not speech.closed:
         return None
     text = speech.text[-_READ_CHARS:].strip()
-    found = None
-    for entry in _find_objects(text):
-        found = entry
-    if found is not None:
-        score, reason = _read_object(found)
-        return None if score is None else Verdict(score, reason or text)
+    found, whole = _find_entries(text)
+    if found:
+        read = [_read_object(entry) for entry in found]
+        score = _agree({score for score, _ in read}) if whole else None
+        return None if score is None else Verdict(score, read[-1][1] or text)
+    if not whole:
+        return None
     score = _read_prose(text)
     return None if score is None else Verdict(score, text)
 
@@ -156,25 +193,42 @@ def read_score(text: str) -> float | None:
     return None if verdict is None else verdict.score
 
 
-def _find_objects(text: str) -> Iterator[dict[str, Any]]:
-    """Yield the JSON objects that have a score, outermost first, in order."""
-    decoder = json.JSONDecoder(strict=False)
-    start = text.find("{")
-    for _ in range(_MOST_OBJECTS):
-        if start < 0:
-            return
-        end = start + 1
-        try:
-            value, stop = decoder.raw_decode(text, start)
-        except (ValueError, RecursionError):
-            value = None
-        if isinstance(value, dict):
-            for entry in (value, *value.values()):
-                if isinstance(entry, dict) and any(_is_score(key) for key in entry):
-                    yield entry
-                    end = stop
-                    break
-        start = text.find("{", end)
+def _find_entries(text: str) -> tuple[list[dict[str, Any]], bool]:
+    """Return the last value that has a score, as its entries with one, and whether all is whole."""
+    found: list[dict[str, Any]] = []
+    for value in find_values(text):
+        if isinstance(value, Reject):
+            return found, False
+        found = _list_entries(value, "") or found
+    return found, True
+
+
+def _list_entries(value: object, name: str) -> list[dict[str, Any]]:
+    """Return the objects with a score, down two levels; one that is called overall comes alone."""
+    if isinstance(value, dict) and _has_score(value):
+        return [value]
+    inner = value.items() if isinstance(value, dict) else enumerate(_as_list(value))
+    entries: list[dict[str, Any]] = []
+    for key, item in inner:
+        if isinstance(item, dict) and _has_score(item):
+            named = [str(key), *(text for text in item.values() if isinstance(text, str))]
+            if any(_OVERALL.fullmatch(text.strip().lower()) for text in named):
+                return [item]
+            entries.append(item)
+        elif isinstance(item, dict) and not name:
+            entries += _list_entries(item, str(key))
+    return entries
+
+
+def _as_list(value: object) -> list[object]:
+    return value if isinstance(value, list) else []
+
+
+def _has_score(entry: dict[str, Any]) -> bool:
+    return any(
+        _is_score(key) and (not isinstance(value, dict) or "value" in value)
+        for key, value in entry.items()
+    )
 
 
 def _is_score(key: str) -> bool:
@@ -182,9 +236,18 @@ def _is_score(key: str) -> bool:
 
 
 def _read_object(entry: dict[str, Any]) -> tuple[float | None, str]:
-    value = next(value for key, value in entry.items() if _is_score(key))
+    value = next(
+        value
+        for key, value in entry.items()
+        if _is_score(key) and (not isinstance(value, dict) or "value" in value)
+    )
     reasons = (entry[key] for key in _REASON_KEYS if isinstance(entry.get(key), str))
     reason = next(reasons, "").strip()
+    scales = (item for key, item in entry.items() if _KEY.sub("", key.lower()) in _SCALE_KEYS)
+    if any(isinstance(item, int | float) and item != HIGHEST for item in scales):
+        return None, reason
+    if isinstance(value, dict) and "value" in value:
+        value = value["value"]
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None, reason
     return (_read_prose(value) if isinstance(value, str) else _check(value)), reason
@@ -196,7 +259,8 @@ def _read_prose(text: str) -> float | None:
         return None
     stated = [match for match in _FINAL.finditer(flat)]
     stated += [match for match in _LABEL.finditer(flat) if not _ANCHOR.match(flat, match.end())]
-    stated += list(_HEADING.finditer(flat))
+    stated += [*_HEADING.finditer(flat), *_OVERALL_ROW.finditer(flat)]
+    stated += _FOREIGN_LABEL.finditer(flat)
     if stated:
         last = max(stated, key=lambda match: match.start("number"))
         return _value(flat, last)
@@ -206,7 +270,21 @@ def _read_prose(text: str) -> float | None:
     lone = [match for match in lone if len(lines) == 1 or not match["dot"]]
     if lone:
         return _agree({_value(match.string, match) for match in lone})
-    return _agree({_value(flat, match) for match in _find_talk(flat)})
+    values = {_value(flat, match) for match in (*_find_talk(flat), *_UNLINKED.finditer(flat))}
+    return _agree(values or set(_read_table(lines)))
+
+
+def _read_table(lines: Sequence[str]) -> Iterator[float | None]:
+    """Yield the scores of a table that has a column of scores."""
+    rows = [[cell.strip() for cell in line.strip("| ").split("|")] for line in lines if "|" in line]
+    heads = [cell for cell in rows[0] if re.search(rf"\b{_SCORE}\b", cell)] if rows else []
+    if len(heads) != 1:
+        return
+    column = rows[0].index(heads[0])
+    for row in rows[1:]:
+        cell = row[column] if len(row) > column else ""
+        if match := _LONE.fullmatch(cell):
+            yield _value(cell, match)
 
 
 def _find_talk(flat: str) -> Iterator[re.Match[str]]:
@@ -234,6 +312,8 @@ def _value(flat: str, match: re.Match[str]) -> float | None:
     if scale is None and _SECOND_VALUE.match(flat, end):
         return None
     word = match["number"]
+    if word in _FOREIGN_WORDS:
+        return _FOREIGN_WORDS[word]
     if word not in _WORDS:
         return _check(float(word))
     return _WORDS[word] if _CLAUSE_ENDS.match(flat, end) else None
@@ -243,9 +323,19 @@ def _check(score: float) -> float | None:
     return float(score) if LOWEST <= score <= HIGHEST else None
 
 
+def _count_stars(found: re.Match[str]) -> str:
+    """Write stars as a number where there are five, full and empty ones together, or no more."""
+    empty = found[0].count("\u2606")
+    full = sum(char in "\u2605\u2b50\U0001f31f" for char in found[0])
+    whole = full + empty == HIGHEST or (full <= HIGHEST and not empty)
+    return f" {full}/5 " if whole else " "
+
+
 def _flatten(text: str) -> str:
     """Fold case and width and take out markup, so that what is left is words and numbers."""
-    flat = unicodedata.normalize("NFKC", _HALF.sub(".5", text)).lower().replace("\u2019", "'")
+    flat = unicodedata.normalize("NFKC", _STARS.sub(_count_stars, _HALF.sub(".5", text)))
+    flat = _DIGIT.sub(lambda found: str(unicodedata.digit(found[0])), flat)
+    flat = flat.lower().replace("\u2019", "'")
     flat = _LATEX.sub(" ", _TAG.sub(" ", _SCORE_TAG.sub(r"\n\1: ", flat)))
     flat = _DECORATION.sub(" ", _QUOTE.sub(" ", flat))
     return _BLANK_LINES.sub("\n", flat).strip()

@@ -57,10 +57,10 @@ GOLDEN = {
     "personas": Golden(2, "b8583e6d117aca3b8f4a11a771859d96"),
     "instructions": Golden(2, "049e7e971c45df02c245e2e1bbc761c4"),
     "guesses": Golden(1, "242d305f68c25b1565e7563aef60ed8e"),
-    "characters": Golden(1, "b068c03222304975b7d3398767ba395f"),
-    "dialogues_generate": Golden(1, "a58da5a59a4253b661e03c398e3d21a7"),
-    "dialogues_rewrite": Golden(1, "5a791153735a84194b43f842d96927fc"),
-    "curation": Golden(1, "e0bde987aa0cf77d151b68d2745e3c59"),
+    "characters": Golden(2, "b068c03222304975b7d3398767ba395f"),
+    "dialogues_generate": Golden(2, "08cad13bcf1b260db195698692aa47a2"),
+    "dialogues_rewrite": Golden(2, "5a791153735a84194b43f842d96927fc"),
+    "curation": Golden(2, "e0bde987aa0cf77d151b68d2745e3c59"),
 }
 SCRIPTED_ANSWERS = "c047ac249f9c7ee4499f8fb1732390a4"
 """Digest of the scripted engine's own answers; not a stage, but every golden row leans on it."""

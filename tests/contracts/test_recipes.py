@@ -188,7 +188,8 @@ def test_the_released_rows_need_no_teacher_and_change_nothing_else() -> None:
     people = released.characters.source
     assert people == released.personas.source
     assert released.dialogues.source is not None and released.personas.sample is None
-    assert released.personas.near_duplicate_similarity is released.personas.language is None
+    assert released.personas.near_duplicate_similarity is None
+    assert released.personas.language is None
 
 
 def test_the_released_rows_plan_on_a_bare_machine(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from infra.errors import Reject
 from infra.paths import packaged_configs
 from infra.prompts import PromptTemplate
 from tasks.characters.writing import CharacterInput, CharacterWriter
-from tasks.conversations import read_answer, read_turns
+from tasks.conversations import Talk, read_answer, read_turns
 from tasks.dialogues.generation import GeneratePlayer
 from tasks.dialogues.sources import take_dialogues
 from tasks.evaluation.answering import Answerer, AnswerInput
@@ -98,7 +98,8 @@ def test_a_thought_in_a_source_answer_is_no_part_of_it(mark: str, tmp_path: Path
     turns = (Turn("user", "Who bakes?"), Turn("assistant", "I do."))
     answer = f"{mark}\n\nI do."
     assert read_answer(answer) == "I do."
-    assert read_conversation({"instruction": "Who bakes?", "output": answer}, "alpaca") == turns
+    told = read_conversation({"instruction": "Who bakes?", "output": answer}, "alpaca")
+    assert isinstance(told, Talk) and told.turns == turns
     assert read_turns(["Who bakes?", answer], "conversations") == turns
     chat = [{"role": "user", "content": "Who bakes?"}, {"role": "assistant", "content": answer}]
     assert read_turns(chat, "messages") == turns

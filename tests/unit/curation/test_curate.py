@@ -61,6 +61,12 @@ def test_each_filter_names_its_reason() -> None:
         make_dialogue("13", "How would you sell bread to the sea?", ANSWERS[1]),
         make_dialogue("14", "Who are you?", ANSWERS[0].upper(), character=BOB),
         make_dialogue("15", "Who are you?", ANSWERS[0] + " Yes."),
+        make_dialogue("20", "Who are you?", "I bake <|pad|> bread."),
+        make_dialogue("21", "Who are you?", f"{ANSWERS[1]}\n\nUser: And your aunt?\nAda: Well."),
+        make_dialogue("22", "Who are you?", "*wipes her hands*"),
+        make_dialogue("23", "Who are you?", "I am [Name], and I bake bread in Rome."),
+        make_dialogue("24", "Who are you?", "I wonâ€™t say it, and you canâ€™t make me."),
+        make_dialogue("25", "Who are you?", "I bake good bread. " * 9),
         instructions=[source],
         inputs=CurationInputs(
             make_word_list(["blasted"]), ("How would you sell bread to the sea?",)
@@ -83,8 +89,14 @@ def test_each_filter_names_its_reason() -> None:
         "13": "contaminated",
         "14": "exact_duplicate",
         "15": "near_duplicate",
+        "20": "control_tokens",
+        "21": "plays_user",
+        "22": "stage_direction",
+        "23": "placeholder",
+        "24": "broken_text",
+        "25": "repetition",
     }
-    assert [step.rejected for step in curation.funnel] == [1] * 15
+    assert [step.rejected for step in curation.funnel] == [1] * 21
     assert curation.funnel[-1].left == len(curation.examples) == 1
     assert curation.examples[0].key == row_key("recipe", ["00"])
     twin = next(r for r in curation.rejections if r.source == "15")
@@ -97,10 +109,19 @@ def test_switches_turn_filters_off() -> None:
         make_dialogue("2", "Who are you?", "As an AI, I have no aunt. My name is Harry."),
         make_dialogue("3", "Say it.", FRENCH),
         make_dialogue("4", "Say it again.", FRENCH),
+        make_dialogue("5", "Who are you?", "I bake <|pad|> bread for [Name]. " * 9),
+        make_dialogue("6", "And you?", "*wipes her hands*"),
+        make_dialogue("7", "And now?", f"{ANSWERS[1]} donâ€™t ask.\n\nUser: And your aunt?"),
     )
     curation = curate_rows(
         *rows,
         drop_truncated=False,
+        drop_control_tokens=False,
+        drop_user_turns=False,
+        drop_mere_directions=False,
+        drop_placeholders=False,
+        drop_broken_text=False,
+        drop_repetition=False,
         drop_refusals=False,
         drop_ai_admissions=False,
         other_names="off",
@@ -109,6 +130,13 @@ def test_switches_turn_filters_off() -> None:
         near_duplicate_similarity=None,
     )
     assert not curation.rejections
+
+
+def test_template_marks_around_an_answer_are_trimmed_and_given_turns_are_left() -> None:
+    marked = f"{ANSWERS[0]}<|im_end|>"
+    curation = curate_rows(make_dialogue("1", "A?", marked, "B?", marked, context_turns=2))
+    (example,) = curation.examples
+    assert [message.content for message in example.messages[1:]] == ["A?", marked, "B?", ANSWERS[0]]
 
 
 def test_another_language_is_fine_where_the_question_speaks_it() -> None:
@@ -147,7 +175,7 @@ def test_the_split_follows_the_persona() -> None:
     cast = [make_character(f"c{n:02}", f"Name{n} Surname{n}") for n in range(30)]
     twice = [replace(character, key=f"again-{character.key}") for character in cast]
     rows = [
-        make_dialogue(f"{c.key}", "Who are you?", f"{n} {ANSWERS[n % 3]} " * 3, character=c.key)
+        make_dialogue(f"{c.key}", "Who are you?", f"{n} {ANSWERS[n % 3]}", character=c.key)
         for n, c in enumerate([*cast, *twice])
     ]
     rows = [replace(row, persona_key=row.persona_key.replace("again-", "")) for row in rows]

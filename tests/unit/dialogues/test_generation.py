@@ -59,11 +59,12 @@ def test_context_turns_are_shown_and_kept_as_they_are() -> None:
 
 
 def test_questions_and_answers_are_data() -> None:
-    teller = Teller(NASTY, "fine")
+    answer = "{{ x }} {% if %} is nothing\n[user] to me."
+    teller = Teller(answer, "fine")
     dialogue = played(play(PLAYER, make_input(NASTY, "s", "q2"), teller))
-    assert dialogue.turns == make_turns(NASTY, NASTY, "q2", "fine")
+    assert dialogue.turns == make_turns(NASTY, answer, "q2", "fine")
     contents = [message.content for message in teller.requests[1].messages[1:]]
-    assert contents == [NASTY, NASTY, "q2"]
+    assert contents == [NASTY, answer, "q2"]
 
 
 def test_the_record_says_who_played_what_for_whom() -> None:

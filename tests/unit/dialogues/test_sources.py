@@ -202,7 +202,7 @@ def bring(name: str, own_id: str) -> BroughtCharacter:
 
 def test_rows_that_name_no_persona_are_joined_by_the_characters_id(tmp_path: Path) -> None:
     cast = [bring("Ada", "7"), bring("Ben", "")]
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"character_id": 7, "question": U, "answer": A},
         {"character_id": "7", "persona": None, "question": V, "answer": B},
         {"character_id": cast[1].key, "question": U, "answer": A},

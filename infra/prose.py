@@ -1,0 +1,57 @@
+"""Leaves out of a text what is not prose: code, formulas, tables, rules.
+
+What is looked for in prose – loops, template marks, broken text – is everyday life in code: equal
+lines, ``</s>``, ``{{ user }}``, rows of symbols.
+"""
+
+from __future__ import annotations
+
+import re
+
+_FENCED = re.compile(r"```.*?(?:```|\Z)|^~~~.*?(?:^~~~|\Z)", re.DOTALL | re.MULTILINE)
+_CODE = re.compile(r"```.*?(?:```|\Z)|`[^`\n]+`", re.DOTALL)
+_INLINE = re.compile(r"(`{1,2})(?!`)[^\n]*?[^`\n]\1(?!`)")
+_FORMULA = re.compile(
+    r"\$\$.{0,800}?\$\$|\\\[.{0,800}?\\\]|\\\(.{0,400}?\\\)"
+    r"|\\begin\{(\w{1,20}\*?)\}.{0,4000}?\\end\{\1\}"
+    r"|\$(?=\S)[^$\n]{0,200}[\\^_={}][^$\n]{0,200}(?<=\S)\$",
+    re.DOTALL,
+)
+_ADDRESS = re.compile(r"\b(?:https?://|www\.)\S+")
+_TAG = re.compile(r"</?[a-zA-Z][^<>\n]{0,300}>|\]\([^()\n]{1,300}\)")
+_RULE = re.compile(r"[\s|+:=_*~#.\-\u2013\u2014\u2500-\u257f]*")
+_CODE_LINE = re.compile(
+    r"[{};]\s*(?://.*|#.*)?$|^\s*(?:[})\]]+[;,]?|<[/!]?[a-z][^>\n]*>.*|[-+@$>]{1,3}\s*\w+\(.*)$"
+    r"|^\s*(?:def|class|import|from|for|while|if|elif|else|return|print|try|except|func|fn|var|let"
+    r"|const|public|private|static|void|int|#include|#!|SELECT|INSERT|UPDATE|FROM|WHERE|echo|sudo"
+    r"|pip|npm|git)\b[^.!?]*(?:[:;(){}\[\]=<>]|::|\s\*\s)"
+    r"|^\s*[\w.\[\]'\"]+\s*(?:[-+*/|&:]?=|=>|->|:=)\s*\S|\w\([^()\n]*\)\s*$|^\s{4,}\S.*[=(){}\[\]]"
+)
+
+
+def drop_code(text: str) -> str:
+    """Return the text without fenced and inline code and without formulas, each a blank."""
+    if "`" in text or "~~~" in text:
+        text = _INLINE.sub(" ", _FENCED.sub("\n", text))
+    if "$" in text or "\\" in text:
+        text = _FORMULA.sub(" ", text)
+    return text
+
+
+def blank_code(text: str) -> str:
+    """Return the text with blanks in place of code, every other character where it was."""
+    if "`" not in text:
+        return text
+    return _CODE.sub(lambda found: " " * len(found[0]), text)
+
+
+def keep_prose(text: str) -> str:
+    """Return the prose of a text: no code, fenced or bare, no tags, no table, no rule."""
+    text = _TAG.sub(" ", _ADDRESS.sub(" ", drop_code(text)))
+    return "\n".join(line for line in text.split("\n") if not _is_layout(line))
+
+
+def _is_layout(line: str) -> bool:
+    if "\t" in line.strip() or line.count("|") > 1 or _RULE.fullmatch(line):
+        return bool(line.strip())
+    return len(line) < 400 and _CODE_LINE.search(line) is not None
