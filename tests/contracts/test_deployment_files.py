@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -48,7 +49,7 @@ def read(name: str) -> str:
 
 @cache
 def find_pin(package: str) -> str:
-    found = re.search(rf"^{re.escape(package)}==(\S+)$", read("infra/constraints.txt"), re.M)
+    found = re.search(rf"^{re.escape(package)}==(\S+)$", read("infra/constraints-base.txt"), re.M)
     assert found, f"{package} is not pinned"
     return found[1]
 
@@ -206,6 +207,31 @@ def test_rows_are_kept_where_the_project_keeps_them() -> None:
     options = yaml.safe_load(read("infra/ray/cluster.yaml"))["docker"]["run_options"]
     assert any(option.startswith("--volume=") and option.endswith(f":{data}") for option in options)
     assert f"cd {PROJECT}\n" in read("infra/docker/worker.sh")
+
+
+@pytest.mark.parametrize(("extra", "taken_out"), [("cpu", True), ("gpu", False)])
+def test_make_install_holds_each_extra_to_its_own_pins(
+    extra: str, taken_out: bool, tmp_path: Path
+) -> None:
+    """Only the CPU's environment loses torchvision and its like, which are CUDA builds there."""
+    told = {key: value for key, value in os.environ.items() if not key.startswith(("MAKE", "MF"))}
+    told |= {"EXTRA": extra, "TORCH_INDEX": "file:///wheels"}
+    command = ["make", "--dry-run", "install", f"VENV={tmp_path / 'venv'}"]
+    done = subprocess.run(command, cwd=ROOT, env=told, capture_output=True, text=True, check=True)
+    installs = [line for line in done.stdout.splitlines() if " pip install " in line]
+    assert installs
+    for line in installs:
+        assert re.findall(r"constraints-\w+", line) == [f"constraints-{extra}"]
+        assert ("file:///wheels" in line) == (extra == "cpu"), "an index of CPU builds is for those"
+    assert any(f".[{extra}," in line for line in installs)
+    assert ("uninstall" in done.stdout) is taken_out
+
+
+def test_the_image_installs_the_gpu_extra_under_its_pins() -> None:
+    (line,) = [
+        line for line in read("infra/docker/Dockerfile").splitlines() if "--editable" in line
+    ]
+    assert "--constraint infra/constraints-gpu.txt" in line and "'.[gpu,train]'" in line
 
 
 def test_ports_agree() -> None:
