@@ -57,6 +57,7 @@ def run_row_stage(stage: RowStage, context: RunnerContext) -> NodeRef:
         if pending.height:
             with context.pool.use(stage.model) as replicas:
                 Campaign(_take_round(stage, number), context, pending, progress, replicas).run()
+            progress.stop_clock()
             spent_s += progress.seconds
     parts = select_parts(storage, compact_chunks(storage, folder), planned)
     members = write_members(storage, f"{folder}/{stage.node.fingerprint}.members.parquet", planned)
