@@ -58,7 +58,7 @@ class LineRhythm:
     moved: bool = False
 
     def is_due(self, now: float, *, moving: bool) -> bool:
-        """Tell whether to print: at first, once the first of it is finished, then every 10 to 30 s."""
+        """Tell whether to print: at first, once something is finished, then every 10 to 30 s."""
         least, most = _LINE_EVERY_S
         wait = min(most, max(least, (now - self.began) / 10))
         due = self.last is None or now - self.last >= wait or (moving and not self.moved)

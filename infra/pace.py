@@ -55,17 +55,23 @@ class Pace:
     def estimate_s(self, left: int) -> float | None:
         """Return the seconds that what is left will take, or ``None`` while nobody can know."""
         base = self._look_back(left)
-        if base is None or left <= 0:
-            return None
-        return left * (self.clock() - base.at) / (self._marks[-1].done - base.done)
+        return None if base is None or left <= 0 else left * self._measure(base)
 
     def rates(self, left: int) -> tuple[float, float] | None:
         """Return (things, amount) per second lately, or ``None`` while nobody can know."""
         base = self._look_back(left)
         if base is None:
             return None
-        last, seconds = self._marks[-1], self.clock() - base.at
-        return (last.done - base.done) / seconds, (last.amount - base.amount) / seconds
+        last = self._marks[-1]
+        done, amount = last.done - base.done, last.amount - base.amount
+        seconds = self._measure(base) * done
+        return done / seconds, amount / seconds
+
+    def _measure(self, base: Mark) -> float:
+        """Return the seconds that a thing took since then; one that is late counts as it ends."""
+        last = self._marks[-1]
+        done = last.done - base.done
+        return max((last.at - base.at) / done, (self.clock() - base.at) / (done + 1))
 
     def _look_back(self, ahead: int) -> Mark | None:
         things = max(self.least, min(ahead, self.together))

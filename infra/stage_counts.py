@@ -39,7 +39,7 @@ class StageCounts:
         self.failures.update(report.failed)
 
     def lose(self, label: str, accepted: int, reasons: Counter[str]) -> None:
-        """Count what a lost worker had committed of a chunk; ``reasons`` are those of its rejects."""
+        """Count what a lost worker had committed of a chunk: accepted rows, rejects by reason."""
         state = self._states.pop(label)
         self.reported.include_rows(accepted, reasons.total(), reasons)
         if state is not None:
