@@ -31,7 +31,7 @@ from infra.tally import Tally
 _TICK_S = 1.0
 _ASK_EVERY_S = 1.0
 _LOOK_EVERY_S = 0.2
-_COMMIT_GRACE_S = 10.0
+_COMMIT_GRACE_S = 4.0
 _EVERYTHING = 1 << 40
 
 
@@ -268,23 +268,30 @@ class Campaign:
     def _land(self) -> list[Any]:
         """Begin no further row and wait for the open ones; return the flights that are done.
 
-        Where rows take longer than that, those of their chunks that are finished are committed.
+        What is finished is committed at once, in case nobody waits, and again after the wait
+        where rows take longer than that.
         """
         for replica in self._replicas:
             self._ask_back(replica, _EVERYTHING)
         if not self._flights:
             return []
+        self._commit_finished()
         flights, grace_s = list(self._flights), self._context.config.stop_grace_s
         done, still_open = self._ray.wait(flights, num_returns=len(flights), timeout=grace_s)
         if still_open:
-            self._commit_open()
+            calls = self._commit_finished()
+            self._ray.wait(calls, num_returns=len(calls), timeout=_COMMIT_GRACE_S)
+            self._hear_out()
         return list(done)
 
-    def _commit_open(self) -> None:
-        """Have the workers commit what is finished of their open chunks, and hear how much."""
+    def _commit_finished(self) -> list[Any]:
+        """Tell the workers to commit what is finished of their open chunks."""
         folder = self._stage.node.folder
-        calls = [replica.worker.commit.remote(folder) for replica in self._replicas]
-        self._ray.wait(calls, num_returns=len(calls), timeout=_COMMIT_GRACE_S)
+        return [replica.worker.commit.remote(folder) for replica in self._replicas]
+
+    def _hear_out(self) -> None:
+        """Hear from all workers how far their open chunks are."""
+        folder = self._stage.node.folder
         self._asked = {
             replica.worker.progress.remote(folder): index
             for index, replica in enumerate(self._replicas)

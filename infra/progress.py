@@ -111,7 +111,7 @@ class StageProgress:
         """Return the cells of a live table: done, rate, tokens/s, cached, rejected, ETA."""
         done = f"{self.reused + self.made:,}/{self.planned:,}"
         if not self.made:
-            return (done, "", "", "", "", "")
+            return (f"{done}, {self.begun:,} begun" if self.begun else done, "", "", "", "", "")
         rows_per_s, tokens_per_s = self._rates()
         return (
             done,

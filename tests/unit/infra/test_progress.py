@@ -59,7 +59,7 @@ def test_before_a_row_is_finished_nothing_is_said_of_rates() -> None:
     assert progress.describe() == (
         "characters: 20/120 rows, 20 reused, 64 begun, none finished yet"
     )
-    assert progress.cells() == ("20/120", "", "", "", "", "")
+    assert progress.cells() == ("20/120, 64 begun", "", "", "", "", "")
 
 
 def test_a_stage_that_is_done_keeps_its_rate(
