@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 
 from rich.console import Console
 from rich.live import Live
@@ -18,7 +19,7 @@ from rich.table import Table
 from infra.bench import Bench, Listener
 from infra.progress import Progress
 
-_LINE_EVERY_S = 5.0
+_LINE_EVERY_S = (10.0, 30.0)
 _GLANCE_S = 0.2
 _WATCHER: ContextVar[Listener] = ContextVar("watcher")
 
@@ -48,6 +49,24 @@ class Quiet(Listener):
         """Ignore engines."""
 
 
+@dataclass
+class LineRhythm:
+    """When lines about a stage are printed where nobody watches: rarer, the longer it runs."""
+
+    began: float
+    last: float | None = None
+    moved: bool = False
+
+    def is_due(self, now: float, *, moving: bool) -> bool:
+        """Tell whether to print: at first, once something is finished, then every 10 to 30 s."""
+        least, most = _LINE_EVERY_S
+        wait = min(most, max(least, (now - self.began) / 10))
+        due = self.last is None or now - self.last >= wait or (moving and not self.moved)
+        if due:
+            self.last, self.moved = now, moving
+        return due
+
+
 class Terminal(Listener):
     """Prints to standard error, so that standard output holds nothing but the closing line."""
 
@@ -55,7 +74,7 @@ class Terminal(Listener):
         self._console = Console(stderr=True, highlight=False)
         self._live: Live | None = None
         self._stages: dict[str, Progress] = {}
-        self._shown: dict[str, float] = {}
+        self._rhythms: dict[str, LineRhythm] = {}
         self._lock = threading.Lock()
         self.bench: Bench | None = None
 
@@ -83,8 +102,8 @@ class Terminal(Listener):
                 self._live.update(self._table())
                 return
             now = time.monotonic()
-            if finished or now - self._shown.get(progress.stage, 0.0) >= _LINE_EVERY_S:
-                self._shown[progress.stage] = now
+            rhythm = self._rhythms.setdefault(progress.stage, LineRhythm(now))
+            if rhythm.is_due(now, moving=progress.moving) or finished:
                 mark = "✓ " if finished else "  "
                 print(f"{mark}{progress.describe()}", file=sys.stderr, flush=True)
 

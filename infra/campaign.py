@@ -1,14 +1,19 @@
 """Makes the pending rows of a stage: leases chunks to workers until every row is done.
 
 Workers keep their windows full across chunks; the campaign keeps one chunk waiting behind each
-window, takes back what dead engines and workers held, and moves the tail to idle workers.
+window, takes back what dead engines and workers held, and moves the tail to idle workers. Of
+workers whose chunks take longer than a second it hears each second what is finished so far.
 """
 
 from __future__ import annotations
 
+import time
+from collections import Counter
 from collections.abc import Iterable
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
+from uuid import uuid4
 
 import polars as pl
 
@@ -21,10 +26,24 @@ from infra.min_yield import check_yield
 from infra.progress import StageProgress
 from infra.row_stage import RowStage, RunnerContext
 from infra.row_store import MERGE_CHUNKS, find_pending, merge_chunks, read_committed
-from infra.stage_worker import ChunkReport, Job
+from infra.stage_counts import StageCounts
+from infra.stage_worker import ChunkReport, ChunkState, Job
+from infra.tally import Tally
 
 _TICK_S = 1.0
+_ASK_EVERY_S = 1.0
+_LOOK_EVERY_S = 0.2
+_COMMIT_GRACE_S = 4.0
 _EVERYTHING = 1 << 40
+
+
+@dataclass(frozen=True, slots=True)
+class _Flight:
+    """A chunk on its way: who has it, since which restart, and what its worker calls it."""
+
+    lease: Lease
+    generation: int
+    label: str
 
 
 class Campaign:
@@ -42,6 +61,7 @@ class Campaign:
         self._stage, self._context, self._progress = stage, context, progress
         self._replicas = replicas
         progress.restart_clock()
+        progress.pace.together = sum(replica.window for replica in replicas)
         self._rows = pending.sort("group", "key").drop("group").to_arrow()
         keys = self._rows.column("key").to_pylist()
         self._number = {key: index for index, key in enumerate(keys)}
@@ -55,11 +75,16 @@ class Campaign:
                 maker=stage.maker,
                 options=stage.options,
                 encoder=stage.encoder,
+                commit_after_s=context.config.chunk_seconds,
             )
         )
-        self._flights: dict[Any, tuple[Lease, int]] = {}
-        self._loose_parts: list[str] = []
-        self._failed: dict[str, str] = {}
+        self._flights: dict[Any, _Flight] = {}
+        self._open: dict[str, Lease] = {}
+        self._counts = StageCounts()
+        self._asked: dict[Any, int] = {}
+        self._heard = [time.monotonic()] * len(replicas)
+        self._looked = 0.0
+        self._loose_parts: dict[str, None] = {}
         self.talk = EngineTalk(self._replicas, context.pool.tell)
 
     def run(self) -> None:
@@ -71,25 +96,30 @@ class Campaign:
         try:
             self._lend()
             while self._flights:
-                flights = list(self._flights)
+                flights = [*self._flights, *self._asked]
                 done, _ = self._ray.wait(flights, num_returns=1, timeout=_TICK_S)
                 for flight in done:
-                    self._receive(flight)
+                    if flight in self._asked:
+                        self._hear(flight)
+                    else:
+                        self._receive(flight)
                 if self._context.stop.is_set():
                     self._stop()
+                self._look()
                 self._lend()
                 self._steal_tail()
                 self.talk.listen()
-                self._context.listener.stage_progress(self._progress, finished=False)
+                self._ask()
         except BaseException:
             self._land()
             raise
         finally:
             self.talk.listen(last=True)
-        if self._failed:
-            reasons = count_reasons(self._failed.values())
+        failures = self._counts.failures
+        if failures:
+            reasons = count_reasons(failures.values())
             raise RequestFailed(
-                f"{self._stage.node.stage}: {len(self._failed)} rows stay pending, commonest: "
+                f"{self._stage.node.stage}: {len(failures)} rows stay pending, commonest: "
                 + "; ".join(f"{count} × {reason}" for reason, count in reasons)
             )
 
@@ -101,22 +131,51 @@ class Campaign:
                 if lease is None:
                     break
                 rows = self._rows.take(lease.rows)
-                flight = replica.worker.run_chunk.remote(self._job, rows)
-                self._flights[flight] = (lease, replica.generation)
+                label = uuid4().hex
+                flight = replica.worker.run_chunk.remote(self._job, rows, label)
+                self._flights[flight] = _Flight(lease, replica.generation, label)
+                self._open[label] = lease
+                self._counts.open(label)
+
+    def _ask(self) -> None:
+        """Ask the workers of which nothing was heard for a second how far their chunks are."""
+        now, folder = time.monotonic(), self._stage.node.folder
+        busy = {flight.lease.worker for flight in self._flights.values()}
+        for index in busy.difference(self._asked.values()):
+            if now - self._heard[index] >= _ASK_EVERY_S:
+                self._asked[self._replicas[index].worker.progress.remote(folder)] = index
+
+    def _hear(self, answer: Any) -> None:
+        """Take in what a worker says of its open chunks; what is reported by now counts already."""
+        from ray.exceptions import RayError
+
+        index = self._asked.pop(answer)
+        self._heard[index] = time.monotonic()
+        with suppress(RayError):  # a worker that is lost says so by its chunks
+            states: list[ChunkState] = self._ray.get(answer)
+            for state in states:
+                self._counts.hear(state)
+                if state.label in self._open:
+                    self._open[state.label].finished = state.tally.made + state.failed
 
     def _receive(self, flight: Any) -> None:
         from ray.exceptions import RayActorError
 
-        lease, generation = self._flights.pop(flight)
+        chunk = self._flights.pop(flight)
+        lease, generation = chunk.lease, chunk.generation
         replica = self._replicas[lease.worker]
         self._book.close(lease)
+        self._open.pop(chunk.label)
+        self._heard[lease.worker] = time.monotonic()
         try:
             report: ChunkReport = self._ray.get(flight)
         except RayActorError as error:
-            self._take_back_uncommitted(lease)
+            self._take_back_uncommitted(chunk)
             self._restart(replica, generation, f"worker lost: {error}", worker_lost=True)
             return
-        self._count(report)
+        self._counts.close(chunk.label, report)
+        self._merge(report)
+        self._check_yield(self._counts.reported)
         if report.fatal:
             raise RequestFailed(f"{self._stage.node.stage}: {report.fatal}", fatal=True)
         if report.unfinished:
@@ -127,42 +186,53 @@ class Campaign:
     def _restart(self, replica: Replica, generation: int, why: str, *, worker_lost: bool) -> None:
         self._context.pool.restart(replica, generation, why, worker_lost=worker_lost)
 
-    def _take_back_uncommitted(self, lease: Lease) -> None:
+    def _take_back_uncommitted(self, chunk: _Flight) -> None:
         """Lease a dead worker's rows again, but for those committed before it could report."""
+        lease = chunk.lease
         committed = read_committed(self._context.storage, self._stage.node.folder)
         held = self._rows.take(lease.rows).select(["key", "parents_digest"]).to_pydict()
         lost = pl.DataFrame(held)
         todo = find_pending(lost, committed)["key"].to_list()
         self._book.take_back(lease.worker, [self._number[key] for key in todo])
         found = committed.join(lost, on=["key", "parents_digest"], how="semi")
-        self._progress.accepted += int((found["status"] == "accepted").sum())
-        self._progress.rejected += int((found["status"] == "rejected").sum())
+        rejected = found.filter(pl.col("status") == "rejected")["reason"].to_list()
+        self._counts.lose(chunk.label, found.height - len(rejected), Counter(rejected))
 
-    def _count(self, report: ChunkReport) -> None:
-        progress, stage = self._progress, self._stage
-        progress.accepted += report.accepted
-        progress.rejected += report.rejected
-        progress.reasons.update(report.reasons)
-        progress.samples = (progress.samples + list(report.samples))[-5:]
-        progress.prompt_tokens += report.prompt_tokens
-        progress.cached_tokens += report.cached_tokens
-        progress.completion_tokens += report.completion_tokens
-        progress.requests += report.requests
-        self._failed.update(report.failed)
-        progress.failed = len(self._failed)
-        if report.part is not None:
-            self._loose_parts.append(report.part.path)
+    def _merge(self, report: ChunkReport) -> None:
+        """Merge the parts that workers wrote once many have gathered."""
+        self._loose_parts.update(dict.fromkeys(part.path for part in report.parts))
         if len(self._loose_parts) >= MERGE_CHUNKS:
-            merge_chunks(self._context.storage, stage.node.folder, self._loose_parts)
-            self._loose_parts = []
-        if progress.made >= self._context.config.yield_check_rows:
+            storage, folder = self._context.storage, self._stage.node.folder
+            there = {stat.path for stat in storage.list(folder, ".parquet")}
+            if paths := [path for path in self._loose_parts if path in there]:
+                merge_chunks(storage, folder, paths)
+            self._loose_parts = {}
+
+    def _show(self) -> None:
+        """Show every finished row, whether its chunk was reported yet or not."""
+        counts, progress = self._counts, self._progress
+        progress.update(counts.total())
+        progress.begun, progress.failed = counts.running, counts.failed
+        self._context.listener.stage_progress(progress, finished=False)
+
+    def _look(self) -> None:
+        """Show where the stage stands, and end it if chance cannot save it; now and then."""
+        now = time.monotonic()
+        if self._flights and now - self._looked < _LOOK_EVERY_S:
+            return
+        self._looked = now
+        self._show()
+        self._check_yield(self._counts.best_case())
+
+    def _check_yield(self, tally: Tally) -> None:
+        if tally.made >= self._context.config.yield_check_rows:
             check_yield(
-                stage.node.stage,
-                stage.min_yield,
-                accepted=progress.accepted,
-                rows=progress.made,
-                reasons=progress.reasons,
-                samples=progress.samples,
+                self._stage.node.stage,
+                self._stage.min_yield,
+                accepted=tally.accepted,
+                rows=tally.made,
+                reasons=tally.reasons,
+                samples=tally.samples,
                 early=True,
             )
 
@@ -194,7 +264,7 @@ class Campaign:
         """Take nothing new, let open rows finish for a while, commit them, and end the run."""
         for flight in self._land():
             self._receive(flight)
-        self._context.listener.stage_progress(self._progress, finished=False)
+        self._show()
         progress = self._progress
         raise InterruptedRun(
             f"stopped in {self._stage.node.stage} at {progress.reused + progress.made:,} of "
@@ -202,11 +272,37 @@ class Campaign:
         )
 
     def _land(self) -> list[Any]:
-        """Begin no further row and wait for the open ones; return the flights that are done."""
+        """Begin no further row and wait for the open ones; return the flights that are done.
+
+        What is finished is committed at once, in case nobody waits, and again after the wait
+        where rows take longer than that.
+        """
         for replica in self._replicas:
             self._ask_back(replica, _EVERYTHING)
         if not self._flights:
             return []
+        self._commit_finished()
         flights, grace_s = list(self._flights), self._context.config.stop_grace_s
-        done, _ = self._ray.wait(flights, num_returns=len(flights), timeout=grace_s)
+        done, still_open = self._ray.wait(flights, num_returns=len(flights), timeout=grace_s)
+        if still_open:
+            calls = self._commit_finished()
+            self._ray.wait(calls, num_returns=len(calls), timeout=_COMMIT_GRACE_S)
+            self._hear_out()
         return list(done)
+
+    def _commit_finished(self) -> list[Any]:
+        """Tell the workers to commit what is finished of their open chunks."""
+        folder = self._stage.node.folder
+        return [replica.worker.commit.remote(folder) for replica in self._replicas]
+
+    def _hear_out(self) -> None:
+        """Hear from all workers how far their open chunks are."""
+        folder = self._stage.node.folder
+        self._asked = {
+            replica.worker.progress.remote(folder): index
+            for index, replica in enumerate(self._replicas)
+        }
+        asked = list(self._asked)
+        told, _ = self._ray.wait(asked, num_returns=len(asked), timeout=_COMMIT_GRACE_S)
+        for answer in told:
+            self._hear(answer)

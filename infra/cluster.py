@@ -26,6 +26,15 @@ from infra.errors import ClusterError, ConfigError
 from infra.knobs import Knobs, execution
 from infra.torch_build import read_torch_build
 
+_GREETINGS = {
+    "ray._private.worker": "SIGTERM handler is not set because current thread",
+    "ray._private.authentication.authentication_token_setup": (
+        "Token authentication is enabled for this Ray cluster"
+    ),
+}
+"""What Ray 2.60 warns of at every start, by logger: stages start Ray from threads, and the token
+is Ray's own default. Nothing else that Ray says is kept from people."""
+
 
 class RayConfig(Knobs):
     """Says where Ray runs."""
@@ -170,8 +179,7 @@ class Cluster:
             "logging_level": logging.WARNING,
             "log_to_driver": False,
         }
-        # Said before logging_level takes effect: how signals and tokens are handled.
-        logging.getLogger("ray").setLevel(logging.ERROR)
+        silence_greetings()
         address = self.config.address
         try:
             if address is not None:
@@ -192,3 +200,13 @@ class Cluster:
                 f"Ray at {address or 'this machine'} did not answer: {error}. "
                 "Check `ray status` and the address, or leave ray.address out to start Ray here."
             ) from error
+
+
+def silence_greetings() -> None:
+    """Keep from people what Ray says at every start and nobody can do anything about."""
+    for name in _GREETINGS:
+        logging.getLogger(name).addFilter(_is_no_greeting)
+
+
+def _is_no_greeting(record: logging.LogRecord) -> bool:
+    return not record.getMessage().startswith(_GREETINGS.get(record.name, "\0"))

@@ -7,7 +7,6 @@ hears how far it is, and can end it, while it computes.
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, TypeVar
@@ -15,13 +14,13 @@ from typing import Any, TypeVar
 from infra.engine_pool import EnginePool
 from infra.errors import ClusterError, InterruptedRun
 from infra.gpu_memory import await_gpu_memory
-from infra.progress import JobProgress, ProgressListener
+from infra.progress import JobProgress, ProgressListener, pace_job
 from infra.room import Need
 from infra.torch_build import read_torch_build
 
 T = TypeVar("T")
 
-_POLL_S = 0.5
+_POLL_S = 1.0
 _CPUS = 0.5
 _FREE_GPU_MEMORY = 0.5
 """What is waited for; a job that needs less begins later, and one that needs more says so."""
@@ -69,16 +68,16 @@ def run_on_cluster(
         actor = ray.remote(JobActor).options(num_cpus=_CPUS, num_gpus=gpus, max_concurrency=2)
         worker = actor.remote()
         flight = worker.run.remote(function, arguments)
-        began = time.monotonic()
+        pace = pace_job()
         try:
             while not ray.wait([flight], timeout=_POLL_S)[0]:
                 if stop.is_set():
                     raise InterruptedRun(f"stopped in {stage}; it begins anew with the next run")
                 done, total = ray.get(worker.progress.remote())
                 if total:
-                    rate = done / max(time.monotonic() - began, 1e-9)
-                    eta = (total - done) / rate if rate else None
-                    told = JobProgress(stage, done, total, 0.0, eta, "")
+                    pace.note(done)
+                    eta_s = pace.estimate_s(total - done)
+                    told = JobProgress(stage, done, total, 0.0, eta_s, "")
                     listener.stage_progress(told, finished=False)
             result: T = ray.get(flight)
         except RayActorError as error:

@@ -14,10 +14,14 @@ from dataclasses import dataclass, field
 
 @dataclass(eq=False)
 class Lease:
-    """Is a chunk of row numbers lent to one worker until it reports."""
+    """Chunk of row numbers lent to one worker until it reports.
+
+    ``finished`` is how many of them are known to be finished, by the last that was heard.
+    """
 
     worker: int
     rows: list[int]
+    finished: int = 0
 
 
 @dataclass(eq=False)
@@ -41,8 +45,12 @@ class LeaseBook:
         return sum(len(queue) for queue in self.queues)
 
     def open_rows(self, worker: int) -> int:
-        """Return how many rows a worker holds."""
-        return sum(len(lease.rows) for lease in self.open if lease.worker == worker)
+        """Return how many rows a worker holds that are not known to be finished."""
+        return sum(
+            max(0, len(lease.rows) - lease.finished)
+            for lease in self.open
+            if lease.worker == worker
+        )
 
     def lend(self, worker: int) -> Lease | None:
         """Lend the next chunk to a worker, or nothing if no row waits."""

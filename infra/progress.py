@@ -7,12 +7,19 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from infra.pace import Pace, name_duration
+from infra.tally import Tally
+
+_FEWEST_STEPS = 3
+
 
 @dataclass(slots=True)
 class StageProgress:
-    """Is the state of one running stage; rates are over this run only.
+    """State of one running stage: its finished rows, whether they are committed yet or not.
 
-    ``again`` says that its rows were all rejected before.
+    Rates are over this run only, and over its recent past as soon as that says something.
+    ``begun`` rows are asked for and not finished; ``again`` says that all rows were rejected
+    before.
     """
 
     stage: str
@@ -30,10 +37,25 @@ class StageProgress:
     reasons: Counter[str] = field(default_factory=Counter)
     samples: list[str] = field(default_factory=list)
     began: float = field(default_factory=time.monotonic)
+    ended: float | None = None
+    begun: int = 0
+    pace: Pace = field(default_factory=Pace)
 
     def restart_clock(self) -> None:
         """Begin to count the time, once the engines are up."""
-        self.began = time.monotonic()
+        self.began, self.ended = time.monotonic(), None
+
+    def stop_clock(self) -> None:
+        """Count no more time: every row is committed."""
+        self.ended = time.monotonic()
+
+    def update(self, tally: Tally) -> None:
+        """Take over the sums over all rows that this run finished so far."""
+        self.accepted, self.rejected = tally.accepted, tally.rejected
+        self.prompt_tokens, self.cached_tokens = tally.prompt_tokens, tally.cached_tokens
+        self.completion_tokens, self.requests = tally.completion_tokens, tally.requests
+        self.reasons, self.samples = Counter(tally.reasons), list(tally.samples)
+        self.pace.note(self.made, self.completion_tokens)
 
     @property
     def made(self) -> int:
@@ -43,23 +65,37 @@ class StageProgress:
     @property
     def seconds(self) -> float:
         """Return how long the stage has run."""
-        return max(time.monotonic() - self.began, 1e-6)
+        ended = time.monotonic() if self.ended is None else self.ended
+        return max(ended - self.began, 1e-6)
+
+    @property
+    def moving(self) -> bool:
+        """Tell whether this run has finished a row."""
+        return self.made > 0
+
+    @property
+    def left(self) -> int:
+        """Return how many rows are still to be finished."""
+        return self.planned - self.reused - self.made
 
     @property
     def rows_per_s(self) -> float:
-        """Return finished rows a second."""
-        return self.made / self.seconds
+        """Return finished rows per second: lately, and in all once everything is finished."""
+        return self._rates()[0]
 
     @property
     def tokens_per_s(self) -> float:
-        """Return generated tokens a second."""
-        return self.completion_tokens / self.seconds
+        """Return the tokens of finished rows per second: lately, and in all at the end."""
+        return self._rates()[1]
 
     @property
     def eta_s(self) -> float | None:
-        """Return the seconds left at this rate, or ``None`` before the first row."""
-        left = self.planned - self.reused - self.made
-        return left / self.rows_per_s if self.made else None
+        """Return the seconds left, or ``None`` before an estimate means something."""
+        return self.pace.estimate_s(self.left)
+
+    def _rates(self) -> tuple[float, float]:
+        recent = self.pace.rates(self.left) if self.left > 0 else None
+        return recent or (self.made / self.seconds, self.completion_tokens / self.seconds)
 
     @property
     def cached_share(self) -> float:
@@ -73,37 +109,43 @@ class StageProgress:
 
     def cells(self) -> tuple[str, ...]:
         """Return the cells of a live table: done, rate, tokens/s, cached, rejected, ETA."""
-        eta = self.eta_s
+        done = f"{self.reused + self.made:,}/{self.planned:,}"
+        if not self.made:
+            return (f"{done}, {self.begun:,} begun" if self.begun else done, "", "", "", "", "")
+        rows_per_s, tokens_per_s = self._rates()
         return (
-            f"{self.reused + self.made:,}/{self.planned:,}",
-            f"{self.rows_per_s:.1f}",
-            f"{self.tokens_per_s:,.0f}",
+            done,
+            _name_rate(rows_per_s),
+            f"{tokens_per_s:,.0f}",
             f"{self.cached_share:.0%}",
             str(self.rejected),
-            f"{eta:.0f} s" if eta else "",
+            _name_eta(self.eta_s),
         )
 
     def describe(self) -> str:
         """Return one line for logs."""
-        eta = self.eta_s
-        parts = [
-            f"{self.stage}: {self.reused + self.made:,}/{self.planned:,} rows",
-            f"{self.rows_per_s:.1f} rows/s",
-            f"{self.tokens_per_s:,.0f} tokens/s",
-            f"{self.rejected} rejected",
-        ]
+        parts = [f"{self.stage}: {self.reused + self.made:,}/{self.planned:,} rows"]
         if self.reused:
-            parts.insert(1, f"{self.reused:,} reused")
+            parts.append(f"{self.reused:,} reused")
+        if self.made:
+            rows_per_s, tokens_per_s = self._rates()
+            parts += [
+                f"{_name_rate(rows_per_s)} rows/s",
+                f"{tokens_per_s:,.0f} tokens/s",
+                f"{self.rejected} rejected",
+            ]
+        elif self.begun:
+            parts.append(f"{self.begun:,} begun, none finished yet")
         if self.failed:
             parts.append(f"{self.failed} failed")
-        if eta is not None and self.reused + self.made < self.planned:
-            parts.append(f"ETA {eta:.0f} s")
+        if eta := _name_eta(self.eta_s):
+            parts.append(f"ETA {eta}")
         return ", ".join(parts)
 
 
 @dataclass(frozen=True, slots=True)
 class JobProgress:
-    """Is the state of one long job that counts steps; ``note`` is what a person wants to know."""
+    """State of one long job that counts steps; ``note`` is what a person wants to know."""
 
     stage: str
     done: int
@@ -117,19 +159,38 @@ class JobProgress:
         """Return how much is done, between 0 and 1."""
         return self.done / self.total if self.total else 1.0
 
+    @property
+    def moving(self) -> bool:
+        """Tell whether a step is done."""
+        return self.done > 0
+
     def cells(self) -> tuple[str, ...]:
         """Return the cells of a live table: done, rate, tokens/s, cached, rejected, ETA."""
-        eta = f"{self.eta_s:.0f} s" if self.eta_s else ""
-        return (f"{self.done:,}/{self.total:,}", "", f"{self.tokens_per_s:,.0f}", "", "", eta)
+        tokens = f"{self.tokens_per_s:,.0f}" if self.tokens_per_s else ""
+        return (f"{self.done:,}/{self.total:,}", "", tokens, "", "", _name_eta(self.eta_s))
 
     def describe(self) -> str:
         """Return one line for logs."""
         parts = [f"{self.stage}: {self.done:,}/{self.total:,} steps", self.note]
         if self.tokens_per_s:
             parts.append(f"{self.tokens_per_s:,.0f} tokens/s")
-        if self.eta_s and self.done < self.total:
-            parts.append(f"ETA {self.eta_s:.0f} s")
+        if self.done < self.total and (eta := _name_eta(self.eta_s)):
+            parts.append(f"ETA {eta}")
         return ", ".join(part for part in parts if part)
+
+
+def pace_job() -> Pace:
+    """Return the pace of a job whose steps take about as long one as the other."""
+    return Pace(least=_FEWEST_STEPS)
+
+
+def _name_rate(rate: float) -> str:
+    """Return a rate with as many places as tell it from zero."""
+    return f"{rate:.1f}" if rate >= 1 else f"{rate:.2g}"
+
+
+def _name_eta(seconds: float | None) -> str:
+    return name_duration(seconds) if seconds else ""
 
 
 class Progress(Protocol):
@@ -139,6 +200,8 @@ class Progress(Protocol):
     def stage(self) -> str: ...  # noqa: D102
     @property
     def share(self) -> float: ...  # noqa: D102
+    @property
+    def moving(self) -> bool: ...  # noqa: D102
     def cells(self) -> tuple[str, ...]: ...  # noqa: D102
     def describe(self) -> str: ...  # noqa: D102
 

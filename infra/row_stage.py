@@ -23,7 +23,13 @@ class RunnerConfig(Knobs):
     """Tunes how row stages are carried out; no cache notices."""
 
     chunk_rows: int = execution(
-        64, ge=1, description="Rows a lease holds; one part is written a lease"
+        64, ge=1, description="Rows per lease; a part is written when a lease is finished"
+    )
+    chunk_seconds: float = execution(
+        20.0,
+        gt=0,
+        description="Longest that a finished row waits to be committed, in seconds: a kill costs "
+        "no more than that, however slow the engine",
     )
     yield_check_rows: int = execution(
         100, ge=1, description="Rows after which a stage that falls below its min_yield may stop"

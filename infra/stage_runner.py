@@ -63,6 +63,7 @@ def run_row_stage(stage: RowStage, context: RunnerContext) -> NodeRef:
                 )
                 campaign.run()
                 learnt |= campaign.talk.facts
+            progress.stop_clock()
             spent_s += progress.seconds
     parts = select_parts(storage, compact_chunks(storage, folder), planned)
     members = write_members(storage, f"{folder}/{stage.node.fingerprint}.members.parquet", planned)

@@ -1,16 +1,18 @@
 """Works on chunks of rows in a Ray actor: renders, asks the engine, parses, commits.
 
 A worker keeps one sliding window of rows full across chunks: when a row ends, the next row of
-the oldest open chunk begins, so there is no barrier between chunks. A chunk whose rows are all
-finished is committed as a part of its own. When the engine dies or the run is stopped, the rows
-that are finished are still committed and the others are reported back.
+the oldest open chunk begins, so there is no barrier between chunks. A part is written when the
+rows of a chunk are all finished, or when the oldest finished row has waited long enough, and holds
+whatever is finished by then, of other chunks too: a fast engine writes no more parts than it has
+chunks, a slow one loses no more than seconds to a kill. When the engine dies or the run is
+stopped, the rows that are finished are still committed and the others are reported back.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -29,8 +31,10 @@ from infra.rendering import EncoderSpec, load_encoder, open_encoder
 from infra.row_store import Envelope, MadeRow, commit_chunk, encode_rows, reject_detail
 from infra.schema import from_plain
 from infra.storage import Storage
+from infra.tally import Tally
 from infra.thought_counts import ThoughtCount
 
+_SECOND_TRY_S = 5.0
 I = TypeVar("I", contravariant=True)  # noqa: E741 - the input record of a maker
 
 
@@ -50,50 +54,68 @@ class RowMaker(Protocol[I]):
 
 @dataclass(frozen=True)
 class Job:
-    """Is what a worker needs to know of a stage; sent once, shared by all its chunks."""
+    """What a worker needs to know of a stage; sent once, shared by all its chunks.
+
+    No finished row waits longer than ``commit_after_s`` to be committed.
+    """
 
     storage: Storage
     folder: str
     maker: RowMaker[Any]
     options: AskOptions
     encoder: EncoderSpec | None
+    commit_after_s: float
 
 
 @dataclass(frozen=True, slots=True)
 class ChunkReport:
-    """Is what became of a chunk: what was committed, and which rows are still to do.
+    """What became of a chunk: which rows are committed, and which are still to do.
 
-    ``unfinished`` holds keys to lease again because the engine was lost;
-    ``failed`` maps keys that stay pending to the reason.
+    ``parts`` are what was written since the last report, rows of other chunks among them;
+    ``unfinished`` holds keys to lease again because the engine was lost; ``failed`` maps keys
+    that stay pending to the reason.
     """
 
-    part: PartRef | None
+    parts: tuple[PartRef, ...]
     keys: tuple[str, ...]
-    accepted: int
-    rejected: int
-    reasons: dict[str, int]
-    samples: tuple[str, ...]
-    prompt_tokens: int
-    cached_tokens: int
-    completion_tokens: int
-    requests: int
+    tally: Tally
     unfinished: tuple[str, ...]
     failed: dict[str, str]
     fatal: str
     engine_lost: str
 
 
+@dataclass(frozen=True, slots=True)
+class ChunkState:
+    """How far an open chunk is: what is finished, committed or not, and how many rows are open."""
+
+    label: str
+    tally: Tally
+    running: int
+    failed: int
+
+
 @dataclass(eq=False)
 class _Chunk:
+    label: str
     job: Job
     waiting: deque[dict[str, Any]]
     done: asyncio.Event = field(default_factory=asyncio.Event)
     running: int = 0
-    made: list[MadeRow] = field(default_factory=list)
+    fresh: list[tuple[float, MadeRow]] = field(default_factory=list)
+    """Finished and not committed, with the moment."""
+    keys: list[str] = field(default_factory=list)
+    tally: Tally = field(default_factory=Tally)
     unfinished: list[str] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
     fatal: str = ""
     engine_lost: str = ""
+
+    def take(self, row: MadeRow, now: float) -> None:
+        """Keep a finished row until it is committed, and count it."""
+        self.fresh.append((now, row))
+        self.keys.append(row.envelope.key)
+        self.tally.add(row.envelope)
 
 
 E_ = TypeVar("E_", bound=Engine)
@@ -109,6 +131,9 @@ class StageWorker(Generic[E_]):
         self._running = 0
         self._chunks: list[_Chunk] = []
         self._tasks: set[asyncio.Task[None]] = set()
+        self._clerk: asyncio.Task[None] | None = None
+        self._desk = asyncio.Lock()
+        self._written: dict[str, list[PartRef]] = {}
 
     async def warm_up(self, model: str | None, revision: str | None) -> None:
         """Load the tokenizer and the Parquet writer while the engine is still starting."""
@@ -125,15 +150,52 @@ class StageWorker(Generic[E_]):
         self._window = window
         self._fill()
 
-    async def run_chunk(self, job: Job, rows: pa.Table) -> ChunkReport:
-        """Make the rows of a chunk, commit them as one part, and report."""
-        chunk = _Chunk(job, deque(rows.to_pylist()))
+    async def run_chunk(self, job: Job, rows: pa.Table, label: str = "") -> ChunkReport:
+        """Make the rows of a chunk, see them all committed, and report.
+
+        ``label`` is what :meth:`progress` calls the chunk until then.
+        """
+        chunk = _Chunk(label, job, deque(rows.to_pylist()))
         self._chunks.append(chunk)
-        self._fill()
-        await chunk.done.wait()
-        self._chunks.remove(chunk)
-        part = await asyncio.to_thread(_commit, chunk) if chunk.made else None
-        return _report(chunk, part)
+        try:
+            self._fill()
+            await chunk.done.wait()
+            await self.commit(job.folder)
+        finally:
+            self._chunks.remove(chunk)
+        return _report(chunk, self._written.pop(job.folder, ()))
+
+    async def progress(self, folder: str) -> list[ChunkState]:
+        """Return how far the open chunks of a stage are."""
+        return [
+            ChunkState(chunk.label, chunk.tally.copy(), chunk.running, len(chunk.failed))
+            for chunk in self._chunks
+            if chunk.job.folder == folder
+        ]
+
+    async def commit(self, folder: str) -> None:
+        """Commit every finished row of a stage as one part; what cannot be written is kept.
+
+        Also waits for what is being committed already.
+        """
+        async with self._desk:
+            taken = [
+                (chunk, chunk.fresh)
+                for chunk in self._chunks
+                if chunk.job.folder == folder and chunk.fresh
+            ]
+            if not taken:
+                return
+            for chunk, _ in taken:
+                chunk.fresh = []
+            rows = [row for _, fresh in taken for _, row in fresh]
+            try:
+                part = await asyncio.to_thread(_write_part, taken[0][0].job, rows)
+            except BaseException:
+                for chunk, fresh in taken:
+                    chunk.fresh = fresh + chunk.fresh
+                raise
+            self._written.setdefault(folder, []).append(part)
 
     async def give_up(self, folder: str, most: int) -> list[str]:
         """Hand back up to ``most`` rows of a stage not begun yet, youngest first; return keys.
@@ -176,7 +238,9 @@ class StageWorker(Generic[E_]):
     async def _make(self, chunk: _Chunk, row: dict[str, Any]) -> None:
         key = row["key"]
         try:
-            chunk.made.append(await _make_row(chunk.job, self._engine, row))
+            made = await _make_row(chunk.job, self._engine, row)
+            chunk.take(made, asyncio.get_running_loop().time())
+            self._commit_in_time()
         except RequestFailed as error:
             chunk.failed[key] = error.message
             if error.fatal:
@@ -184,7 +248,7 @@ class StageWorker(Generic[E_]):
                 self._drop_waiting(chunk)
         except EngineError as error:
             chunk.unfinished.append(key)
-            for other in self._chunks:
+            for other in [chunk for chunk in self._chunks if not chunk.done.is_set()]:
                 other.engine_lost = str(error)
                 self._drop_waiting(other)
         except Exception as error:  # a bug in a maker must end the stage, not hang it
@@ -194,6 +258,27 @@ class StageWorker(Generic[E_]):
             chunk.running -= 1
             self._running -= 1
             self._fill()
+
+    def _commit_in_time(self) -> None:
+        if self._clerk is None or self._clerk.done():
+            self._clerk = asyncio.create_task(self._watch_fresh_rows())
+
+    async def _watch_fresh_rows(self) -> None:
+        """Commit each stage's finished rows once the oldest has waited long enough."""
+        clock = asyncio.get_running_loop().time
+        while due := [
+            (chunk.fresh[0][0] + chunk.job.commit_after_s, chunk.job.folder)
+            for chunk in self._chunks
+            if chunk.fresh
+        ]:
+            moment, folder = min(due)
+            if moment > clock():
+                await asyncio.sleep(moment - clock())
+                continue
+            try:
+                await self.commit(folder)
+            except Exception:  # the chunk's own end tries again, and tells
+                await asyncio.sleep(_SECOND_TRY_S)
 
     def _drop_waiting(self, chunk: _Chunk) -> None:
         chunk.unfinished.extend(row["key"] for row in chunk.waiting)
@@ -234,25 +319,16 @@ def _warm_up_tables() -> None:
     pa.Table.from_pylist([{"key": ""}]).to_pylist()
 
 
-def _commit(chunk: _Chunk) -> PartRef:
-    table = encode_rows(chunk.job.maker.record, chunk.made)
-    return commit_chunk(chunk.job.storage, chunk.job.folder, table)
+def _write_part(job: Job, rows: Sequence[MadeRow]) -> PartRef:
+    table = encode_rows(job.maker.record, rows)
+    return commit_chunk(job.storage, job.folder, table)
 
 
-def _report(chunk: _Chunk, part: PartRef | None) -> ChunkReport:
-    envelopes: Sequence[Envelope] = [row.envelope for row in chunk.made]
-    rejected = [envelope for envelope in envelopes if envelope.status == "rejected"]
+def _report(chunk: _Chunk, parts: Sequence[PartRef]) -> ChunkReport:
     return ChunkReport(
-        part=part,
-        keys=tuple(envelope.key for envelope in envelopes),
-        accepted=len(envelopes) - len(rejected),
-        rejected=len(rejected),
-        reasons=dict(Counter(envelope.reason for envelope in rejected)),
-        samples=tuple(f"{item.reason}: {item.detail[:200]}" for item in rejected[:2]),
-        prompt_tokens=sum(envelope.prompt_tokens for envelope in envelopes),
-        cached_tokens=sum(envelope.cached_tokens for envelope in envelopes),
-        completion_tokens=sum(envelope.completion_tokens for envelope in envelopes),
-        requests=sum(envelope.requests for envelope in envelopes),
+        parts=tuple(parts),
+        keys=tuple(chunk.keys),
+        tally=chunk.tally,
         unfinished=tuple(chunk.unfinished),
         failed=chunk.failed,
         fatal=chunk.fatal,

@@ -19,6 +19,7 @@ from infra.engines.protocol import Completion, Request
 from infra.engines.scripted_answers import AnswerWriter, write_answer
 from infra.errors import ConfigError, EngineError, Problem, RequestFailed
 
+_GLANCE_S = 0.05
 Responder = Callable[[Request], str]
 
 
@@ -28,6 +29,9 @@ class Script:
 
     Attributes:
         latency_s: Time every answer takes.
+        hold_share: Share of requests that wait until the file ``hold_marker`` exists, drawn from
+            their ids: rows that take longest.
+        hold_marker: Path of that file.
         fail_every: Every so many requests one fails for good (0: never).
         transient_error_share: Share of requests that fail the first time this engine sees them.
         bad_output_share: Share of answers that are unusable: cut JSON, nothing, or noise. Drawn
@@ -41,6 +45,8 @@ class Script:
     """
 
     latency_s: float = 0.0
+    hold_share: float = 0.0
+    hold_marker: str = ""
     fail_every: int = 0
     transient_error_share: float = 0.0
     bad_output_share: float = 0.0
@@ -80,6 +86,9 @@ class ScriptedEngine:
             raise EngineError(f"the scripted engine died after {script.die_after} requests")
         if script.latency_s:
             await asyncio.sleep(script.latency_s)
+        if script.hold_share and _draw_share(f"hold {request.request_id}") < script.hold_share:
+            while not Path(script.hold_marker).exists():
+                await asyncio.sleep(_GLANCE_S)
         if script.fail_every and self._asked % script.fail_every == 0:
             raise RequestFailed(f"request {request.request_id}: the script fails this one")
         if request.request_id not in self._failed_once and (

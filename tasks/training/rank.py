@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from infra.errors import InterruptedRun
+from infra.progress import pace_job
 from infra.ray_train import RankLink
 from infra.rendering import load_tokenizer
 from infra.storage import Storage
@@ -78,6 +79,7 @@ class _Rank:
         self.metrics = MetricsFile(self.storage, job.metrics) if place.is_main else None
         self.tokens = self.trained = 0
         self.began = time.monotonic()
+        self.pace = pace_job()
 
     def run(self) -> None:
         """Train to the end and write the trained weights."""
@@ -238,14 +240,13 @@ class _Rank:
             return
         self.metrics.add(record)
         start = self.checkpoints.start_step
-        done, left = record.step - start, self.steps - record.step
-        spent = time.monotonic() - self.began
+        self.pace.note(record.step - start)
         self.link.tell(
             TrainProgress(
                 step=record.step,
                 steps=self.steps,
                 record=record,
-                eta_s=spent / done * left if done > 0 else None,
+                eta_s=self.pace.estimate_s(self.steps - record.step),
                 resumed_at=start or None,
             )
         )

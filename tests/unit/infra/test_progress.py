@@ -6,7 +6,8 @@ import time
 
 import pytest
 
-from infra.progress import StageProgress
+from infra.progress import JobProgress, StageProgress
+from infra.tally import Tally
 
 
 @pytest.fixture
@@ -29,16 +30,44 @@ def test_rates_count_only_what_this_run_made(progress: StageProgress) -> None:
     assert progress.made == 400
     assert progress.rows_per_s == pytest.approx(40.0)
     assert progress.tokens_per_s == pytest.approx(1200.0)
-    assert progress.eta_s == pytest.approx((2000 - 1000 - 400) / 40.0)
     assert progress.cached_share == pytest.approx(0.25)
 
 
-def test_one_line_says_it_all(progress: StageProgress) -> None:
+def test_one_line_says_it_all(progress: StageProgress, monkeypatch: pytest.MonkeyPatch) -> None:
+    progress.pace.together = 100
+    for second, accepted in ((110.0, 380), (130.0, 480), (150.0, 580)):
+        monkeypatch.setattr(time, "monotonic", lambda now=second: now)
+        progress.pace.clock = time.monotonic
+        progress.update(Tally(accepted, 20, 800, 200, accepted * 40, 600))
     progress.failed = 3
     assert progress.describe() == (
-        "characters: 1,400/2,000 rows, 1,000 reused, 40.0 rows/s, 1,200 tokens/s, 20 rejected, "
-        "3 failed, ETA 15 s"
+        "characters: 1,600/2,000 rows, 1,000 reused, 5.0 rows/s, 200 tokens/s, 20 rejected, "
+        "3 failed, ETA 1 min"
     )
+
+
+def test_slow_rows_have_a_rate_too(progress: StageProgress) -> None:
+    progress.accepted, progress.rejected, progress.completion_tokens = 3, 0, 90
+    assert "0.3 rows/s, 9 tokens/s" in progress.describe()
+    assert progress.cells()[1] == "0.3"
+
+
+def test_before_a_row_is_finished_nothing_is_said_of_rates() -> None:
+    progress = StageProgress("characters", planned=120, reused=20)
+    assert progress.describe() == "characters: 20/120 rows, 20 reused"
+    progress.begun = 64
+    assert progress.describe() == (
+        "characters: 20/120 rows, 20 reused, 64 begun, none finished yet"
+    )
+    assert progress.cells() == ("20/120, 64 begun", "", "", "", "", "")
+
+
+def test_a_stage_that_is_done_keeps_its_rate(
+    progress: StageProgress, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    progress.stop_clock()
+    monkeypatch.setattr(time, "monotonic", lambda: 1000.0)
+    assert progress.rows_per_s == pytest.approx(40.0)
 
 
 def test_the_time_before_engines_are_up_does_not_count(progress: StageProgress) -> None:
@@ -56,4 +85,12 @@ def test_a_stage_that_just_began_is_described_too() -> None:
     fresh = StageProgress("guesses", planned=10, reused=0, began=time.monotonic() + 5)
     assert fresh.eta_s is None
     assert fresh.cached_share == 0.0
-    assert fresh.describe() == "guesses: 0/10 rows, 0.0 rows/s, 0 tokens/s, 0 rejected"
+    assert fresh.describe() == "guesses: 0/10 rows"
+
+
+def test_a_job_says_how_long_it_takes_once_that_is_known() -> None:
+    job = JobProgress("training", 9, 374, 71.0, None, "loss 2.1000")
+    assert job.describe() == "training: 9/374 steps, loss 2.1000, 71 tokens/s"
+    known = JobProgress("training", 90, 374, 71.0, 234.0, "loss 2.1000")
+    assert known.describe().endswith("71 tokens/s, ETA 4 min")
+    assert known.cells()[-1] == "4 min"

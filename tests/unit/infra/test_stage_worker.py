@@ -8,14 +8,16 @@ from collections.abc import Coroutine, Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 
+import polars as pl
 import pyarrow as pa
 import pytest
 
+from infra import stage_worker
 from infra.asking import AskOptions, RowSession
 from infra.engines.protocol import Completion, Message, Request
 from infra.errors import EngineError, Reject, RequestFailed
-from infra.row_store import read_committed, read_part_rows
-from infra.stage_worker import ChunkReport, Job, StageWorker
+from infra.row_store import commit_chunk, read_committed, read_part_rows
+from infra.stage_worker import ChunkReport, ChunkState, Job, StageWorker
 from infra.storage import Storage
 
 from .nodes import NODE, Note
@@ -91,7 +93,11 @@ def _stay_in_the_group(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture
 def job(storage: Storage) -> Job:
-    return Job(storage, NODE.folder, Echo(), OPTIONS, None)
+    return make_job(storage)
+
+
+def make_job(storage: Storage, commit_after_s: float = 3600.0, folder: str = NODE.folder) -> Job:
+    return Job(storage, folder, Echo(), OPTIONS, None, commit_after_s)
 
 
 def make_chunk(*texts: str) -> pa.Table:
@@ -127,14 +133,14 @@ def test_a_chunk_is_made_committed_and_reported(storage: Storage, job: Job) -> N
         return await worker.run_chunk(job, make_chunk("a", "bad", "b"))
 
     report = run(main())
-    assert (report.accepted, report.rejected, report.reasons) == (2, 1, {"bad": 1})
+    tally = report.tally
+    assert (tally.accepted, tally.rejected, tally.reasons) == (2, 1, {"bad": 1})
     assert sorted(report.keys) == ["k-a", "k-b", "k-bad"]
-    assert report.requests == 4
-    assert (report.prompt_tokens, report.cached_tokens, report.completion_tokens) == (40, 16, 20)
-    assert report.samples == ("bad: said bad\n---\nbad",)
+    assert tally.requests == 4
+    assert (tally.prompt_tokens, tally.cached_tokens, tally.completion_tokens) == (40, 16, 20)
+    assert tally.samples == ("bad: said bad\n---\nbad",)
     assert (report.unfinished, report.failed, report.fatal, report.engine_lost) == ((), {}, "", "")
-    assert report.part is not None
-    assert report.part.rows == 3
+    assert [part.rows for part in report.parts] == [3]
     assert [note.text for note in read_part_rows(storage, NODE.folder, Note)] == ["a", "b"]
 
 
@@ -180,13 +186,168 @@ def test_a_finished_chunk_is_committed_while_another_is_open(storage: Storage, j
         engine = GatedEngine("a")
         worker = StageWorker(lambda: engine, WINDOW)
         slow = asyncio.create_task(worker.run_chunk(job, make_chunk("a", "b")))
-        await worker.run_chunk(job, make_chunk("c", "d"))
-        assert set(read_committed(storage, NODE.folder)["key"]) == {"k-c", "k-d"}
+        report = await worker.run_chunk(job, make_chunk("c", "d"))
+        assert report.tally.made == 2
+        # What its neighbour has finished by then goes along: no part of its own for that.
+        assert set(read_committed(storage, NODE.folder)["key"]) == {"k-b", "k-c", "k-d"}
         engine.release()
         await slow
 
     run(main())
     assert read_committed(storage, NODE.folder).height == 4
+
+
+def test_finished_rows_of_an_open_chunk_are_committed_in_time(storage: Storage) -> None:
+    """A slow row holds up no other: the others are on disk while it is still being made."""
+
+    async def main() -> tuple[set[str], ChunkReport]:
+        engine = GatedEngine("slow")
+        worker = StageWorker(lambda: engine, WINDOW)
+        slow = make_job(storage, commit_after_s=0.05)
+        flight = asyncio.create_task(worker.run_chunk(slow, make_chunk("a", "bad", "slow", "b")))
+        early = await await_rows(storage, 3)
+        assert not flight.done()
+        engine.release()
+        return early, await flight
+
+    early, report = run(main())
+    assert early == {"k-a", "k-bad", "k-b"}
+    assert [part.rows for part in report.parts] == [3, 1]
+    assert (report.tally.accepted, report.tally.rejected) == (3, 1)
+    rows = list_written(storage, report)
+    assert sorted(rows) == ["k-a", "k-b", "k-bad", "k-slow"]
+
+
+def test_what_is_committed_in_time_is_one_part_for_all_open_chunks_of_a_stage(
+    storage: Storage,
+) -> None:
+    async def main() -> list[ChunkReport]:
+        engine = GatedEngine("x", "y", "z")
+        worker = StageWorker(lambda: engine, 9)
+        job, other = make_job(storage, 0.2), make_job(storage, 3600.0, "others/recipe")
+        flights = [
+            asyncio.create_task(worker.run_chunk(job, make_chunk("a", "x"))),
+            asyncio.create_task(worker.run_chunk(job, make_chunk("b", "y"))),
+            asyncio.create_task(worker.run_chunk(other, make_chunk("c", "z"))),
+        ]
+        assert await await_rows(storage, 2) == {"k-a", "k-b"}
+        assert read_committed(storage, "others/recipe").is_empty()
+        engine.release()
+        return await asyncio.gather(*flights)
+
+    reports = run(main())
+    parts = [part for report in reports[:2] for part in report.parts]
+    assert len({part.path for part in parts}) == len(parts) <= 3
+    assert sorted(part.rows for part in parts)[-1] == 2
+    assert sum(part.rows for part in parts) == 4
+    assert [part.rows for part in reports[2].parts] == [2]
+
+
+def test_a_fast_engine_writes_no_more_parts_than_it_has_chunks(job: Job) -> None:
+    async def main() -> list[ChunkReport]:
+        worker = StageWorker(GatedEngine, WINDOW)
+        chunks = [make_chunk(*number(first, first + 8)) for first in range(0, 64, 8)]
+        return await asyncio.gather(*(worker.run_chunk(job, chunk) for chunk in chunks))
+
+    reports = run(main())
+    parts = [part for report in reports for part in report.parts]
+    assert len(parts) <= len(reports)
+    assert sum(part.rows for part in parts) == 64 == sum(report.tally.made for report in reports)
+
+
+def test_an_open_chunk_tells_what_is_finished_before_it_is_committed(
+    storage: Storage, job: Job
+) -> None:
+    async def main() -> tuple[list[ChunkState], list[ChunkState], list[ChunkState]]:
+        engine = GatedEngine("slow", "b", errors={"b": RequestFailed("HTTP 500")})
+        worker = StageWorker(lambda: engine, 3)
+        flight = asyncio.create_task(
+            worker.run_chunk(job, make_chunk("a", "slow", "bad", "b", "c"), "first")
+        )
+        await settle()
+        before = await worker.progress(NODE.folder)
+        engine.release("b")
+        await settle()
+        after = await worker.progress(NODE.folder)
+        assert await worker.progress("another/stage") == []
+        engine.release()
+        await flight
+        return before, after, await worker.progress(NODE.folder)
+
+    (before,), (after,), at_last = run(main())
+    assert (before.label, before.running, before.failed) == ("first", 2, 0)
+    assert (before.tally.accepted, before.tally.rejected, before.tally.requests) == (2, 1, 4)
+    assert before.tally.completion_tokens == 20
+    assert (after.running, after.failed) == (1, 1)
+    assert at_last == []
+
+
+def test_told_to_commit_a_worker_writes_what_is_finished_at_once(
+    storage: Storage, job: Job
+) -> None:
+    async def main() -> None:
+        engine = GatedEngine("slow")
+        worker = StageWorker(lambda: engine, WINDOW)
+        flight = asyncio.create_task(worker.run_chunk(job, make_chunk("a", "slow")))
+        await settle()
+        await worker.commit(NODE.folder)
+        assert set(read_committed(storage, NODE.folder)["key"]) == {"k-a"}
+        await worker.commit(NODE.folder)
+        engine.release()
+        assert [part.rows for part in (await flight).parts] == [1, 1]
+
+    run(main())
+
+
+def test_rows_that_could_not_be_written_are_written_by_the_next_commit(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A store that is away for a while costs no row, and ends no chunk that is still open."""
+    away = asyncio.Event()
+    tries: list[int] = []
+
+    def stumble(store: Storage, folder: str, table: pa.Table) -> Any:
+        tries.append(table.num_rows)
+        if not away.is_set():
+            raise OSError("the disk is away")
+        return commit_chunk(store, folder, table)
+
+    monkeypatch.setattr(stage_worker, "commit_chunk", stumble)
+    monkeypatch.setattr(stage_worker, "_SECOND_TRY_S", 0.01)
+
+    async def main() -> ChunkReport:
+        engine = GatedEngine("slow")
+        worker = StageWorker(lambda: engine, WINDOW)
+        job = make_job(storage, commit_after_s=0.01)
+        flight = asyncio.create_task(worker.run_chunk(job, make_chunk("a", "b", "slow")))
+        while len(tries) < 2:
+            await asyncio.sleep(0.005)
+        away.set()
+        assert await await_rows(storage, 2) == {"k-a", "k-b"}
+        engine.release()
+        return await flight
+
+    report = run(main())
+    assert tries[0] == 2
+    assert sum(part.rows for part in report.parts) == 3 == report.tally.made
+
+
+async def await_rows(storage: Storage, least: int) -> set[str]:
+    """Wait until so many rows are on disk; the caller bounds how long."""
+    while True:
+        keys = set(read_committed(storage, NODE.folder)["key"])
+        if len(keys) >= least:
+            return keys
+        await asyncio.sleep(0.01)
+
+
+def list_written(storage: Storage, report: ChunkReport) -> list[str]:
+    """Return the keys in the parts of a report, in whatever order, doubles and all."""
+    return [
+        key
+        for part in report.parts
+        for key in pl.read_parquet(storage.url(part.path))["key"].to_list()
+    ]
 
 
 def test_rows_not_begun_are_given_up_youngest_first(storage: Storage, job: Job) -> None:
@@ -209,7 +370,7 @@ def test_rows_not_begun_are_given_up_youngest_first(storage: Storage, job: Job) 
     assert given == [f"k-{text}" for text in ["11", "10", "09", "08", "07", "06", "05"]]
     assert begun == number(0, 5)
     assert [len(report.keys) for report in reports] == [5, 0]
-    assert reports[1].part is None
+    assert reports[1].parts == ()
     assert all(report.unfinished == () for report in reports)
     assert read_committed(storage, NODE.folder).height == 5
 
@@ -227,7 +388,7 @@ def test_stopping_gives_up_everything_that_has_not_begun(job: Job) -> None:
 
     given, report = run(main())
     assert len(given) == 6
-    assert report.accepted == WINDOW
+    assert report.tally.accepted == WINDOW
     assert not set(given) & set(report.keys)
 
 
@@ -251,7 +412,7 @@ def test_a_lost_engine_commits_what_is_finished_and_reports_the_rest(
     assert sorted(second.unfinished) == ["k-06", "k-07", "k-08"]
     assert first.engine_lost
     assert second.engine_lost
-    assert second.part is None
+    assert [part.rows for part in (*first.parts, *second.parts)] == [2]
     assert first.failed == second.failed == {}
     assert set(read_committed(storage, NODE.folder)["key"]) == {"k-00", "k-01"}
 
@@ -265,7 +426,7 @@ def test_after_a_restart_the_worker_goes_on_with_the_new_engine(job: Job) -> Non
 
     lost, again = run(main())
     assert (lost.unfinished, lost.engine_lost) == (("k-a",), "died")
-    assert (again.accepted, again.engine_lost) == (1, "")
+    assert (again.tally.accepted, again.engine_lost) == (1, "")
 
 
 def test_a_failed_request_leaves_its_row_pending_and_the_others_go_on(
@@ -300,14 +461,14 @@ def test_a_bug_in_a_maker_ends_the_chunk_and_names_itself(job: Job) -> None:
 
     report = run(main())
     assert report.fatal == "ZeroDivisionError: a bug in the maker"
-    assert (report.accepted, report.unfinished) == (1, ("k-c",))
+    assert (report.tally.accepted, report.unfinished) == (1, ("k-c",))
 
 
 def test_an_empty_chunk_ends_at_once(job: Job) -> None:
     async def main() -> ChunkReport:
         return await StageWorker(GatedEngine, 1).run_chunk(job, make_chunk().cast(EMPTY))
 
-    assert run(main()).part is None
+    assert run(main()).parts == ()
 
 
 EMPTY = pa.schema([(name, pa.string()) for name in ("key", "parents_digest", "text")])
