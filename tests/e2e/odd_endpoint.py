@@ -180,9 +180,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _stream(self) -> None:
         halves = [STREAMED[:-2], "\ud83d", "\ude00", "."]
-        events: list[dict[str, Any]] = [
-            {"choices": [{"delta": {"content": part}}]} for part in halves
-        ]
+        events: list[Body] = [{"choices": [{"delta": {"content": part}}]} for part in halves]
         events.append({"choices": [{"delta": {}, "finish_reason": "stop"}]})
         lines = [f"data: {json.dumps(event)}\n\n".encode() for event in events]
         lines[0] = f"data: {json.dumps(events[0], ensure_ascii=False)}\n\n".encode()

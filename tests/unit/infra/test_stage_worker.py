@@ -491,7 +491,7 @@ def test_text_that_no_file_can_hold_is_one_reject(storage: Storage) -> None:
 
     from infra.stage_worker import _make_row
 
-    job = Job(storage, "notes/x", Escaped(), OPTIONS, None)
+    job = Job(storage, "notes/x", Escaped(), OPTIONS, None, 3600.0)
     rows = [{"key": text, "parents_digest": "d", "text": text} for text in ("odd", "good")]
 
     async def main() -> list[str]:
