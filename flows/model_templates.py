@@ -88,7 +88,10 @@ def find_roles(model: ModelConfig) -> ChatRoles | None:
     source = named or (find_template(folder) if folder is not None else None)
     if source is None:
         return None
-    return probe_roles(ChatTemplate(source, read_special_tokens(folder) if folder else {}), model.list_template_values())
+    return probe_roles(
+        ChatTemplate(source, read_special_tokens(folder) if folder else {}),
+        model.list_template_values(),
+    )
 
 
 def note_models(settings: Settings, asked: Iterable[str]) -> Iterator[str]:
