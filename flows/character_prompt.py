@@ -12,7 +12,7 @@ from infra.bench import context_length, name_encoder
 from infra.engines.config import ModelConfig
 from infra.engines.protocol import Message
 from infra.engines.streaming import SpeakerThread
-from infra.errors import ConfigError, Problem, Reject
+from infra.errors import ConfigError, Problem, Reject, TemplateRefused
 from infra.fingerprints import content_key
 from infra.paths import require_path
 from infra.prompts import PromptTemplate
@@ -111,7 +111,7 @@ def make_encoder(model: ModelConfig) -> Encode | None:
     encoder = _load(model)
     try:
         encoder.encode((Message("system", "You are Ann."), Message("user", "Hello.")))
-    except ValueError as error:  # what transformers raises of a tokenizer without a template
+    except TemplateRefused as error:
         raise ConfigError(
             Problem(
                 model.model,

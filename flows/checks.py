@@ -12,6 +12,7 @@ from flows.evaluation_checks import (
     list_evaluation_roles,
     resolve_evaluation,
 )
+from flows.model_templates import check_format, check_template
 from flows.settings import Settings
 from flows.stand_ins import explain_missing
 from infra.bench import context_length
@@ -20,6 +21,7 @@ from infra.engines.identity import read_context_length
 from infra.engines.opening import endpoint_settings, read_endpoint_secrets, read_script
 from infra.errors import ConfigError, Problem
 from infra.model_folders import peek_model
+from infra.model_soundness import find_model_faults
 from infra.paths import find_path, require_path
 from infra.prompts import PromptTemplate
 from infra.rendering import count_plain_tokens
@@ -135,12 +137,14 @@ def check_settings(settings: Settings) -> None:
     roles = list_asked_roles(settings)
     for role in sorted(roles):
         if role in settings.models:
-            problems.extend(_check_template(role, settings.models[role]))
-    if settings.training is not None:
-        roles.add(settings.training.model)
-    for role in sorted(roles):
+            problems.extend(check_template(role, settings.models[role]))
+    base = settings.training.model if settings.training is not None else None
+    for role in sorted(roles | ({base} if base is not None else set())):
         if role in settings.models:
-            problems.extend(_check_model(f"models.{role}", settings.models[role]))
+            found = _check_model(
+                f"models.{role}", settings.models[role], served=role in roles, trained=role == base
+            )
+            problems.extend(found)
     problems.extend(_check_contexts(settings))
     if problems:
         raise ConfigError(*explain_missing(settings, list(dict.fromkeys(problems))))
@@ -226,6 +230,7 @@ def _check_training(settings: Settings) -> Iterator[Problem]:
         what = f"an {model.engine} cannot be fine-tuned here"
         yield Problem("training.model", what, "name a model folder or a Hugging Face name")
         return
+    yield from check_format(model, config.template)
     with suppress(ConfigError):  # told with the model
         own = read_context_length(peek_model(model.model))
         if own and config.max_length > own:
@@ -236,7 +241,9 @@ def _check_training(settings: Settings) -> Iterator[Problem]:
             )
 
 
-def _check_model(where: str, model: ModelConfig) -> Iterator[Problem]:
+def _check_model(
+    where: str, model: ModelConfig, *, served: bool, trained: bool
+) -> Iterator[Problem]:
     if model.engine == "scripted":
         try:
             read_script(model)
@@ -246,10 +253,12 @@ def _check_model(where: str, model: ModelConfig) -> Iterator[Problem]:
         yield from _collect(lambda: endpoint_settings(model))
         yield from _collect(lambda: read_endpoint_secrets(model))
     else:
-        yield from _check_folder(where, model)
+        yield from _check_folder(where, model, served=served, trained=trained)
 
 
-def _check_folder(where: str, model: ModelConfig) -> Iterator[Problem]:
+def _check_folder(
+    where: str, model: ModelConfig, *, served: bool, trained: bool
+) -> Iterator[Problem]:
     try:
         folder = peek_model(model.model)
     except ConfigError as error:
@@ -267,12 +276,15 @@ def _check_folder(where: str, model: ModelConfig) -> Iterator[Problem]:
                 "Hugging Face name",
             )
         return
-    if not any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model")):
-        yield Problem(
-            f"{where}.model", f"{folder} has no tokenizer", "copy tokenizer.json and its config in"
+    faults = list(
+        find_model_faults(
+            folder, served=served, trained=trained, weights=not is_remote(model.model)
         )
-    if not (folder / "config.json").is_file():
-        yield Problem(f"{where}.model", f"{folder} has no config.json", "give a model folder")
+    )
+    if faults:
+        yield from (
+            Problem(f"{where}.model", f"{model.model}: {one.what}", one.todo) for one in faults
+        )
         return
     try:
         own = read_context_length(folder)
@@ -284,30 +296,6 @@ def _check_folder(where: str, model: ModelConfig) -> Iterator[Problem]:
             f"{where}.max_model_len",
             f"{model.max_model_len} tokens, but the model was made for {own}",
             f"at most {own}",
-        )
-
-
-def _check_template(role: str, model: ModelConfig) -> Iterator[Problem]:
-    """Look for a chat template in a local model that is asked; base models have none."""
-    where = f"models.{role}.chat_template"
-    template = model.chat_template
-    if template is not None:
-        yield from _collect(lambda: require_path(template, where))
-        return
-    if model.engine != "vllm":
-        return
-    try:
-        settings = peek_model(model.model) / "tokenizer_config.json"
-    except ConfigError:
-        return  # told with the model
-    if not settings.is_file():
-        return
-    named = "chat_template" in settings.read_text(encoding="utf-8", errors="replace")
-    if not named and not (settings.parent / "chat_template.jinja").is_file():
-        yield Problem(
-            where,
-            f"{model.model} has no chat template of its own, so it cannot be asked",
-            "name one that fits its special tokens, as templates/training/llama3.serving.jinja",
         )
 
 

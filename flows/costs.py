@@ -9,7 +9,7 @@ latest manifest in this store, hours from its rate. What was never measured is t
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -23,6 +23,7 @@ from flows.prompt_samples import Asking, Prompt
 from flows.settings import Settings
 from infra.bench import Bench, read_chat_template
 from infra.engines.config import ModelConfig
+from infra.errors import Problem
 from infra.manifests import Manifest, NodeSpec
 from infra.model_facts import find_model_facts, find_model_folder
 from infra.token_counting import CHARS_A_TOKEN, PromptCounter
@@ -271,6 +272,16 @@ class Reckoner:
         price = price_engine_hour(self.settings)
         return None if hours is None or price is None else hours * price
 
+    def list_refusals(self) -> Iterator[Problem]:
+        """Yield the models whose chat templates do not render a prompt that was counted."""
+        for name, counter in self._counters.items():
+            if counter.refused:
+                yield Problem(
+                    name,
+                    f"its chat template does not render a prompt of this run: {counter.refused}",
+                    "name another in chat_template, or mend it",
+                )
+
     def _find_model(self, role: str) -> ModelConfig:
         """Return a role's configuration; the tuned model's is that of its base."""
         models, training = self.settings.models, self.settings.training
@@ -280,7 +291,7 @@ class Reckoner:
 
     def _count_for(self, role: str) -> PromptCounter:
         model = self._find_model(role)
-        name = f"{model.engine}:{model.model}:{model.chat_template}"
+        name = " with ".join(part for part in (model.model, model.chat_template) if part)
         if name not in self._counters:
             template = read_chat_template(model)
             self._counters[name] = PromptCounter(find_model_folder(model), template)

@@ -12,7 +12,9 @@ from pathlib import Path
 
 from rich.console import Console
 
+from flows.checks import list_asked_roles
 from flows.machine_checks import find_misfits
+from flows.model_templates import note_models
 from flows.opening import prepare
 from flows.retired_models import find_retirements
 from infra.cluster import describe_own_machine
@@ -116,6 +118,8 @@ def _examine_config(config: str, overrides: Sequence[str]) -> Iterator[Finding]:
             yield False, str(problem)
     for warning in find_retirements(settings):
         yield not warning.gone, warning.text
+    for note in note_models(settings, list_asked_roles(settings)):
+        yield True, note
 
 
 def _version(name: str) -> str | None:

@@ -9,13 +9,14 @@ from typing import Any, TypeVar
 
 import polars as pl
 
-from flows.checks import check_settings, pass_on_licences, resolve_settings
+from flows.checks import check_settings, list_asked_roles, pass_on_licences, resolve_settings
 from flows.costs import Reckoner
 from flows.display import Quiet
 from flows.evaluation_graph import EvaluationGraph
 from flows.evaluation_planning import LATER, plan_evaluation_rows
 from flows.graph import Graph, draw_graph
 from flows.measured import Measured
+from flows.model_templates import note_models
 from flows.opening import open_bench
 from flows.own_rows import describe_inputs, list_own_cast, list_own_dialogues, warn_of_losses
 from flows.plan_table import NodePlan, Plan, Totals
@@ -95,7 +96,10 @@ def draw_plan(settings: Settings, notes: Sequence[str] = ()) -> Plan:
             cost = reckoner.reckon_rows(node, drawn.make)
             nodes.append(drawn.model_copy(update={"cost": cost}))
         training = reckoner.reckon_training({node.node: node.rows for node in nodes}, found)
+        if refused := list(reckoner.list_refusals()):
+            raise ConfigError(*refused)
         questions = len(asked) + planned["guesses"].height
+        told = note_models(settings, list_asked_roles(settings))
         return Plan(
             run=settings.run.name,
             root=bench.storage.root,
@@ -109,7 +113,7 @@ def draw_plan(settings: Settings, notes: Sequence[str] = ()) -> Plan:
             models={role: find_model_facts(item) for role, item in settings.models.items()},
             inputs=tuple(describe_inputs(settings)),
             warnings=warnings,
-            notes=(*notes, *unread, *describe_thinking(settings)),
+            notes=(*notes, *unread, *describe_thinking(settings), *told),
         )
 
 

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from infra.engine_border import clean_completion, describe_blank
 from infra.engines.protocol import Completion, Engine, Message, Request, SamplingParams
-from infra.errors import PromptTooLong, Reject
+from infra.errors import PromptTooLong, Reject, TemplateRefused
 from infra.fingerprints import request_seed
 from infra.rendering import PromptEncoder
 from infra.spoken import drop_reasoning, find_missing_answer, take_speech
@@ -107,7 +107,10 @@ class RowSession:
             temperature = min(_WARMER * (attempt - 1), _WARMEST)
         budget = (max_new_tokens or options.max_new_tokens) + options.max_thought_tokens
         facts = self._facts()
-        token_ids = self.encoder.encode(messages) if self.encoder is not None else None
+        try:
+            token_ids = self.encoder.encode(messages) if self.encoder is not None else None
+        except TemplateRefused as error:
+            return Reject("template_refused", str(error))
         limit = options.context_tokens
         if token_ids is not None and limit is not None and len(token_ids) + budget > limit:
             return Reject(

@@ -5,6 +5,7 @@ The tree, with the command line's exit code::
     OpenCharacterError
     ├── ConfigError            2   the configuration, its files or the data they name are wrong
     ├── StoreVersionError      2   the storage root was written by another format version
+    ├── TemplateRefused        1   a chat template does not render a conversation
     ├── YieldError             1   a stage accepted less than its ``min_yield``
     ├── ExportError            1   what training left is not a model (tasks.training.export_errors)
     ├── TrainingDiverged       1   the loss was no finite number any more (tasks.training.trainer)
@@ -60,6 +61,10 @@ class StoreVersionError(OpenCharacterError):
     """Refuses a storage root whose format this version cannot read."""
 
     exit_code = 2
+
+
+class TemplateRefused(OpenCharacterError):
+    """Reports a conversation that a model's chat template does not render, in its own words."""
 
 
 class YieldError(OpenCharacterError):

@@ -44,17 +44,20 @@ def convert(path: Path, folder: Path) -> None:
     if architecture not in GGUF_SUPPORTED_ARCHITECTURES:
         known = ", ".join(sorted(GGUF_SUPPORTED_ARCHITECTURES))
         raise Unreadable(f"transformers dequantises no {architecture!r} model; it knows {known}")
-    given = {"gguf_file": path.name, "trust_remote_code": False}
-    tokenizer = AutoTokenizer.from_pretrained(str(path.parent), **given)
+    tokenizer = AutoTokenizer.from_pretrained(
+        str(path.parent), gguf_file=path.name, trust_remote_code=False
+    )
     if split is not None:
         _split_words(tokenizer.backend_tokenizer, split)
     dtype = getattr(torch, width)
-    loaded = AutoModelForCausalLM.from_pretrained(str(path.parent), dtype=dtype, **given)
+    loaded = AutoModelForCausalLM.from_pretrained(
+        str(path.parent), dtype=dtype, gguf_file=path.name, trust_remote_code=False
+    )
     config = loaded.config
     if hasattr(config, "quantization_config"):
         del config.quantization_config
     # A model that was read from GGUF refuses to be saved; one of the same shape does not.
-    plain = AutoModelForCausalLM.from_config(config, dtype=dtype)
+    plain = AutoModelForCausalLM.from_config(config, dtype=dtype, trust_remote_code=False)
     plain.load_state_dict(loaded.state_dict())
     plain.generation_config = loaded.generation_config
     plain.save_pretrained(str(folder))

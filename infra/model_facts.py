@@ -5,7 +5,6 @@ What is not known stays unknown (``None``): a plan then says less, and a run ask
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from dataclasses import dataclass
@@ -15,13 +14,12 @@ from typing import Any
 from infra.engines.config import ModelConfig
 from infra.gguf_models import is_gguf
 from infra.model_folders import measure_weights, peek_model
+from infra.model_soundness import read_model_config
 from infra.storage import is_remote
+from infra.weight_files import read_header
 
 _COMMIT = re.compile("[0-9a-f]{40}")
 _WIDTHS = {"float32": 4, "float16": 2, "bfloat16": 2}
-_HEADER_LENGTH_BYTES = 8
-_MOST_HEADER_BYTES = 100_000_000
-"""The bound that the safetensors format itself sets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +115,7 @@ def read_folder_facts(folder: Path, size: int | None = None) -> ModelFacts | Non
     ``size`` is that of weights in bytes that lie elsewhere.
     """
     try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        config = read_model_config(folder)
         shape = [
             int(config[name])
             for name in (
@@ -152,14 +150,7 @@ def _read_width(config: dict[str, Any]) -> int:
 
 
 def _count_parameters(path: Path) -> int:
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(_HEADER_LENGTH_BYTES), "little")
-        if not 0 < length <= _MOST_HEADER_BYTES:
-            raise ValueError(f"{path} has no safetensors header")
-        header = json.loads(file.read(length))
-    return sum(
-        math.prod(tensor["shape"]) for name, tensor in header.items() if name != "__metadata__"
-    )
+    return sum(math.prod(tensor.shape) for tensor in read_header(path).values())
 
 
 def _cache_folder(name: str) -> Path:

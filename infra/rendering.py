@@ -1,54 +1,54 @@
 """Renders messages through a model's chat template and tokenises them, the same everywhere.
 
-One function serves generation and training. Data can never become a special token: any text of
-the messages that spells one (``<|eot_id|>``) is broken by a sentinel before the template runs;
-the rendered text is then cut at the special tokens that the *template* wrote and at the
-sentinels, and every piece between is tokenised as plain text. For data without such text the ids
-equal those of tokenising the whole rendering, because tokenizers cut at special tokens first.
+One function serves generation and training. The ids are those of tokenising the whole rendering
+with the model's own tokenizer; data can never become a special token
+(:mod:`infra.prompt_tokens`). What a template does not take is arranged for it first
+(:mod:`infra.chat_roles`).
 """
 
 from __future__ import annotations
 
 import json
-import re
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from infra.chat_roles import ChatRoles, arrange, probe_roles
+from infra.chat_template import ChatTemplate, derive_spans
 from infra.engines.protocol import Message
+from infra.errors import ConfigError, Problem, TemplateRefused
 from infra.model_folders import peek_model
+from infra.prompt_tokens import RenderingTokenizer
 from infra.thinking import find_facts, list_switches, read_own_template
 from infra.thought_marks import ThinkingFacts
-
-SENTINEL = "\ufdd0"
-"""A Unicode noncharacter, never valid in exchanged text; removed from data."""
 
 _NO_CLASS = "TokenizersBackend"
 """What transformers writes for a tokenizer that is all in its ``tokenizer.json``."""
 
-_KEPT_PIECES = 1024
-"""A character's prompt opens all its dialogues: its pieces are tokenised once."""
-
 
 @dataclass(frozen=True, slots=True)
 class MarkedIds:
-    """Is a whole conversation as token ids, with the half-open token spans of its answers.
+    """A whole conversation as token ids, with the half-open token spans of its answers.
 
-    There is one span an assistant turn, in order: what the template encloses in
-    ``{% generation %}`` marks.
+    Attributes:
+        ids: Those of the whole rendering.
+        answers: A span an assistant turn, in order: what the template encloses in
+            ``{% generation %}`` marks. ``None`` for one that begins or ends within a token, so
+            that no prompt that ends there has the ids before it.
+        places: Of every message, the answer that holds it, by number; ``None`` for others.
     """
 
     ids: list[int]
-    answers: tuple[tuple[int, int], ...]
+    answers: tuple[tuple[int, int] | None, ...]
+    places: tuple[int | None, ...]
 
 
 class PromptEncoder:
-    """Turns messages into token ids with one model's tokenizer and chat template.
+    """A model's tokenizer and chat template, which turn messages into token ids.
 
     This is the only door to transformers' tokenizers in generation.
     """
@@ -78,110 +78,116 @@ class PromptEncoder:
         self._tokenizer = tokenizer
         self._template = template
         self._values = dict(values or {})
-        added = {str(token): int(index) for index, token in tokenizer.added_tokens_decoder.items()}
-        self._ids = added
-        spelled = "|".join(re.escape(token) for token in sorted(added, key=len, reverse=True))
-        self._special = re.compile(spelled) if spelled else None
-        self._cut = re.compile(f"({SENTINEL}|{spelled})" if spelled else f"({SENTINEL})")
-        self._plain = lru_cache(maxsize=_KEPT_PIECES)(self._tokenise_piece)
+        self._tokens = RenderingTokenizer(tokenizer)
 
-    def encode(
-        self, messages: Sequence[Message], *, add_generation_prompt: bool = True
-    ) -> tuple[int, ...]:
-        """Return the token ids of a prompt, special tokens only where the template put them."""
-        rendered = self._tokenizer.apply_chat_template(
-            self._disarm_all(messages),
-            chat_template=self._template,
-            tokenize=False,
-            add_generation_prompt=add_generation_prompt,
-            **self._values,
-        )
-        ids: list[int] = []
-        for piece in self._pieces(rendered):
-            if piece in self._ids:
-                ids.append(self._ids[piece])
-            else:
-                ids.extend(self._plain(piece))
-        return tuple(ids)
+    @cached_property
+    def template(self) -> ChatTemplate:
+        """Return the chat template; :class:`TemplateRefused` where there is none."""
+        return read_template(self._tokenizer, self._template)
+
+    @cached_property
+    def roles(self) -> ChatRoles:
+        """Return which turns the template takes.
+
+        Raises :class:`TemplateRefused` where it takes no question.
+        """
+        return probe_roles(self.template, self._values)
 
     @cached_property
     def thinking(self) -> ThinkingFacts:
         """Return what the tokenizer and the template tell of the model's thoughts."""
         return find_facts(self._tokenizer, self._template, self._values)
 
-    def encode_marked(self, conversations: Sequence[Sequence[Message]]) -> list[MarkedIds]:
+    def encode(
+        self, messages: Sequence[Message], *, add_generation_prompt: bool = True
+    ) -> tuple[int, ...]:
+        """Return the token ids of a prompt, special tokens only where the template put them.
+
+        Raises :class:`TemplateRefused` for a conversation that the template does not render.
+        """
+        arranged, _ = self._prepare(messages)
+        rendered = self.template.render(
+            arranged, add_generation_prompt=add_generation_prompt, **self._values
+        )
+        return tuple(self._tokens.encode(rendered))
+
+    def encode_data(self, text: str) -> tuple[int, ...]:
+        """Return the ids of a text as it follows a special token; none of them is special."""
+        return tuple(self._tokens.encode_data(text))
+
+    def encode_marked(
+        self, conversations: Sequence[Sequence[Message]], stop: str = ""
+    ) -> list[MarkedIds | TemplateRefused]:
         """Return the token ids of whole conversations and the spans of their answers.
 
-        The template must have ``{% generation %}`` marks. Text is cut at the marks too, so that
-        the ids before an answer are those of the prompt that asks for it. The conversations are
-        tokenised together, equal pieces once.
+        Where the template has no ``{% generation %}`` marks, an answer goes from the end of the
+        prompt that asks for it to the token ``stop``. The conversations are tokenised
+        together, equal pieces once. One that the template does not render is told in its place.
         """
-        from transformers.utils.chat_template_utils import render_jinja_template
+        rendered = [self._render_marked(messages, stop) for messages in conversations]
+        texts: dict[str, None] = {}
+        for item in rendered:
+            if isinstance(item, _Rendered):
+                texts |= dict.fromkeys(item.list_texts())
+        found = dict(zip(texts, self._tokens.encode_many(list(texts)), strict=True))
+        return [item.mark(found) if isinstance(item, _Rendered) else item for item in rendered]
 
-        texts, marks = render_jinja_template(
-            [self._disarm_all(messages) for messages in conversations],
-            chat_template=self._tokenizer.get_chat_template(self._template),
-            return_assistant_tokens_mask=True,
-            **self._tokenizer.special_tokens_map,
+    def _render_marked(self, messages: Sequence[Message], stop: str) -> _Rendered | TemplateRefused:
+        try:
+            arranged, places = self._prepare(messages)
+            if self.template.marks_answers or not stop:
+                text, spans = self.template.render_marked(arranged, **self._values)
+            else:
+                text, spans = derive_spans(self.template, arranged, stop, **self._values)
+        except TemplateRefused as error:
+            return error
+        spoken = [place for place, item in enumerate(arranged) if item.role == "assistant"]
+        numbers = {place: number for number, place in enumerate(spoken)}
+        return _Rendered(
+            text, spans, tuple(None if place is None else numbers.get(place) for place in places)
         )
-        cut = [
-            [list(self._pieces(part)) for part in _split_at(text, spans)]
-            for text, spans in zip(texts, marks, strict=True)
-        ]
-        pieces = {piece for parts in cut for part in parts for piece in part}
-        plain = sorted(piece for piece in pieces if piece not in self._ids)
-        ids_of = {piece: [self._ids[piece]] for piece in pieces if piece in self._ids}
-        if plain:
-            ids_of.update(zip(plain, self._tokenise_all(plain), strict=True))
-        return [_join(parts, ids_of) for parts in cut]
 
-    def _pieces(self, text: str) -> Iterator[str]:
-        """Cut a rendering at its special tokens, which are pieces too, and at the sentinels."""
-        return (piece for piece in self._cut.split(text) if piece and piece != SENTINEL)
-
-    def _tokenise_piece(self, piece: str) -> list[int]:
-        return self._tokenise_all([piece])[0]
-
-    def _tokenise_all(self, pieces: list[str]) -> list[list[int]]:
-        ids: list[list[int]] = self._tokenizer(
-            pieces,
-            add_special_tokens=False,
-            return_attention_mask=False,
-            return_token_type_ids=False,
-            verbose=False,
-        )["input_ids"]
-        return ids
-
-    def _disarm_all(self, messages: Sequence[Message]) -> list[dict[str, str]]:
-        return [{"role": item.role, "content": self._disarm(item.content)} for item in messages]
-
-    def _disarm(self, text: str) -> str:
-        """Break every spelled special token after its first character."""
-        text = text.replace(SENTINEL, "")
-        if self._special is None:
-            return text
-        pieces: list[str] = []
-        start = 0
-        while found := self._special.search(text, start):
-            pieces.append(text[start : found.start() + 1])
-            start = found.start() + 1
-        return SENTINEL.join([*pieces, text[start:]])
+    def _prepare(self, messages: Sequence[Message]) -> tuple[list[Message], tuple[int | None, ...]]:
+        safe = [Message(item.role, self._tokens.disarm(item.content)) for item in messages]
+        return arrange(safe, self.roles)
 
 
-def _split_at(text: str, spans: Sequence[tuple[int, int]]) -> list[str]:
-    """Cut a text at the ends of its spans: outside, inside, outside, inside, … outside."""
-    ends = [0, *(end for span in spans for end in span), len(text)]
-    return [text[start:end] for start, end in pairwise(ends)]
+@dataclass(frozen=True, slots=True)
+class _Rendered:
+    """A conversation as text, with the character spans of its answers."""
+
+    text: str
+    spans: tuple[tuple[int, int], ...]
+    places: tuple[int | None, ...]
+
+    def list_texts(self) -> list[str]:
+        """Return what is to be tokenised: the whole, and it up to every end of a span."""
+        return [self.text, *(self.text[:end] for span in self.spans for end in span)]
+
+    def mark(self, known: dict[str, list[int]]) -> MarkedIds:
+        """Find the spans in the ids: up to there, the whole must begin as the part alone."""
+        ids = known[self.text]
+
+        def place(end: int) -> int | None:
+            part = known[self.text[:end]]
+            return len(part) if ids[: len(part)] == part else None
+
+        answers: list[tuple[int, int] | None] = []
+        for start, end in self.spans:
+            first, last = place(start), place(end)
+            answers.append(None if first is None or last is None else (first, last))
+        return MarkedIds(list(ids), tuple(answers), self.places)
 
 
-def _join(parts: Sequence[Sequence[str]], ids_of: dict[str, list[int]]) -> MarkedIds:
-    ids: list[int] = []
-    ends: list[int] = []
-    for part in parts:
-        for piece in part:
-            ids.extend(ids_of[piece])
-        ends.append(len(ids))
-    return MarkedIds(ids, tuple(zip(ends[0:-1:2], ends[1::2], strict=True)))
+def read_template(tokenizer: Any, template: str | None = None) -> ChatTemplate:
+    """Return a loaded tokenizer's chat template, or another with its special tokens.
+
+    Raises :class:`TemplateRefused` where it has none.
+    """
+    named = {name: str(token) for name, token in tokenizer.special_tokens_map.items()}
+    if template is None and not tokenizer.chat_template:
+        raise TemplateRefused("the model has no chat template")
+    return ChatTemplate(tokenizer.get_chat_template(template), named)
 
 
 _LOADING = threading.Lock()
@@ -199,10 +205,22 @@ def load_tokenizer(model: str, revision: str | None = None) -> Any:
         if _names_no_class(Path(model)):
             from transformers import PreTrainedTokenizerFast
 
-            return PreTrainedTokenizerFast.from_pretrained(model)
+            return PreTrainedTokenizerFast.from_pretrained(model, trust_remote_code=False)
         from transformers import AutoTokenizer
 
-        return AutoTokenizer.from_pretrained(model, revision=revision)
+        try:
+            return AutoTokenizer.from_pretrained(model, revision=revision, trust_remote_code=False)
+        except ValueError as error:
+            if "trust_remote_code" not in str(error):
+                raise
+            raise ConfigError(
+                Problem(
+                    model,
+                    "its tokenizer needs code of its own, which is never run here",
+                    "take a model that transformers knows by itself, or serve this one elsewhere"
+                    " and name it as an endpoint",
+                )
+            ) from error
 
 
 def _names_no_class(folder: Path) -> bool:

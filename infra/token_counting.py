@@ -6,16 +6,15 @@ the tokenizer's own library and the template are enough. Rows are made by :mod:`
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
-from datetime import datetime
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Template, TemplateError
-from jinja2.sandbox import ImmutableSandboxedEnvironment
-
+from infra.chat_roles import ChatRoles, arrange, probe_roles
+from infra.chat_template import ChatTemplate, find_template, read_special_tokens
 from infra.engines.protocol import Message
+from infra.errors import TemplateRefused
 
 CHARS_A_TOKEN = 4
 """English text under today's tokenizers, roughly; for models whose tokenizer is not here."""
@@ -30,11 +29,16 @@ class PromptCounter:
     def __init__(self, folder: Path | None, template: str | None = None) -> None:
         """Take a model folder; ``template`` stands in for its own chat template."""
         self._tokenizer = None if folder is None else _load_tokenizer(folder)
-        self._settings: Mapping[str, Any] = {}
-        self._template: Template | None = None
-        if folder is not None and self._tokenizer is not None:
-            self._settings = _read_json(folder / "tokenizer_config.json")
-            self._template = _compile(template or _find_template(folder, self._settings))
+        self.refused = ""
+        """What the template said of the first prompt that it did not render."""
+        self._template: ChatTemplate | None = None
+        self._roles = ChatRoles()
+        source = template or (find_template(folder) if folder is not None else None)
+        if folder is not None and self._tokenizer is not None and source is not None:
+            with suppress(TemplateRefused):  # told by the checks; a number is wanted here
+                found = ChatTemplate(source, read_special_tokens(folder))
+                self._roles = probe_roles(found)
+                self._template = found
 
     @property
     def exact(self) -> bool:
@@ -57,15 +61,11 @@ class PromptCounter:
     def _render(self, messages: Sequence[Message]) -> str | None:
         if self._template is None:
             return None
-        names = ("bos_token", "eos_token", "pad_token", "unk_token")
         try:
-            return self._template.render(
-                messages=[{"role": item.role, "content": item.content} for item in messages],
-                add_generation_prompt=True,
-                **{name: _spell(self._settings.get(name)) for name in names},
-            )
-        except (TemplateError, TypeError, ValueError):
-            return None  # a template of functions that only transformers has
+            return self._template.render(arrange(messages, self._roles)[0])
+        except TemplateRefused as error:
+            self.refused = self.refused or str(error)
+            return None
 
 
 def _load_tokenizer(folder: Path) -> Any:
@@ -78,42 +78,3 @@ def _load_tokenizer(folder: Path) -> Any:
         return Tokenizer.from_file(str(path))
     except Exception:  # the library raises nothing narrower; the run tells of a broken file
         return None
-
-
-def _find_template(folder: Path, settings: Mapping[str, Any]) -> str | None:
-    path = folder / "chat_template.jinja"
-    source = path.read_text(encoding="utf-8") if path.is_file() else settings.get("chat_template")
-    return source if isinstance(source, str) else None
-
-
-def _compile(source: str | None) -> Template | None:
-    if source is None:
-        return None
-    environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
-    )
-    environment.globals["raise_exception"] = _refuse
-    environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
-    try:
-        return environment.from_string(source)
-    except TemplateError:
-        return None
-
-
-def _refuse(message: str) -> None:
-    raise TemplateError(message)
-
-
-def _spell(token: object) -> str:
-    """Return a special token's text, which files hold bare or in an object."""
-    if isinstance(token, dict):
-        return str(token.get("content", ""))
-    return str(token or "")
-
-
-def _read_json(path: Path) -> Mapping[str, Any]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}

@@ -14,9 +14,17 @@ from infra.fingerprints import hash_parts
 from infra.gguf_models import identify_gguf, is_gguf
 from infra.model_facts import find_cached_commit, is_hub_name
 from infra.model_folders import locate_file, name_model_version
+from infra.model_soundness import read_model_config
 from infra.storage import is_remote
 
-_CONTENT = ("*.json", "*.safetensors", "*.bin", "*.model", "*.jinja", "*.txt", "*.gguf")
+_WEIGHTS = ("*.safetensors", "*.bin", "*.gguf")
+"""The first that is there is what is loaded."""
+_COMPUTES = (
+    "config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
+    "added_tokens.json", "vocab.json", "vocab.txt", "merges.txt", "tekken.json", "*.tiktoken",
+    "*.model", "*.jinja",
+)  # fmt: skip
+_GENERATION = "generation_config.json"
 
 
 def identify_model(config: ModelConfig) -> str:
@@ -56,8 +64,27 @@ def _digest_folder(folder: Path) -> str:
     manifest = folder / EXPORT_MANIFEST
     if manifest.is_file():
         return hash_parts(manifest.read_text(encoding="utf-8"))
-    files = sorted({path for pattern in _CONTENT for path in folder.glob(pattern)})
-    return hash_parts(*(f"{path.name}:{digest_once(path)}" for path in files))
+    found = (sorted(folder.glob(pattern)) for pattern in _WEIGHTS)
+    weights = next((paths for paths in found if paths), [])
+    told = {path for pattern in _COMPUTES for path in folder.glob(pattern)}
+    files = sorted({*weights, *told})
+    named = (f"{path.name}:{digest_once(path)}" for path in files)
+    return hash_parts(*named, *_list_ends(folder))
+
+
+def _list_ends(folder: Path) -> list[str]:
+    """Return what of the generation settings computes: the tokens that end an answer.
+
+    How to sample is said with every request, so that a file that was mended changes no row.
+    """
+    try:
+        settings = json.loads((folder / _GENERATION).read_text(encoding="utf-8"))
+        ends = settings.get("eos_token_id")
+    except (OSError, ValueError, AttributeError):
+        return []
+    return (
+        [] if ends is None else [f"ends:{json.dumps(ends if isinstance(ends, list) else [ends])}"]
+    )
 
 
 def _find_commit(config: ModelConfig) -> str | None:
@@ -84,16 +111,16 @@ def _find_commit(config: ModelConfig) -> str | None:
 def read_context_length(folder: Path) -> int | None:
     """Return a model folder's own context length in tokens, if its config says so.
 
+    That of a multimodal model stands in its ``text_config``.
+
     Raises :class:`ConfigError` when the config is not a JSON object.
     """
     path = folder / "config.json"
     if not path.is_file():
         return None
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))["max_position_embeddings"]
-    except KeyError:
-        return None
-    except (ValueError, TypeError) as error:
+        found = read_model_config(folder).get("max_position_embeddings")
+    except ValueError as error:
         problem = Problem(str(path), f"not a JSON object: {error}", "copy the model's config again")
         raise ConfigError(problem) from error
     return int(found) if isinstance(found, int) else None

@@ -37,3 +37,8 @@ def neutralise_special_tokens(text: str) -> str:
     nothing more.
     """
     return _CONTROL_TOKEN.sub(lambda match: match.group() + _BREAK, text)
+
+
+def is_control_token(text: str) -> bool:
+    """Tell whether a token is one that model families are known to write around turns."""
+    return _CONTROL_TOKEN.match(text) is not None

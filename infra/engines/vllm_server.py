@@ -199,6 +199,7 @@ def engine_arguments(
         "model": fetch_model(config.model),
         "revision": config.revision,
         "dtype": choose_cpu_dtype() if on_cpu and config.dtype == "auto" else config.dtype,
+        "trust_remote_code": False,
         "quantization": config.quantization,
         "max_model_len": config.max_model_len,
         "tensor_parallel_size": config.tensor_parallel,

@@ -229,6 +229,7 @@ def _evaluate(
             "revision": revision or "main",
             "dtype": "bfloat16" if gpus else "float32",
             "parallelize": gpus > 1,
+            "trust_remote_code": False,
         },
         tasks=list(asked),
         task_manager=manager,

@@ -21,10 +21,7 @@ from infra.engines.cpu_threads import use_cores
 from infra.engines.protocol import Message
 from infra.errors import ConfigError, Problem
 from infra.model_folders import fetch_model
-from infra.rendering import PromptEncoder
-
-_VERBATIM = "{{ messages[0]['content'] | trim }}"
-"""A chat template that writes an answer and nothing around it."""
+from infra.rendering import PromptEncoder, read_template
 
 _PROBE = "Yes"
 
@@ -59,14 +56,34 @@ class AnswerEncoder:
                 )
             )
         self._prompts = PromptEncoder.from_tokenizer(tokenizer, template)
-        self._answers = PromptEncoder.from_tokenizer(tokenizer, _VERBATIM)
         self._stop = _find_stop(tokenizer, template)
+        self._follows = _follows_prompt(self._prompts)
 
     def encode(self, messages: Sequence[Message]) -> AnswerIds:
         """Encode a conversation whose last message is the answer to score."""
         prompt = self._prompts.encode(messages[:-1])
-        answer = self._answers.encode(messages[-1:], add_generation_prompt=False)
+        whole = self._prompts.encode(messages, add_generation_prompt=False)
+        follows = self._follows and whole[: len(prompt)] == prompt
+        if follows and (end := self._find_end(whole, len(prompt))):
+            return AnswerIds(whole[:end], len(prompt))
+        # The template writes a past answer otherwise than one that is to come.
+        answer = self._prompts.encode_data(messages[-1].content.strip())
         return AnswerIds((*prompt, *answer, *self._stop), len(prompt))
+
+    def _find_end(self, ids: Sequence[int], start: int) -> int | None:
+        """Return where the answer that begins at ``start`` is ended; ``None`` if it is not."""
+        if not self._stop:
+            return None
+        places = (place for place in range(start, len(ids)) if ids[place] == self._stop[0])
+        return next((place + 1 for place in places), None)
+
+
+def _follows_prompt(encoder: PromptEncoder) -> bool:
+    """Tell whether an answer that was given stands where the prompt that asks for it ends."""
+    question, answer = Message("user", "So?"), Message("assistant", _PROBE)
+    prompt = encoder.template.render((question,))
+    whole = encoder.template.render((question, answer), add_generation_prompt=False)
+    return whole.startswith(prompt) and whole[len(prompt) :].lstrip().startswith(_PROBE)
 
 
 def _find_stop(tokenizer: Any, template: str | None) -> tuple[int, ...]:
@@ -75,11 +92,8 @@ def _find_stop(tokenizer: Any, template: str | None) -> tuple[int, ...]:
     What the tokenizer calls its end of text is another token in base models and in some chat
     models (Gemma, Phi-3).
     """
-    rendered = tokenizer.apply_chat_template(
-        [{"role": "user", "content": "So?"}, {"role": "assistant", "content": _PROBE}],
-        chat_template=template,
-        tokenize=False,
-        add_generation_prompt=False,
+    rendered = read_template(tokenizer, template).render(
+        (Message("user", "So?"), Message("assistant", _PROBE)), add_generation_prompt=False
     )
     known = {str(token): int(index) for index, token in tokenizer.added_tokens_decoder.items()}
     rest = rendered[rendered.rindex(_PROBE) + len(_PROBE) :].lstrip()
@@ -104,6 +118,7 @@ def load_model(model: str, revision: str | None = None) -> Any:
             dtype=torch.bfloat16 if gpus else torch.float32,
             device_map="auto" if gpus > 1 else None,
             use_cache=False,
+            trust_remote_code=False,
         )
     if not gpus:
         use_cores(loaded.num_parameters())

@@ -32,7 +32,9 @@ def merge_adapter(base: str, revision: str | None, adapter: Path, target: Path) 
             Problem("training.lora", f"peft cannot be imported: {error}", "run `make install`")
         ) from error
     with hide_progress_bars():
-        model = AutoModelForCausalLM.from_pretrained(base, revision=revision, dtype=torch.float32)
+        model = AutoModelForCausalLM.from_pretrained(
+            base, revision=revision, dtype=torch.float32, trust_remote_code=False
+        )
         tuned = PeftModel.from_pretrained(model, str(adapter), torch_device="cpu")
         tuned.merge_and_unload(safe_merge=True).save_pretrained(target)
 

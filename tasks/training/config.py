@@ -42,8 +42,8 @@ class TrainingConfig(Knobs):
     template: str = identity(
         "auto",
         min_length=1,
-        description="Training template: llama3, chatml, or auto to take the one that fits the"
-        " model's special tokens",
+        description="Training template: llama3, chatml, gemma, mistral, own (the model's own chat"
+        " template), or auto to take what fits the model's special tokens",
     )
     max_length: int = identity(4096, ge=16, description="Longest example and packed row in tokens")
     packing: bool = identity(True, description="Pack examples into rows with document boundaries")

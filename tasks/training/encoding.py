@@ -15,12 +15,12 @@ import numpy as np
 import numpy.typing as npt
 
 from infra.engines.protocol import Message
-from infra.errors import ConfigError, Problem
+from infra.errors import ConfigError, Problem, TemplateRefused
 from infra.rendering import MarkedIds, PromptEncoder
 from tasks.records import Example, Rejection
 from tasks.training.templates import ChatFormat
 
-Reason = Literal["empty", "no_trained_tokens", "too_long"]
+Reason = Literal["empty", "no_trained_tokens", "too_long", "template_refused", "uncut"]
 
 Ids = npt.NDArray[np.int32]
 Mask = npt.NDArray[np.bool_]
@@ -58,7 +58,9 @@ class Unfit:
     """Is an example that cannot be trained on.
 
     Reasons: ``empty`` (no messages, or a played answer without text, which would teach silence),
-    ``no_trained_tokens`` (every answer is given, or there is none), ``too_long``.
+    ``no_trained_tokens`` (every answer is given, or there is none), ``too_long``,
+    ``template_refused`` (the chat template does not render it, in its own words), ``uncut`` (a
+    played answer begins or ends within a token).
     """
 
     key: str
@@ -76,12 +78,13 @@ class Unfit:
 class ExampleEncoder:
     """Encodes examples in one chat format; raises :class:`ConfigError` if it cannot hold.
 
-    It cannot where the tokenizer treats a text's pieces otherwise than the whole, as those do
-    that put a space before every text.
+    It cannot where a prompt that asks for an answer has other ids than the same text has when the
+    answer follows it, as with tokenizers that join a header's end and an answer's first letter.
     """
 
     def __init__(self, tokenizer: Any, chat_format: ChatFormat, *, max_length: int) -> None:
         self._encoder = PromptEncoder.from_tokenizer(tokenizer, chat_format.training_template)
+        self._stop = chat_format.stop_token
         self._max_length = max_length
         _probe(tokenizer, chat_format, self._encoder)
 
@@ -90,7 +93,8 @@ class ExampleEncoder:
         spoken = [example for example in examples if example.messages]
         marked = iter(
             self._encoder.encode_marked(
-                [[Message(turn.role, turn.content) for turn in item.messages] for item in spoken]
+                [[Message(turn.role, turn.content) for turn in item.messages] for item in spoken],
+                self._stop,
             )
             if spoken
             else ()
@@ -102,17 +106,24 @@ class ExampleEncoder:
             for example in examples
         ]
 
-    def _judge(self, example: Example, marked: MarkedIds) -> EncodedExample | Unfit:
-        played = _find_played(example, marked.answers)
-        tokens = len(marked.ids)
+    def _judge(
+        self, example: Example, marked: MarkedIds | TemplateRefused
+    ) -> EncodedExample | Unfit:
+        tokens = len(marked.ids) if isinstance(marked, MarkedIds) else 0
 
         def leave_out(reason: Reason, detail: str) -> Unfit:
             return Unfit(example.key, reason, detail, example.dialogue_key, tokens)
 
-        if not played:
+        if isinstance(marked, TemplateRefused):
+            return leave_out("template_refused", str(marked))
+        spans = [marked.answers[number] for number in _find_played(example, marked)]
+        if not spans:
             return leave_out(
                 "no_trained_tokens", f"{len(marked.answers)} answers, none of them played"
             )
+        played = [span for span in spans if span is not None]
+        if len(played) < len(spans):
+            return leave_out("uncut", "an answer begins or ends within a token")
         if any(end - start < 2 for start, end in played):
             return leave_out("empty", "an answer without text")
         if tokens > self._max_length:
@@ -123,33 +134,40 @@ class ExampleEncoder:
         return EncodedExample(example.key, np.array(marked.ids, dtype=np.int32), trained)
 
 
-def _find_played(example: Example, answers: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Return the token spans of the answers that the character played itself."""
+def _find_played(example: Example, marked: MarkedIds) -> list[int]:
+    """Return the numbers of the answers that the character played itself, whole."""
     opening = 1 if example.messages[0].role == "system" else 0
-    given = opening + example.context_turns
+    begins = opening + example.context_turns
     spoken = [place for place, turn in enumerate(example.messages) if turn.role == "assistant"]
-    return [span for place, span in zip(spoken, answers, strict=True) if place >= given]
+    given = {marked.places[place] for place in spoken if place < begins}
+    played = {marked.places[place] for place in spoken if place >= begins} - given
+    return sorted(number for number in played if number is not None)
 
 
 def _probe(tokenizer: Any, chat_format: ChatFormat, encoder: PromptEncoder) -> None:
-    """Compare with tokenising a rendering whole, as servers do, prompt by prompt."""
+    """Compare with the prompts that will be served, answer by answer."""
+    serving = PromptEncoder.from_tokenizer(tokenizer, chat_format.serving_template)
     for messages in _PROBES:
-        marked = encoder.encode_marked([messages])[0]
+        marked = encoder.encode_marked([messages], chat_format.stop_token)[0]
         places = [place for place, item in enumerate(messages) if item.role == "assistant"]
-        for place, (start, _) in zip(places, marked.answers, strict=True):
-            rendered = tokenizer.apply_chat_template(
-                [{"role": item.role, "content": item.content} for item in messages[:place]],
-                chat_template=chat_format.serving_template,
-                tokenize=False,
-                add_generation_prompt=True,
+        if isinstance(marked, TemplateRefused) or len(marked.answers) != len(places):
+            why = f"{marked}" if isinstance(marked, TemplateRefused) else "it marks other turns"
+            raise ConfigError(
+                Problem(
+                    "training.template",
+                    f"the {chat_format.name} template does not render a conversation: {why}",
+                    "choose another template, or mend it",
+                )
             )
-            whole = tokenizer(rendered, add_special_tokens=False)["input_ids"]
-            if list(whole) != marked.ids[:start]:
+        for place, span in zip(places, marked.answers, strict=True):
+            asked = serving.encode(messages[:place])
+            if span is None or list(asked) != marked.ids[: span[0]]:
                 raise ConfigError(
                     Problem(
                         "training.model",
-                        f"its tokenizer does not cut {chat_format.name} prompts where the answer"
-                        " begins, so training would not see what serving sees",
-                        "take a model whose tokenizer works on bytes, without added spaces",
+                        f"in {chat_format.name} prompts its tokenizer gives the words before an"
+                        " answer other tokens when the answer follows, so training would not see"
+                        " what serving sees",
+                        "choose another training.template, or another base model",
                     )
                 )

@@ -98,6 +98,7 @@ def measure_loss(
             str(folder),
             dtype=dtype if dtype == "auto" else getattr(torch, dtype),
             attn_implementation="sdpa",
+            trust_remote_code=False,
         )
     model.to(chosen).eval()
     if chosen == "cpu":

@@ -48,7 +48,7 @@ def read_architecture(config: Any) -> Architecture:
     from transformers.core_model_loading import revert_weight_conversion
 
     with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config)
+        model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
     # Named as `save_pretrained` would: some models hold fused tensors that lie apart on disk.
     stored = revert_weight_conversion(model, dict(model.state_dict()))
     tied = dict(model.all_tied_weights_keys)

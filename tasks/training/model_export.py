@@ -11,9 +11,13 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from infra.errors import ConfigError, Problem
+from infra.chat_roles import arrange, probe_roles
+from infra.chat_template import ChatTemplate
+from infra.engines.protocol import Message
+from infra.errors import ConfigError, Problem, TemplateRefused
+from infra.rendering import read_template
 from tasks.training.export_errors import ChangedVocabulary, UnfitTemplate
 from tasks.training.export_weights import (
     SHARD_BYTES,
@@ -21,6 +25,7 @@ from tasks.training.export_weights import (
     read_architecture,
     rewrite_weights,
 )
+from tasks.training.generation_settings import FILE, clean_settings, read_settings
 from tasks.training.templates import ChatFormat
 
 TEMPLATE_FILE = "chat_template.jinja"
@@ -33,11 +38,12 @@ _PROBES = (
     "Name: Ada\nAge: 36\nBirth Place: Cork",
 )
 _TURNS = (
-    {"role": "system", "content": "You are Ada."},
-    {"role": "user", "content": " Who are you? "},
-    {"role": "assistant", "content": "I am Ada."},
-    {"role": "user", "content": "Go on."},
+    Message("system", "You are Ada."),
+    Message("user", " Who are you? "),
+    Message("assistant", "I am Ada."),
+    Message("user", "Go on."),
 )
+_NEXT = "Gladly."
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,20 +98,38 @@ def assemble_export(
 
 
 def _open_base(plan: ExportPlan) -> tuple[Any, Any, Any]:
-    from transformers import AutoConfig, AutoTokenizer, GenerationConfig
+    from transformers import AutoConfig, GenerationConfig
 
     try:
-        config = AutoConfig.from_pretrained(plan.base, revision=plan.revision)
-        tokenizer = AutoTokenizer.from_pretrained(plan.base, revision=plan.revision)
+        config = AutoConfig.from_pretrained(
+            plan.base, revision=plan.revision, trust_remote_code=False
+        )
+        tokenizer = _open_tokenizer(plan.base, plan.revision)
     except (OSError, ValueError) as error:
         raise ConfigError(
             Problem(plan.base, f"the base model cannot be opened: {error}", "check models.base")
         ) from error
+    settings = _read_generation(plan)
+    if settings is None:  # a base model without generation_config.json
+        settings = GenerationConfig.from_model_config(config).to_dict()
+    return config, clean_settings(settings)[0], tokenizer
+
+
+def _open_tokenizer(name: str, revision: str | None = None) -> Any:
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(name, revision=revision, trust_remote_code=False)
+
+
+def _read_generation(plan: ExportPlan) -> dict[str, Any] | None:
+    if Path(plan.base).is_dir():
+        return read_settings(Path(plan.base)) if (Path(plan.base) / FILE).is_file() else None
+    from huggingface_hub import hf_hub_download
+
     try:
-        generation = GenerationConfig.from_pretrained(plan.base, revision=plan.revision)
-    except OSError:  # a base model without generation_config.json
-        generation = GenerationConfig.from_model_config(config)
-    return config, generation, tokenizer
+        return read_settings(Path(hf_hub_download(plan.base, FILE, revision=plan.revision)).parent)
+    except (OSError, ValueError):
+        return None
 
 
 def _check_tokens(tokenizer: Any, config: Any, plan: ExportPlan) -> None:
@@ -152,10 +176,8 @@ def _write_tokenizer(tokenizer: Any, target: Path, plan: ExportPlan) -> None:
 
 def _check_written(target: Path, plan: ExportPlan) -> None:
     """Open what was written as a user would, and compare it with the base."""
-    from transformers import AutoTokenizer
-
-    base = AutoTokenizer.from_pretrained(plan.base, revision=plan.revision)
-    served = AutoTokenizer.from_pretrained(str(target))
+    base = _open_tokenizer(plan.base, plan.revision)
+    served = _open_tokenizer(str(target))
     if served.get_vocab() != base.get_vocab():
         raise ChangedVocabulary(f"{target}: its tokens are not those of {plan.base} → export again")
     for text in _PROBES:
@@ -173,19 +195,37 @@ def _check_template(served: Any, plan: ExportPlan) -> None:
             "the serving template holds {% generation %}, which servers do not know → take the "
             "serving twin of the training template"
         )
-    rendered = served.apply_chat_template(list(_TURNS), tokenize=False, add_generation_prompt=True)
+    template = read_template(served)
+    turns, _ = arrange(_TURNS, probe_roles(template))
+    rendered = template.render(turns)
     stop = plan.chat.stop_token
-    said = [turn["content"].strip() for turn in _TURNS]
-    if not all(text in rendered for text in said) or rendered.count(stop) < len(_TURNS):
+    said = [turn.content.strip() for turn in _TURNS]
+    answers = sum(turn.role == "assistant" for turn in _TURNS)
+    if not all(text in rendered for text in said) or rendered.count(stop) < answers:
         raise UnfitTemplate(
             f"the serving template loses turns or their end ({stop}): {rendered!r} → mend it"
         )
-    closed = served.apply_chat_template(list(_TURNS), tokenize=False, add_generation_prompt=False)
-    if rendered == closed or not rendered.startswith(closed):
+    if not _begins_at(template, turns, rendered, "assistant") or (
+        _begins_at(template, turns, rendered, "user")
+    ):
         raise UnfitTemplate(
-            "the serving template ignores add_generation_prompt, so a model would answer for the "
-            "user → mend it"
+            "the serving template ends a prompt elsewhere than where the answer begins, so a model "
+            "would answer for the user → mend its add_generation_prompt"
         )
+
+
+def _begins_at(
+    template: ChatTemplate,
+    turns: Sequence[Message],
+    prompt: str,
+    role: Literal["assistant", "user"],
+) -> bool:
+    """Tell whether a turn of a role that comes next begins right where a prompt ends."""
+    try:
+        whole = template.render([*turns, Message(role, _NEXT)], add_generation_prompt=False)
+    except TemplateRefused:
+        return False
+    return whole.startswith(prompt) and whole[len(prompt) :].lstrip().startswith(_NEXT)
 
 
 def _marks_generation(template: str) -> bool:

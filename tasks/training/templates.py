@@ -6,17 +6,25 @@ else. The serving one is exported with the model. Both render the same text. Bot
 an answer that began with white space would be tokenised together with the newline of its header,
 with which the prompt ends at serving time.
 
+A model of another family is trained in its own template: what it learns is found by rendering the
+conversation up to each answer, and what is exported is that template.
+
 Special tokens stand in the templates as text and not as ``bos_token``, so a base model, whose
 tokenizer has no chat template and another end of text, is trained in the same format.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from infra.errors import ConfigError, Problem
+from infra.chat_roles import arrange, probe_roles
+from infra.chat_template import derive_spans, strip_generation_marks
+from infra.engines.protocol import Message
+from infra.errors import ConfigError, Problem, TemplateRefused
 from infra.paths import require_path
+from infra.rendering import read_template
 
 _KEY = "training.template"
 _PADS = (
@@ -26,6 +34,7 @@ _PADS = (
     "<|pad|>",
     "<pad>",
     "[PAD]",
+    "<unk>",
 )
 """Tokens that are there to pad with, or are never written by any template of ours."""
 
@@ -35,8 +44,8 @@ class ChatFormat:
     """Is how one model's conversations are written.
 
     Attributes:
-        name: ``llama3`` or ``chatml``.
-        training_template: Chat template with ``{% generation %}`` marks.
+        name: That of a family, or ``own``.
+        training_template: Chat template with ``{% generation %}`` marks; ``own`` may have none.
         serving_template: Chat template that renders the same text, for export.
         bos: Token that opens every conversation, or ``None`` (ChatML has none).
         stop_token: Token that ends every turn; the model learns to write it.
@@ -61,6 +70,8 @@ class _Family:
     bos: str | None
     stop: str
     tokens: tuple[str, ...]
+    tells: tuple[str, ...] = ()
+    """Tokens that ``auto`` wants to see besides; what is named needs the others only."""
 
 
 _FAMILIES = (
@@ -71,7 +82,18 @@ _FAMILIES = (
         ("<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"),
     ),
     _Family("chatml", None, "<|im_end|>", ("<|im_start|>", "<|im_end|>")),
+    _Family("gemma", "<bos>", "<end_of_turn>", ("<bos>", "<start_of_turn>", "<end_of_turn>")),
+    _Family("mistral", "<s>", "</s>", ("<s>", "</s>"), ("[INST]", "[/INST]")),
 )
+_TALK = (
+    Message("system", "Be the baker."),
+    Message("user", "Who are you?"),
+    Message("assistant", "The baker."),
+    Message("user", "And then?"),
+    Message("assistant", "I bake."),
+)
+OWN = "own"
+"""The model's own chat template."""
 
 
 def read_templates() -> list[str]:
@@ -92,7 +114,9 @@ def choose_format(tokenizer: Any, name: str = "auto") -> ChatFormat:
     """
     known = {str(token): int(index) for index, token in tokenizer.added_tokens_decoder.items()}
     family = _fit_family(tokenizer, known) if name == "auto" else _name_family(name, known)
-    pad = _choose_pad(tokenizer, known, family)
+    if family is None:
+        return _take_own(tokenizer, known)
+    pad = _choose_pad(tokenizer, known, family.tokens, family.stop)
     return ChatFormat(
         name=family.name,
         training_template=_read_template(f"{family.name}.training"),
@@ -105,11 +129,64 @@ def choose_format(tokenizer: Any, name: str = "auto") -> ChatFormat:
     )
 
 
-def _name_family(name: str, known: dict[str, int]) -> _Family:
+def _take_own(tokenizer: Any, known: dict[str, int]) -> ChatFormat:
+    """Return the format of the model's own template, if what it would learn can be told."""
+    source = str(tokenizer.get_chat_template())
+    serving = strip_generation_marks(source)
+    try:
+        stop = find_stop(tokenizer, known, serving)
+        template = read_template(tokenizer, serving)
+        arranged, _ = arrange(_TALK, probe_roles(template))
+        derive_spans(template, arranged, stop)
+    except TemplateRefused as error:
+        raise ConfigError(
+            Problem(
+                _KEY,
+                f"what a model would learn cannot be told in its own chat template: {error}",
+                f"name a template that fits its tokens: {_list_names()}",
+            )
+        ) from error
+    pad = _choose_pad(tokenizer, known, (stop,), stop)
+    return ChatFormat(
+        name=OWN,
+        training_template=source,
+        serving_template=serving,
+        bos=str(tokenizer.bos_token) if tokenizer.bos_token else None,
+        stop_token=stop,
+        stop_id=known[stop],
+        pad_token=pad,
+        pad_id=int(tokenizer.convert_tokens_to_ids(pad)),
+    )
+
+
+def find_stop(tokenizer: Any, known: dict[str, int], source: str) -> str:
+    """Return the special token that a template writes after an answer.
+
+    Raises :class:`TemplateRefused` where there is none, which no model could learn to write.
+    """
+    said = "Qzyes"
+    asked = (Message("user", "So?"), Message("assistant", said))
+    rendered = read_template(tokenizer, source).render(asked, add_generation_prompt=False)
+    _, found, rest = rendered.rpartition(said)
+    rest = rest.lstrip()
+    ends = sorted((token for token in known if token.strip()), key=len, reverse=True)
+    stop = next((token for token in ends if found and rest.startswith(token)), None)
+    if stop is None:
+        raise TemplateRefused("it ends an answer with no special token")
+    return stop
+
+
+def _list_names() -> str:
+    return " or ".join(family.name for family in _FAMILIES)
+
+
+def _name_family(name: str, known: dict[str, int]) -> _Family | None:
     names = [family.name for family in _FAMILIES]
+    if name == OWN:
+        return None
     if name not in names:
         raise ConfigError(
-            Problem(_KEY, f"no such template: {name}", f"choose auto or {' or '.join(names)}")
+            Problem(_KEY, f"no such template: {name}", f"choose auto or own or {_list_names()}")
         )
     family = _FAMILIES[names.index(name)]
     if missing := [token for token in family.tokens if token not in known]:
@@ -123,17 +200,22 @@ def _name_family(name: str, known: dict[str, int]) -> _Family:
     return family
 
 
-def _fit_family(tokenizer: Any, known: dict[str, int]) -> _Family:
-    fitting = [family for family in _FAMILIES if known.keys() >= set(family.tokens)]
+def _fit_family(tokenizer: Any, known: dict[str, int]) -> _Family | None:
+    """Return the one family that fits; ``None`` for a model with a template of its own."""
+    fitting = [family for family in _FAMILIES if known.keys() >= {*family.tokens, *family.tells}]
+    several = bool(fitting)
     if len(fitting) > 1:
         # Tuned models keep the tokens of the family they began in: what ends a turn decides.
         fitting = [family for family in fitting if family.stop == tokenizer.eos_token]
     if len(fitting) == 1:
         return fitting[0]
-    wanted = "; ".join(f"{family.name} needs {', '.join(family.tokens)}" for family in _FAMILIES)
-    names = " or ".join(family.name for family in _FAMILIES)
-    if any(known.keys() >= set(family.tokens) for family in _FAMILIES):
-        what = f"the model's tokenizer knows the special tokens of {names}, and ends with neither"
+    if tokenizer.chat_template:
+        return None
+    wanted = "; ".join(
+        f"{family.name} needs {', '.join((*family.tokens, *family.tells))}" for family in _FAMILIES
+    )
+    if several:
+        what = "the model's tokenizer knows the special tokens of several, and ends with neither"
         raise ConfigError(Problem(_KEY, what, f"name one of them: {_KEY}={_FAMILIES[0].name}"))
     raise ConfigError(
         Problem(
@@ -145,13 +227,13 @@ def _fit_family(tokenizer: Any, known: dict[str, int]) -> _Family:
     )
 
 
-def _choose_pad(tokenizer: Any, known: dict[str, int], family: _Family) -> str:
+def _choose_pad(tokenizer: Any, known: dict[str, int], written: Sequence[str], stop: str) -> str:
     """Return the tokenizer's pad token, or an existing token that no template writes."""
     own = tokenizer.pad_token
-    if own is not None and own not in family.tokens:
+    if own is not None and own not in written:
         return str(own)
     for token in _PADS:
-        if token in known:
+        if token in known and token not in written:
             return token
     fault = "has no pad token" if own is None else f"pads with {own}, which the template writes"
     raise ConfigError(
@@ -159,7 +241,7 @@ def _choose_pad(tokenizer: Any, known: dict[str, int], family: _Family) -> str:
             "training.model",
             f"the model's tokenizer {fault}, and none of {', '.join(_PADS)} to take instead",
             'name a token that no text holds as "pad_token" in its tokenizer_config.json'
-            f" (not {family.stop}); the vocabulary is not grown for it",
+            f" (not {stop}); the vocabulary is not grown for it",
         )
     )
 

@@ -29,6 +29,7 @@ def load_base(job: TrainJob, *, on_gpu: bool) -> Any:
         dtype=torch.bfloat16 if bf16 else torch.float32,
         attn_implementation=choose_attention(job.config.attention, on_gpu=on_gpu),
         use_cache=False,
+        trust_remote_code=False,
     )
 
 

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from infra.engines.protocol import Message
 from infra.paths import packaged_configs
-from infra.rendering import SENTINEL, PromptEncoder, load_tokenizer
+from infra.prompt_tokens import SENTINEL
+from infra.rendering import PromptEncoder, load_tokenizer
 from tasks.records import Example
 from tasks.training.config import TrainingConfig
 from tasks.training.encoding import EncodedExample, ExampleEncoder

@@ -201,4 +201,6 @@ def test_a_broken_model_config_is_told_not_thrown(tmp_path: Path, config: dict[s
     config["models"]["teacher"] = {"model": str(model)}
     for text in ("{", "[]"):
         (model / "config.json").write_text(text)
-        assert list(find_problems(tmp_path, config)) == [str(model / "config.json")]
+        problems = find_problems(tmp_path, config)
+        assert list(problems) == ["models.teacher.model"]
+        assert "config.json is not a JSON object" in problems["models.teacher.model"].what

@@ -17,7 +17,7 @@ from flows.planning import draw_plan
 from infra.manifests import Counts, Manifest, NodeSpec, Usage, write_manifest
 from infra.storage import Storage
 
-from .worlds import make_config, write_config, write_model
+from .worlds import make_config, write_config, write_model, write_weights
 
 HOUR = 3600
 
@@ -164,10 +164,9 @@ def trained(tmp_path: Path, config: dict[str, Any]) -> dict[str, Any]:
     """Add a student of 1,000 parameters."""
     folder = write_model(tmp_path / "student")
     shape = {"num_hidden_layers": 1, "hidden_size": 10, "vocab_size": 100}
-    (folder / "config.json").write_text(json.dumps({"max_position_embeddings": 2048, **shape}))
-    header = json.dumps({"w": {"dtype": "F32", "shape": [100, 10], "data_offsets": [0, 4000]}})
-    data = len(header).to_bytes(8, "little") + header.encode() + b"\0" * 4000
-    (folder / "model.safetensors").write_bytes(data)
+    told = {"model_type": "llama", "max_position_embeddings": 2048, **shape}
+    (folder / "config.json").write_text(json.dumps(told))
+    write_weights(folder / "model.safetensors", 100, 10)
     config["models"]["student"] = {"model": str(folder)}
     config["training"] = {
         "model": "student", "max_length": 100, "global_batch": 2, "epochs": 3,

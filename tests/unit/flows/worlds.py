@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ import yaml
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from infra.errors import ConfigError, Problem
+
+_LLAMA_3 = ("<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>")
 
 
 def write_lines(path: Path, *rows: dict[str, Any]) -> Path:
@@ -21,13 +24,23 @@ def write_lines(path: Path, *rows: dict[str, Any]) -> Path:
 def write_model(folder: Path, *, context: int = 2048, tokenizer: bool = True) -> Path:
     """Make a folder that looks like a model's; nobody loads it."""
     folder.mkdir()
-    (folder / "config.json").write_text(json.dumps({"max_position_embeddings": context}))
-    (folder / "model.safetensors").write_bytes(b"weights")
+    config = {"model_type": "llama", "max_position_embeddings": context}
+    (folder / "config.json").write_text(json.dumps(config))
+    write_weights(folder / "model.safetensors")
     if tokenizer:
         words = Tokenizer(models.WordLevel({"[UNK]": 0}, unk_token="[UNK]"))
         words.pre_tokenizer = pre_tokenizers.Whitespace()
+        words.add_special_tokens([*_LLAMA_3, "<pad>"])
         words.save(str(folder / "tokenizer.json"))
     return folder
+
+
+def write_weights(path: Path, *shape: int, name: str = "w", filled: bytes = b"\0") -> None:
+    """Write a weight file of one fp32 tensor, each of its bytes the same."""
+    size = 4 * math.prod(shape)
+    header = {name: {"dtype": "F32", "shape": list(shape), "data_offsets": [0, size]}}
+    text = json.dumps(header).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text + filled * size)
 
 
 def make_config(folder: Path) -> dict[str, Any]:

@@ -58,11 +58,39 @@ def test_weights_rewritten_in_place_are_noticed(tmp_path: Path) -> None:
     assert identify(model) != before
 
 
-def test_what_no_engine_reads_does_not_count(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "name",
+    [
+        "README.md", "LICENSE.txt", "trainer_state.json", "all_results.json", "pytorch_model.bin",
+        "model.safetensors.index.json", "flax_model.msgpack",
+    ],
+)  # fmt: skip
+def test_what_no_engine_reads_does_not_count(tmp_path: Path, name: str) -> None:
     model = make_model(tmp_path / "a")
     before = identify(model)
-    (model / "README.md").write_text("A card.")
+    (model / name).write_text("Something else.")
     assert identify(model) == before
+
+
+def test_of_generation_settings_only_what_ends_an_answer_counts(tmp_path: Path) -> None:
+    model = make_model(tmp_path / "a")
+    found = []
+    for text in (
+        '{"eos_token_id": [3, 5], "temperature": 0.9}', '{"eos_token_id": [3, 5]}',
+        '{"eos_token_id": 3}', '{"eos_token_id": [3]}', "{", "[]",
+    ):  # fmt: skip
+        (model / "generation_config.json").write_text(text)
+        found.append(identify(model))
+    assert found[0] == found[1] != found[2] == found[3]
+    assert found[4] == found[5]
+
+
+def test_pickled_weights_count_where_there_are_no_others(tmp_path: Path) -> None:
+    model = make_model(tmp_path / "a")
+    (model / "model.safetensors").rename(model / "pytorch_model.bin")
+    before = identify(model)
+    (model / "pytorch_model.bin").write_bytes(b"weighty")
+    assert identify(model) != before
 
 
 def test_our_own_export_is_known_by_its_manifest(tmp_path: Path) -> None:

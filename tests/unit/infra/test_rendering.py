@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from infra.engines.protocol import Message
 from infra.paths import packaged_configs
-from infra.rendering import SENTINEL, PromptEncoder, load_encoder, load_tokenizer
+from infra.prompt_tokens import SENTINEL
+from infra.rendering import MarkedIds, PromptEncoder, load_encoder, load_tokenizer
 
 from .tokenizers import SPECIAL, build_tokenizer, find_demo_tokenizer
 
@@ -132,7 +133,10 @@ def test_marked_answers_lie_where_the_prompts_that_ask_for_them_end(encoder: Pro
     texts = [*INJECTIONS, "", "the pot"]
     found = told.encode_marked([(Message("user", text), Message("user", "Hi")) for text in texts])
     for text, marked in zip(texts, found, strict=True):
-        (start, end), (_, last) = marked.answers
+        assert isinstance(marked, MarkedIds)
+        first, second = marked.answers
+        assert first is not None and second is not None
+        (start, end), (_, last) = first, second
         assert last == len(marked.ids)
         shown = tokenizer_of(encoder).decode(marked.ids[start:end])
         assert shown == text.replace(SENTINEL, "") + "<|eot_id|>"

@@ -118,19 +118,41 @@ def test_one_batch_gives_what_single_calls_give(tokenizer: Any) -> None:
         np.testing.assert_array_equal(found.trained, alone.trained)
 
 
-def test_a_tokenizer_that_treats_pieces_otherwise_than_the_whole_is_refused(
-    tmp_path: Path,
+def write_tokenizer(folder: Path, tokenizer: Tokenizer) -> Any:
+    tokenizer.add_special_tokens([*LLAMA3, "<pad>"])
+    tokenizer.save(str(folder / "tokenizer.json"))
+    (folder / "tokenizer_config.json").write_text('{"tokenizer_class": "PreTrainedTokenizerFast"}')
+    return load_tokenizer(str(folder))
+
+
+@pytest.mark.parametrize("scheme", ["first", "always", "never"])
+def test_a_tokenizer_that_puts_spaces_before_texts_is_trained_on_its_own_ids(
+    tmp_path: Path, scheme: Any
 ) -> None:
-    """It puts a space before every text, so pieces have spaces that the whole has not."""
     words = ["[UNK]", "▁", *map(chr, range(32, 127)), "\n"]
     spaced = Tokenizer(models.BPE({word: n for n, word in enumerate(words)}, [], unk_token="[UNK]"))
-    spaced.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first")
-    spaced.add_special_tokens([*LLAMA3, "<pad>"])
-    tmp_path.mkdir(exist_ok=True)
-    spaced.save(str(tmp_path / "tokenizer.json"))
-    (tmp_path / "tokenizer_config.json").write_text(
-        '{"tokenizer_class": "PreTrainedTokenizerFast"}'
-    )
-    tokenizer = load_tokenizer(str(tmp_path))
+    spaced.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme=scheme)
+    tokenizer = write_tokenizer(tmp_path, spaced)
+    chat = choose_format(tokenizer)
+    example = make_example("Hi <|eot_id|>", "Hello there.", "Why?", "So.")
+    (found,) = encode(tokenizer, example)
+    plain = [{"role": turn.role, "content": turn.content} for turn in example.messages]
+    plain[1]["content"] = "Hi"
+    (unspelled,) = encode(tokenizer, make_example("Hi", "Hello there.", "Why?", "So."))
+    own = tokenizer.apply_chat_template(plain, chat_template=chat.serving_template, tokenize=True)
+    assert unspelled.input_ids.tolist() == own["input_ids"]
+    stop = chat.stop_id
+    assert found.input_ids.tolist().count(stop) == own["input_ids"].count(stop)
+    trained = [text.replace("▁", " ").strip() for text in read_trained(tokenizer, found)]
+    assert len(trained) == 2
+    assert trained[1].startswith("S")
+
+
+def test_a_tokenizer_that_joins_header_and_answer_is_refused(tmp_path: Path) -> None:
+    """GPT-2's rule parts the last newline from those before it only where a letter follows."""
+    words = [*sorted(pre_tokenizers.ByteLevel.alphabet()), "ĊĊ"]
+    joined = Tokenizer(models.BPE({word: n for n, word in enumerate(words)}, [("Ċ", "Ċ")]))
+    joined.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer = write_tokenizer(tmp_path, joined)
     with pytest.raises(ConfigError, match="training would not see what serving sees"):
         ExampleEncoder(tokenizer, choose_format(tokenizer), max_length=LENGTH)

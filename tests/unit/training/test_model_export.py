@@ -78,7 +78,7 @@ def test_a_base_without_generation_config_still_ends(tmp_path: Path) -> None:
         ("{% for m in messages %}{{ m.content }}{% endfor %}{% if add_generation_prompt %}:"
          "{% endif %}", "loses turns or their end"),
         ("{% for m in messages %}{{ m.content | trim }}<|eot_id|>{% endfor %}",
-         "ignores add_generation_prompt"),
+         "elsewhere than where the answer begins"),
     ],
 )  # fmt: skip
 def test_a_template_that_cannot_serve_is_refused(template: str, told: str, tmp_path: Path) -> None:
