@@ -34,7 +34,8 @@ REGISTRIES = tuple(
 INDEX_PATH = re.compile(r"https?://\S*/simple\b")
 URL_HOST = re.compile(r"https?://(?:[^/\s@]*@)?([A-Za-z0-9._-]+)")
 KNOWN_HOSTS = {
-    "127.0.0.1", "0.0.0.0", "10.0.0.1", "localhost", "arxiv.org", "www.apache.org", "github.com", "git-lfs.github.com",
+    "127.0.0.1", "0.0.0.0", "10.0.0.1", "localhost", "arxiv.org", "www.apache.org", "github.com",
+    "git-lfs.github.com",
     "huggingface.co", "api.openai.com", "json-schema.org", "www.w3.org", "creativecommons.org",
 }  # fmt: skip
 """Hosts that may stand in a URL: papers, licences, code, the machine itself."""
