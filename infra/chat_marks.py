@@ -28,8 +28,8 @@ _START = (
 _OTHER = (
     r"<\|[A-Za-z][\w\u2581 .-]{0,40}\|>|<\uff5c[^\uff5c<>\n]{1,40}\uff5c>|<\|[a-z_]{3,20}>"
     r"|<[a-z_]{3,20}\|>|<(?:pad|unk|mask|extra_id_\d+|unused_?\d+|TOKENS_UNUSED_\d+)>"
-    r"|\[(?:PAD|UNK|CLS|SEP|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS|THINK|/THINK)\]"
-    r"|</?(?:think|thinking|tool_call|tool_response|user|human|assistant)>"
+    r"|\[(?:PAD|UNK|CLS|SEP|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS)\]"
+    r"|</?(?:tool_call|tool_response|user|human|assistant)>"
 )
 _MARK = re.compile(f"{_END}|{_START}|{_OTHER}")
 _TURN_END = re.compile(rf"\s*(?:{_END})")
