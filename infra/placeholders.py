@@ -20,7 +20,7 @@ _FOREIGN = (
 )
 _BLANK = re.compile(
     rf"\[(?:insert|your|fill in|add|enter|specify|describe|mention)\b[^\]\n]{{0,80}}\](?![(\[:])"
-    rf"|\[(?=(?-i:[A-Z])|[^\]\n]*name)(?:the |an? |my |his |her )?{_THING}\](?![(\[:])"
+    rf"|\[(?=(?-i:[A-Z])|[^\]\n]{{0,40}}name)(?:the |an? |my |his |her )?{_THING}\](?![(\[:])"
     rf"|[\[\u3010]{_FOREIGN}[\]\u3011]"
     rf"|<(?:insert|your|fill in)\b[^>\n]{{0,60}}>|<(?:your |full |user "
     rf"|character )?names?>(?![^\n]*</)"
