@@ -64,7 +64,13 @@ def make_profile(
     """
     config = settings.characters
     prompt = PromptTemplate.load(require_path(config.prompt, "characters.prompt"))
-    writer = CharacterWriter(prompt, config.structured, config.language)
+    writer = CharacterWriter(
+        prompt,
+        config.structured,
+        config.language,
+        config.check_quality,
+        config.max_field_chars,
+    )
     takes_ids = model.engine == "vllm"
     key = content_key("chat", persona)
     session = RowSession(

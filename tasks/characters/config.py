@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from infra.knobs import Knobs, execution, identity, selection
 from infra.row_input import Source
+from tasks.characters.profile import LONG_CHARS
 
 
 class CharacterConfig(Knobs):
@@ -26,6 +27,12 @@ class CharacterConfig(Knobs):
     )
     structured: bool = identity(
         True, description="Ask for a JSON object under a schema; false asks for Field: value lines"
+    )
+    max_field_chars: int = identity(
+        LONG_CHARS,
+        ge=40,
+        later=True,
+        description="Longest of the three long values under the schema, in characters",
     )
     temperature: float = identity(0.7, ge=0, le=2, description="Sampling temperature")
     top_p: float = identity(0.95, gt=0, le=1, description="Nucleus sampling mass")

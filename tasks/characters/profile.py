@@ -72,13 +72,14 @@ _AGE_WORDS = re.compile(
 )
 
 
-def profile_schema() -> dict[str, Any]:
+def profile_schema(longest: int = LONG_CHARS) -> dict[str, Any]:
     """Return the JSON schema of a structured profile: eight bounded strings in the paper's order.
 
-    Every string is bounded, so that a weak model cannot fill its tokens inside one value.
+    Every string is bounded, so that a weak model cannot fill its tokens inside one value; the long
+    ones by ``longest`` characters.
     """
     properties = {
-        label: {"type": "string", "minLength": 1, "maxLength": _MAX_CHARS.get(name, LONG_CHARS)}
+        label: {"type": "string", "minLength": 1, "maxLength": _MAX_CHARS.get(name, longest)}
         for label, name in PROFILE_FIELDS
     }
     return {

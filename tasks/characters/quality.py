@@ -45,7 +45,7 @@ _TAG = re.compile(
 _ITEM_END = re.compile(r"[,;/\u3001\uff0c.!?\u3002|\n]+|\s+and\s+")
 
 
-def tidy_profile(values: Mapping[str, str]) -> dict[str, str]:
+def tidy_profile(values: Mapping[str, str], longest: int = LONG_CHARS) -> dict[str, str]:
     """Return the values without what surrounds them and belongs to nobody.
 
     That is markup and quotation marks around a value, template marks at its end, "My name is"
@@ -56,18 +56,20 @@ def tidy_profile(values: Mapping[str, str]) -> dict[str, str]:
         value = strip_quotes(_MARKUP.sub("", strip_marks(value)).strip())
         if name == "name":
             value = strip_introduction(value)
-        tidy[name] = _cut_to_sentences(value) if name in _LONG else value
+        tidy[name] = _cut_to_sentences(value, longest) if name in _LONG else value
     return tidy
 
 
-def find_profile_fault(values: Mapping[str, str], persona: str) -> Reject | None:
+def find_profile_fault(
+    values: Mapping[str, str], persona: str, longest: int = LONG_CHARS
+) -> Reject | None:
     """Say why a tidied profile cannot be used, or ``None``.
 
     The reasons: control_tokens, broken_text, placeholder, repetition, cut_off, name_is_persona,
     name_is_sentence, age_contradicts_persona.
     """
     for _, name in PROFILE_FIELDS:
-        fault = _judge_value(name, values[name])
+        fault = _judge_value(name, values[name], longest)
         if fault is not None:
             return Reject(fault.reason, f"{_LABEL[name]}: {fault.detail}")
     return (
@@ -77,7 +79,7 @@ def find_profile_fault(values: Mapping[str, str], persona: str) -> Reject | None
     )
 
 
-def _judge_value(name: str, value: str) -> Reject | None:
+def _judge_value(name: str, value: str, longest: int) -> Reject | None:
     if mark := find_mark(value):
         return Reject("control_tokens", mark)
     if broken := find_broken_text(value) or _find_syntax(value):
@@ -86,7 +88,7 @@ def _judge_value(name: str, value: str) -> Reject | None:
         return Reject("placeholder", blank)
     if loop := find_loop(value, field=True) or _find_doubled_items(value):
         return Reject("repetition", loop)
-    if name in _LONG and _is_cut(value):
+    if name in _LONG and _is_cut(value, longest):
         return Reject("cut_off", "\u2026" + value[-60:])
     return None
 
@@ -122,15 +124,15 @@ def _find_copies(values: Mapping[str, str]) -> Reject | None:
     return None
 
 
-def _cut_to_sentences(value: str) -> str:
+def _cut_to_sentences(value: str, longest: int) -> str:
     """Leave out the sentence that a value ends within, if most of the value is before it."""
-    if _WHOLE.search(value) or not (_DANGLING.search(value) or len(value) >= LONG_CHARS):
+    if _WHOLE.search(value) or not (_DANGLING.search(value) or len(value) >= longest):
         return value
     ends = [found.end() for found in _SENTENCE_END.finditer(value)]
     return value[: ends[-1]] if ends and 2 * ends[-1] >= len(value) else value
 
 
-def _is_cut(value: str) -> bool:
+def _is_cut(value: str, longest: int) -> bool:
     if _WHOLE.search(value):
         return False
-    return _DANGLING.search(value) is not None or len(value) >= LONG_CHARS
+    return _DANGLING.search(value) is not None or len(value) >= longest

@@ -48,7 +48,11 @@ def write_characters(
         return _take_characters(bench, node, config.rows, config.min_yield, personas)
     planned = plan_persona_rows(node.recipe, read_set(bench.storage, personas, "accepted"))
     maker = CharacterWriter(
-        load_prompt(config), config.structured, config.language, config.check_quality
+        load_prompt(config),
+        config.structured,
+        config.language,
+        config.check_quality,
+        config.max_field_chars,
     )
     stage = bench.row_stage(node, model=config.model, maker=maker, planned=planned, sampling=config)
     return run_row_stage(stage, bench.runner_context())

@@ -11,7 +11,7 @@ from infra.engines.protocol import Completion
 from infra.errors import Reject
 from infra.languages import is_language
 from infra.prompts import PromptTemplate
-from tasks.characters.profile import check_profile, parse_profile, profile_schema
+from tasks.characters.profile import LONG_CHARS, check_profile, parse_profile, profile_schema
 from tasks.characters.quality import find_profile_fault, tidy_profile
 from tasks.records import Character
 
@@ -36,11 +36,12 @@ class CharacterWriter:
     structured: bool
     language: str | None
     checked: bool = True
+    longest: int = LONG_CHARS
 
     async def make(self, key: str, row: CharacterInput, session: RowSession) -> Character | Reject:
         """Ask for the profile until it parses, is fit to play from, and in the right language."""
         messages = self.prompt.render({"persona": row.persona, "structured": self.structured})
-        schema = profile_schema() if self.structured else None
+        schema = profile_schema(self.longest) if self.structured else None
         read = partial(self._read, persona=row.persona)
         profile = await session.ask(messages, read, schema=schema)
         if isinstance(profile, Reject):
@@ -56,8 +57,9 @@ class CharacterWriter:
         if isinstance(profile, Reject):
             return profile
         if self.checked:
-            profile = tidy_profile(profile)
-            if fault := check_profile(profile) or find_profile_fault(profile, persona):
+            profile = tidy_profile(profile, self.longest)
+            fault = check_profile(profile) or find_profile_fault(profile, persona, self.longest)
+            if fault:
                 return fault
         prose = " ".join(
             profile[name] for name in ("appearance", "general_experience", "personality")

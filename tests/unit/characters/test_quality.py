@@ -114,3 +114,17 @@ def test_an_age_that_the_persona_excludes_is_rejected(persona: str, age: str) ->
 )
 def test_an_age_that_may_be_is_taken(persona: str, age: str) -> None:
     assert not isinstance(judge(persona, Age=age), Reject)
+
+
+def test_a_value_that_fills_a_shorter_bound_is_cut_to_its_last_sentence() -> None:
+    value = "She drives a bus. She sings while she drives and then she"
+    profile = parse_profile(json.dumps(LABELS | {"Personality": value}))
+    assert not isinstance(profile, Reject)
+    longest = len(value)
+    assert tidy_profile(profile)["personality"] == value
+    assert find_profile_fault(profile, "A ferry captain", longest + 1) is None
+    fault = find_profile_fault(profile, "A ferry captain", longest)
+    assert fault is not None and fault.reason == "cut_off"
+    other = {**profile, "personality": f"{'She drives a bus. ' * 3}{value[18:]}"}
+    found = tidy_profile(other, len(other["personality"]))["personality"]
+    assert found.endswith("bus.")
