@@ -18,8 +18,8 @@ import math
 import re
 from collections.abc import Callable, Iterator
 
-from infra.answer_cleaning import mend_surrogates
 from infra.errors import Reject
+from infra.text_cleaning import mend_surrogates
 
 MOST_LEVELS = 48
 """Levels of brackets in a value; schemas here have three."""

@@ -12,7 +12,7 @@ import re
 from collections.abc import Collection
 from typing import Literal, get_args
 
-from infra.answer_cleaning import clean_answer, mend_surrogates
+from infra.answer_cleaning import clean_answer
 from infra.broken_text import find_broken_text
 from infra.chat_marks import find_mark, strip_marks
 from infra.errors import Reject

@@ -14,6 +14,11 @@ _UNREADABLE = re.compile(
     + "]"
 )
 _SURROGATE = re.compile("[\ud800-\udfff]")
+_TERMINAL_CODE = re.compile(
+    r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])"
+    # A colour whose escape character was taken out before.
+    r"|\[(?:0|1|[349]\d)(?:;\d{1,3})*m(?![\w\]])"
+)
 _QUOTES = {'"': '"', "'": "'", "“": "”", "\u2018": "\u2019", "«": "»", "「": "」", "`": "`"}
 
 
@@ -29,18 +34,30 @@ def clean_text(text: str) -> str:
     return text.strip()
 
 
+def mend_surrogates(text: str) -> str:
+    """Return the text with pairs of surrogates joined; a half that is alone becomes U+FFFD."""
+    if text.isascii() or not _SURROGATE.search(text):
+        return text
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def drop_terminal_codes(text: str) -> str:
+    """Return the text without the colours and cursor moves of terminals, each whole."""
+    return _TERMINAL_CODE.sub("", text) if "\x1b" in text or "[" in text else text
+
+
 def remove_unreadable(text: str) -> str:
     """Return the text without what can be neither read nor encoded, and otherwise as it is.
 
-    Half surrogates that belong together are joined, lone ones go, as do control characters,
-    noncharacters and byte order marks. Whitespace stays: that is for the readers.
+    Half surrogates that belong together are joined, lone ones become U+FFFD; terminal codes,
+    control characters, noncharacters and byte order marks go. Whitespace stays: that is for the
+    readers.
     """
     if text.isascii() and text.isprintable():
         return text
-    if _SURROGATE.search(text):
-        halves = text.encode("utf-16-le", "surrogatepass")
-        text = halves.decode("utf-16-le", "ignore")
-    return _UNREADABLE.sub("", text.replace("\x85", "\n"))
+    if "\x1b" in text:
+        text = drop_terminal_codes(text)
+    return _UNREADABLE.sub("", mend_surrogates(text).replace("\x85", "\n"))
 
 
 class PieceCleaner:

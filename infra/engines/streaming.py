@@ -11,7 +11,7 @@ import queue
 import threading
 from collections.abc import AsyncIterator, Coroutine, Generator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeVar
 
 from infra.engines.config import ModelConfig
@@ -167,7 +167,7 @@ async def clean_pieces(pieces: AsyncIterator[Piece]) -> AsyncIterator[Piece]:
     cleaner = PieceCleaner()
     async for piece in pieces:
         text = cleaner.clean(piece.text, last=piece.finish_reason is not None)
-        yield Piece(text, piece.finish_reason, remove_unreadable(piece.reasoning))
+        yield replace(piece, text=text, reasoning=remove_unreadable(piece.reasoning))
 
 
 async def _pump(

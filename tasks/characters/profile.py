@@ -6,9 +6,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from infra.answer_cleaning import drop_terminal_codes, mend_surrogates
 from infra.errors import Reject
 from infra.json_answers import find_json
+from infra.text_cleaning import drop_terminal_codes, mend_surrogates
 from tasks.records import PROFILE_FIELDS
 
 _MAX_CHARS = {"name": 80, "age": 40, "gender": 40, "race": 80, "birth_place": 120}

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
 
-from infra.answer_cleaning import drop_terminal_codes
 from infra.asking import RowSession
 from infra.engines.protocol import Completion
 from infra.errors import Reject
 from infra.json_answers import find_json
 from infra.prompts import PromptTemplate
 from infra.speech import StageDirections, read_speech
+from infra.text_cleaning import drop_terminal_codes
 from tasks.dialogues.generation import DialogueInput, find_speaker, finish_dialogue
 from tasks.records import Dialogue, Turn
 
