@@ -19,7 +19,7 @@ from infra.errors import Reject
 from infra.loops import find_loop
 from infra.placeholders import find_placeholder
 from infra.stage_directions import drop_stage_directions
-from infra.text_cleaning import strip_quotes
+from infra.text_cleaning import mend_surrogates, strip_quotes
 from infra.user_turns import find_user_turn
 from infra.wording import shorten
 

@@ -58,13 +58,21 @@ def test_what_engines_say_can_be_stored_and_keeps_its_whitespace(text: str) -> N
     assert clean_text(kept) == clean_text(remove_unreadable(kept))
 
 
-def test_half_characters_are_joined_or_go() -> None:
-    assert remove_unreadable("a\ud83d\ude00b \ud83d c\x00\u2028 \n") == "a\U0001f600b  c\u2028 \n"
+def test_half_characters_are_joined_or_shown_as_broken() -> None:
+    cleaned = remove_unreadable("a\ud83d\ude00b \ud83d c\x00\u2028 \n")
+    assert cleaned == "a\U0001f600b \ufffd c\u2028 \n"
     cleaner = PieceCleaner()
     heard = [cleaner.clean(piece) for piece in ("x\ud83d", "", "\ude00y", "\ud83d")]
-    assert "".join([*heard, cleaner.clean("", last=True)]) == "x\U0001f600y"
+    assert "".join([*heard, cleaner.clean("", last=True)]) == "x\U0001f600y\ufffd"
 
 
 def test_text_that_no_file_can_hold_is_found_at_any_depth() -> None:
     assert is_encodable({"a": ["b", {"c": ("d", 1, None)}], "e": "é"})
     assert not is_encodable({"a": [{"b": ("c", "d\ud800")}]})
+
+
+def test_terminal_codes_go_whole() -> None:
+    assert (
+        remove_unreadable("red \x1b[31mtext\x1b[0m, \x1b]0;title\x07done [1]")
+        == "red text, done [1]"
+    )

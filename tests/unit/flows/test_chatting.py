@@ -70,7 +70,7 @@ def test_lines_are_turns_and_answers_are_plain(
 ) -> None:
     say("Hi\n\n/system\nAnd then?\n/reset\nAgain\n/nonsense\n/quit\nnever asked\n", seed=3)
     out, err = capsys.readouterr()
-    assert out == "[2Janswer 1\n[2Janswer 2\n[2Janswer 1\n"
+    assert out == "answer 1\nanswer 2\nanswer 1\n"
     assert [request.messages[-1].content for request in SPOKEN] == ["Hi", "And then?", "Again"]
     assert "no such command: /nonsense" in err
     assert "# Persona\n\nA baker from Cork.\n\nStay in character" in err

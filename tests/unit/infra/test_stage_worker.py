@@ -17,7 +17,7 @@ from infra.asking import AskOptions, RowSession
 from infra.engines.protocol import Completion, Message, Request
 from infra.errors import EngineError, Reject, RequestFailed
 from infra.row_store import commit_chunk, read_committed, read_part_rows
-from infra.stage_worker import ChunkReport, ChunkState, Job, StageWorker
+from infra.stage_worker import ChunkReport, ChunkState, Job, StageWorker, _make_row
 from infra.storage import Storage
 
 from .nodes import NODE, Note
@@ -488,8 +488,6 @@ def test_text_that_no_file_can_hold_is_one_reject(storage: Storage) -> None:
         async def make(self, key: str, row: Question, session: RowSession) -> Note | Reject:
             made = await super().make(key, row, session)
             return Note(key, "half \ud83d") if row.text == "odd" else made
-
-    from infra.stage_worker import _make_row
 
     job = Job(storage, "notes/x", Escaped(), OPTIONS, None, 3600.0)
     rows = [{"key": text, "parents_digest": "d", "text": text} for text in ("odd", "good")]
