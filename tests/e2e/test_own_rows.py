@@ -17,8 +17,8 @@ from infra.errors import ConfigError, YieldError
 from infra.manifests import refer_to
 from infra.reading import read_accepted_frame
 from infra.storage import Storage
-from tasks.demo_world.texts import write_persona, write_profile
-from tasks.demo_world.world import World
+from tasks.demo_world.texts import draw_advice, write_persona, write_profile, write_voice
+from tasks.demo_world.world import Character, World
 from tests.e2e.scripted import ScriptedWorld
 
 pytestmark = pytest.mark.e2e
@@ -95,7 +95,7 @@ def test_dialogues_without_their_people_are_told(world: ScriptedWorld, tmp_path:
     with pytest.raises(ConfigError, match=r"characters\.source="):
         world.run(f"dialogues.source={rows}")
     rows.write_text(json.dumps({"persona": "A stranger", "messages": chat}))
-    with pytest.raises(YieldError, match=r"no_character.*personas\.source"):
+    with pytest.raises(YieldError, match=r"0 of 1 rows .* no_character"):
         world.run(f"dialogues.source={rows}", "retry.retries=0")
 
 
@@ -108,7 +108,7 @@ def write_release(folder: Path) -> tuple[Path, Path]:
     Some profiles say "Born Place", some are long, some lack fields; ages are words now and then.
     """
     rng, world = random.Random(11), World()
-    people: dict[str, str] = {}
+    people: dict[str, tuple[str, Character]] = {}
     while len(people) < CHARACTERS:
         someone = world.draw_character(rng)
         lines = write_profile(someone).split("\n")
@@ -120,21 +120,26 @@ def write_release(folder: Path) -> tuple[Path, Path]:
             lines[1] = "Age: soixante-dix ans"
         if len(people) % 11 == 0:
             del lines[2:4]
-        people.setdefault(write_persona(someone, rng, complete=True), "\n".join(lines))
+        persona = write_persona(someone, rng, complete=True)
+        people.setdefault(persona, ("\n".join(lines), someone))
     cast = [
-        {"character_id": f"char-{n}", "persona": who, "character": what}
-        for n, (who, what) in enumerate(people.items())
+        {"character_id": f"char-{n}", "persona": who, "character": profile}
+        for n, (who, (profile, _)) in enumerate(people.items())
     ]
-    talks = [
-        {
-            **cast[n % CHARACTERS],
-            "question_source": "lima",
-            "question_id": f"q{n}",
-            "question": f"How do I keep {n} hens in winter?",
-            "character_answer": f"With dry straw, {n % 9 + 1} pails of water, and a kind word.",
-        }
-        for n in range(DIALOGUES)
-    ]
+    talks = []
+    for n in range(DIALOGUES):
+        question = world.draw_question(rng)
+        body = draw_advice(question.topic, question.form, rng).sentences
+        who = cast[n % CHARACTERS]
+        talks.append(
+            {
+                **who,
+                "question_source": "lima",
+                "question_id": f"q{n}",
+                "question": question.text,
+                "character_answer": write_voice(people[who["persona"]][1], body, rng),
+            }
+        )
     for row in talks[::4]:
         del row["persona"], row["character"]  # joined by the id alone
     written = []
@@ -158,8 +163,9 @@ def test_rows_as_released_are_all_taken_and_trained_on_with_no_teacher(
         f"dialogues.source={talks}",
         f"models={{base: {base}}}",
         "evaluation=null",
-        "training={deepspeed: deepspeed/cpu.json, workers: 1, max_length: 2048, global_batch: 8,"
-        " epochs: 1, precision: fp32, licence: apache-2.0, samples: {characters: 0}}",
+        "training={deepspeed: deepspeed/cpu.json, workers: 1, max_length: 1024, global_batch: 2,"
+        " epochs: 2, warmup_share: 0.05, learning_rate: 4.0e-3, final_learning_rate: 2.0e-4,"
+        " precision: fp32, licence: apache-2.0, samples: {characters: 0}}",
     ]
     config = "configs/paper/released.yaml"
     plan = plan_run(config, overrides)

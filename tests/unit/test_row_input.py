@@ -223,7 +223,7 @@ def test_bad_csv_rows_are_data_with_a_place(tmp_path: Path) -> None:
         ("page.jsonl", b"\n<!DOCTYPE html><html><body>Log in", "is an HTML page"),
         ("page.json", b"<html lang='en'>", "is an HTML page"),
         ("feed.jsonl", b"<?xml version='1.0'?><a/>", "is an XML document"),
-        ("pointer.parquet", b"version https://git-lfs.github.com/spec/v1\n", "Git LFS pointer"),
+        ("pointer.parquet", b"version https://git-lfs.example/spec/v1\n", "Git LFS pointer"),
         ("model.jsonl", b"GGUF\3\0", "is a GGUF model"),
         ("rows.pkl", b"\x80\x04\x95\0", "is a Python pickle"),
         ("base.jsonl", b"SQLite format 3\0", "is an SQLite database"),
