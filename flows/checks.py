@@ -37,6 +37,7 @@ from tasks.personas.sources import check_persona_source
 from tasks.publishing.task import check_publishing
 from tasks.training.batching import least_ranks, plan_batches
 from tasks.training.deepspeed_config import load_deepspeed_config
+from tasks.training.gguf_fitness import find_gguf_problems
 
 _Asking = CharacterConfig | StrategyConfig | InstructionSynthesisConfig
 
@@ -232,6 +233,8 @@ def _check_training(settings: Settings) -> Iterator[Problem]:
         return
     yield from check_format(model, config.template)
     with suppress(ConfigError):  # told with the model
+        if config.gguf != "none":
+            yield from find_gguf_problems(peek_model(model.model))
         own = read_context_length(peek_model(model.model))
         if own and config.max_length > own:
             yield Problem(

@@ -14,13 +14,13 @@ from typing import Any
 
 _CONTRACTIONS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|"
 _REST = r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-_PATTERNS = {
+PATTERNS = {
     "llama-bpe": _CONTRACTIONS + r"\p{N}{1,3}" + _REST,
     "qwen2": _CONTRACTIONS + r"\p{N}" + _REST,
 }
 """How families split text into words, as their own tokenizer.json files say."""
-_PATTERNS |= {name: _PATTERNS["llama-bpe"] for name in ("llama3", "llama-v3", "smaug-bpe")}
-_PATTERNS |= {name: _PATTERNS["qwen2"] for name in ("deepseek-r1-qwen", "megrez")}
+PATTERNS |= {name: PATTERNS["llama-bpe"] for name in ("llama3", "llama-v3", "smaug-bpe")}
+PATTERNS |= {name: PATTERNS["qwen2"] for name in ("deepseek-r1-qwen", "megrez")}
 _DIGITS_APART = ("smollm", "starcoder", "refact", "command-r", "exaone")
 _PLAIN = ("default", "gpt-2", "gpt2", "olmo", "mpt", "phi-2", "jina-en", "jina-es", "jina-de")
 _HALVES = {0: "float32", 1: "float16", 30: "bfloat16"}
@@ -38,17 +38,13 @@ def convert(path: Path, folder: Path) -> None:
     """
     architecture, width, split = _read_head(path)
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM
     from transformers.modeling_gguf_pytorch_utils import GGUF_SUPPORTED_ARCHITECTURES
 
     if architecture not in GGUF_SUPPORTED_ARCHITECTURES:
         known = ", ".join(sorted(GGUF_SUPPORTED_ARCHITECTURES))
         raise Unreadable(f"transformers dequantises no {architecture!r} model; it knows {known}")
-    tokenizer = AutoTokenizer.from_pretrained(
-        str(path.parent), gguf_file=path.name, trust_remote_code=False
-    )
-    if split is not None:
-        _split_words(tokenizer.backend_tokenizer, split)
+    tokenizer = _open_tokenizer(path, split)
     dtype = getattr(torch, width)
     loaded = AutoModelForCausalLM.from_pretrained(
         str(path.parent), dtype=dtype, gguf_file=path.name, trust_remote_code=False
@@ -62,6 +58,22 @@ def convert(path: Path, folder: Path) -> None:
     plain.generation_config = loaded.generation_config
     plain.save_pretrained(str(folder))
     tokenizer.save_pretrained(str(folder))
+
+
+def read_tokenizer(path: Path) -> Any:
+    """Return the tokenizer of a GGUF file, as transformers' own class."""
+    return _open_tokenizer(path, _read_head(path)[2])
+
+
+def _open_tokenizer(path: Path, split: str | None) -> Any:
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(
+        str(path.parent), gguf_file=path.name, trust_remote_code=False
+    )
+    if split is not None:
+        _split_words(tokenizer.backend_tokenizer, split)
+    return tokenizer
 
 
 def _read_head(path: Path) -> tuple[str, str, str | None]:
@@ -100,8 +112,8 @@ def _split_words(backend: Any, name: str) -> None:
     from tokenizers import Regex
     from tokenizers.pre_tokenizers import ByteLevel, Digits, Sequence, Split
 
-    if name in _PATTERNS:
-        words = Split(Regex(_PATTERNS[name]), "isolated")
+    if name in PATTERNS:
+        words = Split(Regex(PATTERNS[name]), "isolated")
         pieces = [words, ByteLevel(add_prefix_space=False, use_regex=False)]
     elif name in _DIGITS_APART:
         pieces = [Digits(individual_digits=True), ByteLevel(add_prefix_space=False)]

@@ -83,7 +83,7 @@ def find_model_faults(
         return
     yield from _find_architecture_faults(config, served=served, trained=trained)
     tensors: dict[str, Tensor] = {}
-    if weights and not any(folder.glob("*.gguf")):
+    if weights and (any(folder.glob("*.safetensors")) or not any(folder.glob("*.gguf"))):
         try:
             tensors = _read_weights(folder)
         except UnsoundWeights as error:

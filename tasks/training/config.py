@@ -116,6 +116,12 @@ class TrainingConfig(Knobs):
     export_dtype: Literal["bfloat16", "float32"] = identity(
         "bfloat16", description="Number format of the exported weights"
     )
+    gguf: Literal["none", "f16", "q8_0"] = identity(
+        "none",
+        later=True,
+        description="Also write the trained model as one GGUF file for llama.cpp, beside the"
+        " safetensors: f16, or q8_0 at half its size; Llama, Mistral and Qwen2 architectures",
+    )
     licence: str = execution("", description="Licence of the exported model for its card")
     card: str = execution(
         "templates/model_card.md.j2", min_length=1, description="Template of the model card"

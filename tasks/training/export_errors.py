@@ -7,7 +7,8 @@ The tree, below :class:`infra.errors.OpenCharacterError` (exit code 1)::
     ├── ChangedVocabulary   tokens or embeddings are not those of the base model
     ├── UnfitTemplate       the serving template would not render what training rendered
     ├── MovedLoss           the reloaded model does not give the last evaluation loss
-    └── EndlessAnswers      the served model does not end its answers by itself
+    ├── EndlessAnswers      the served model does not end its answers by itself
+    └── BrokenGguf          the GGUF file does not hold what the exported folder holds
 """
 
 from __future__ import annotations
@@ -37,3 +38,7 @@ class MovedLoss(ExportError):
 
 class EndlessAnswers(ExportError):
     """Reports a served model that does not end its answers by itself."""
+
+
+class BrokenGguf(ExportError):
+    """Reports a GGUF file that does not hold what the exported folder holds."""

@@ -19,7 +19,7 @@ from typing import Any
 from infra.bench import Bench, context_length
 from infra.cluster_jobs import run_on_cluster
 from infra.engines.config import ModelConfig
-from infra.exported_models import publish_export, seal_export, withdraw_export
+from infra.exported_models import digest_file, publish_export, seal_export, withdraw_export
 from infra.manifests import (
     Manifest,
     NodeRef,
@@ -46,6 +46,8 @@ from tasks.training.export_checks import (
 )
 from tasks.training.export_errors import ExportError
 from tasks.training.export_weights import WrittenWeights
+from tasks.training.gguf_checks import check_gguf
+from tasks.training.gguf_export import GgufPlan, name_gguf, write_gguf
 from tasks.training.job import TrainJob, TrainOutcome
 from tasks.training.metrics import read_metrics
 from tasks.training.model_card import (
@@ -183,6 +185,8 @@ def _export(
     with _open_scratch(storage, path) as scratch:
         target = scratch / "export"
         written = assemble_export(_fetch_weights(finishing, scratch), target, plan)
+        gguf = _write_gguf(finishing, target)
+        digest = digest_file(gguf) if gguf is not None else ""
         seal_export(
             target,
             fingerprint=finishing.node.fingerprint,
@@ -190,9 +194,29 @@ def _export(
             dtype=job.config.export_dtype,
             parameters=written.parameters,
             template=chat.name,
-            beside=(_CARD, _CURVES),
+            beside=(_CARD, _CURVES, *((gguf.name,) if gguf is not None else ())),
         )
-        return written, publish_export(storage, path, target)
+        parts = publish_export(storage, path, target)
+    if gguf is not None:
+        beside = refer_to_file(storage, f"{path}/{gguf.name}", digest, 0, "file")
+        parts = (*parts, beside)
+    return written, parts
+
+
+def _write_gguf(finishing: Finishing, folder: Path) -> Path | None:
+    """Write and check the GGUF file of an export, if one is wanted."""
+    config = finishing.job.config
+    if config.gguf == "none":
+        return None
+    plan = GgufPlan(config.gguf, _name_model(finishing), config.licence)
+    path = write_gguf(folder, plan)
+    check_gguf(path, folder)
+    return path
+
+
+def _name_model(finishing: Finishing) -> str:
+    label = finishing.bench.model_label(finishing.job.config.model)
+    return f"{finishing.origins.name}-{label}"
 
 
 @contextmanager
@@ -288,7 +312,7 @@ def _describe(
     )
     manifests = [read_manifest(bench.storage, node.manifest) for node in finishing.funnel]
     return ModelCardFacts(
-        name=f"{finishing.origins.name}-{bench.model_label(config.model)}",
+        name=_name_model(finishing),
         run=finishing.node.fingerprint[:12],
         licence=config.licence,
         demo=bench.uses_demo_models(),
@@ -320,6 +344,7 @@ def _describe(
         ),
         samples=_read_samples(finishing),
         curves=_CURVES,
+        gguf=name_gguf(config.gguf) if config.gguf != "none" else None,
         lora=config.lora is not None,
     )
 

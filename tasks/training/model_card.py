@@ -113,6 +113,7 @@ class ModelCardFacts:
     results: ResultFacts
     samples: tuple[Sample, ...] = ()
     curves: str | None = None
+    gguf: str | None = None
     lora: bool = False
     languages: tuple[str, ...] = ("en",)
 
