@@ -231,12 +231,14 @@ def _list_tensors(folder: Path, config: dict[str, Any]) -> Iterator[SourceTensor
     }
     for path in sorted(folder.glob("*.safetensors")):
         with safe_open(str(path), framework="pt") as file:
-            for key in sorted(file.keys()):  # noqa: SIM118 (no mapping)
+            for key in sorted(file.keys()):
                 if key == "lm_head.weight" and config.get("tie_word_embeddings"):
                     continue
                 name = names.get_name(key, try_suffixes=(".weight", ".bias"))
                 if name is None:
-                    raise BrokenWeights(f"{folder}: GGUF has no name for {key} → training.gguf=none")
+                    raise BrokenWeights(
+                        f"{folder}: GGUF has no name for {key} → training.gguf=none"
+                    )
                 turned = rotary.get(".".join(key.split(".")[-2:]), 0) if kind == "llama" else 0
                 shape = tuple(file.get_slice(key).get_shape())
                 yield SourceTensor(name, shape, path, key, turned)
