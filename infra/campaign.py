@@ -32,7 +32,6 @@ from infra.tally import Tally
 
 _TICK_S = 1.0
 _ASK_EVERY_S = 1.0
-_LOOK_EVERY_S = 0.2
 _COMMIT_GRACE_S = 4.0
 _EVERYTHING = 1 << 40
 
@@ -83,7 +82,6 @@ class Campaign:
         self._counts = StageCounts()
         self._asked: dict[Any, int] = {}
         self._heard = [time.monotonic()] * len(replicas)
-        self._looked = 0.0
         self._loose_parts: dict[str, None] = {}
         self.talk = EngineTalk(self._replicas, context.pool.tell)
 
@@ -96,16 +94,15 @@ class Campaign:
         try:
             self._lend()
             while self._flights:
-                flights = [*self._flights, *self._asked]
-                done, _ = self._ray.wait(flights, num_returns=1, timeout=_TICK_S)
-                for flight in done:
+                for flight in self._await_news():
                     if flight in self._asked:
                         self._hear(flight)
                     else:
                         self._receive(flight)
                 if self._context.stop.is_set():
                     self._stop()
-                self._look()
+                self._show()
+                self._check_yield(self._counts.best_case())
                 self._lend()
                 self._steal_tail()
                 self.talk.listen()
@@ -122,6 +119,14 @@ class Campaign:
                 f"{self._stage.node.stage}: {len(failures)} rows stay pending, commonest: "
                 + "; ".join(f"{count} × {reason}" for reason, count in reasons)
             )
+
+    def _await_news(self) -> list[Any]:
+        """Wait for a chunk or an answer, a second at most; return all that are there by then."""
+        flights = [*self._flights, *self._asked]
+        done, _ = self._ray.wait(flights, num_returns=1, timeout=_TICK_S)
+        if done:
+            done, _ = self._ray.wait(flights, num_returns=len(flights), timeout=0)
+        return list(done)
 
     def _lend(self) -> None:
         """Keep every worker's window covered, with one chunk waiting behind it."""
@@ -214,15 +219,6 @@ class Campaign:
         progress.update(counts.total())
         progress.begun, progress.failed = counts.running, counts.failed
         self._context.listener.stage_progress(progress, finished=False)
-
-    def _look(self) -> None:
-        """Show where the stage stands, and end it if chance cannot save it; now and then."""
-        now = time.monotonic()
-        if self._flights and now - self._looked < _LOOK_EVERY_S:
-            return
-        self._looked = now
-        self._show()
-        self._check_yield(self._counts.best_case())
 
     def _check_yield(self, tally: Tally) -> None:
         if tally.made >= self._context.config.yield_check_rows:
