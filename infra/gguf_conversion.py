@@ -9,7 +9,10 @@ that remembers where it came from.
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 _CONTRACTIONS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|"
@@ -44,11 +47,12 @@ def convert(path: Path, folder: Path) -> None:
     if architecture not in GGUF_SUPPORTED_ARCHITECTURES:
         known = ", ".join(sorted(GGUF_SUPPORTED_ARCHITECTURES))
         raise Unreadable(f"transformers dequantises no {architecture!r} model; it knows {known}")
-    tokenizer = _open_tokenizer(path, split)
     dtype = getattr(torch, width)
-    loaded = AutoModelForCausalLM.from_pretrained(
-        str(path.parent), dtype=dtype, gguf_file=path.name, trust_remote_code=False
-    )
+    with _stand_alone(path) as alone:
+        tokenizer = _open_tokenizer(alone, split)
+        loaded = AutoModelForCausalLM.from_pretrained(
+            str(alone.parent), dtype=dtype, gguf_file=alone.name, trust_remote_code=False
+        )
     config = loaded.config
     if hasattr(config, "quantization_config"):
         del config.quantization_config
@@ -62,7 +66,18 @@ def convert(path: Path, folder: Path) -> None:
 
 def read_tokenizer(path: Path) -> Any:
     """Return the tokenizer of a GGUF file, as transformers' own class."""
-    return _open_tokenizer(path, _read_head(path)[2])
+    split = _read_head(path)[2]
+    with _stand_alone(path) as alone:
+        return _open_tokenizer(alone, split)
+
+
+@contextmanager
+def _stand_alone(path: Path) -> Iterator[Path]:
+    """Link a file into an empty folder: transformers prefers a tokenizer.json that lies beside."""
+    with TemporaryDirectory() as folder:
+        alone = Path(folder) / path.name
+        alone.symlink_to(path.resolve())
+        yield alone
 
 
 def _open_tokenizer(path: Path, split: str | None) -> Any:
@@ -123,6 +138,8 @@ def _split_words(backend: Any, name: str) -> None:
         raise Unreadable(
             f"its tokenizer splits words as {name!r}, which is not known here: ids would be wrong"
         )
+    if PATTERNS.get(name) == PATTERNS["llama-bpe"]:
+        backend.model.ignore_merges = True  # a word that is a token needs no merges, as llama.cpp
     backend.pre_tokenizer = Sequence(pieces)
 
 

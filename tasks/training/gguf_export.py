@@ -139,6 +139,7 @@ def _add_vocabulary(writer: Any, folder: Path, size: int) -> None:
 
 
 def _write_tensors(writer: Any, folder: Path, config: dict[str, Any], kind: Quantisation) -> None:
+    import numpy as np
     from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, quants
 
     found = list(_list_tensors(folder, config))
@@ -162,7 +163,8 @@ def _write_tensors(writer: Any, folder: Path, config: dict[str, Any], kind: Quan
     writer.write_kv_data_to_file()
     writer.write_ti_data_to_file()
     for tensor in found:
-        values = quants.quantize(tensor.read(), kinds[tensor.name])
+        with np.errstate(over="ignore"):  # judged below, with the tensor's name
+            values = quants.quantize(tensor.read(), kinds[tensor.name])
         _check_finite(values, tensor.name, kinds[tensor.name].name)
         writer.write_tensor_data(values)
     if factors is not None:
