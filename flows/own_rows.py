@@ -10,7 +10,7 @@ from flows.prompt_samples import list_people
 from flows.settings import Settings
 from infra.errors import ConfigError, Problem
 from infra.row_input import describe_source
-from tasks.characters.sources import NOT_ASKED_FOR, Cast, take_characters
+from tasks.characters.sources import APART, NOT_ASKED_FOR, Cast, take_characters
 from tasks.dialogues.sources import NO_CHARACTER, Plays, take_dialogues
 from tasks.records import Character, Persona, Rejection
 
@@ -50,7 +50,7 @@ def warn_of_losses(settings: Settings, cast: Cast, plays: Plays) -> Iterator[str
             len(cast.accepted),
             cast.rejected,
             settings.characters.min_yield,
-            apart=(NOT_ASKED_FOR,),
+            apart=APART,
             quiet=(NOT_ASKED_FOR,) if sampled else (),
         )
     if settings.dialogues.rows is not None:

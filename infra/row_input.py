@@ -24,6 +24,7 @@ from typing import BinaryIO, cast
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from infra.card_files import CARD_SUFFIXES, read_card_file
 from infra.csv_rows import BadHeader, read_csv
 from infra.dataset_layout import (
     Layout,
@@ -32,8 +33,9 @@ from infra.dataset_layout import (
     choose_split,
     describe_layout,
     find_split,
+    is_aside,
 )
-from infra.errors import ConfigError, Problem
+from infra.errors import ConfigError, Problem, Reject
 from infra.json_rows import NotJson, read_json, read_json_lines
 from infra.packed_files import PACKINGS, NotRows, Opened, open_packed
 from infra.paths import find_path, packaged_configs
@@ -49,6 +51,8 @@ SUFFIXES = (
 """What is read out of a folder; a single file may have any name."""
 
 _NOT_UTF8 = re.compile("[\udc80-\udcff]")
+_CARD_MARK = re.compile(rb'"(?:chara_card_v\d|first_mes|char_greeting)"')
+_CARD_HEAD_BYTES = 1 << 20
 _PEEKED_ROWS = 20
 _BATCH_ROWS = 4_096
 _SHOWN_CHARS = 200
@@ -64,12 +68,14 @@ class Source:
         split: Which split of a folder that has several; ``None``: ``train``; ``all``: every one.
         subset: Which configuration of a folder that has several; ``None``: its default.
         likely: Configurations to look for, where none is the default.
+        cards: Whether character cards are rows too: pictures and archives that hold one.
     """
 
     path: str
     split: str | None = None
     subset: str | None = None
     likely: tuple[str, ...] = ()
+    cards: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,10 +88,11 @@ class RawRow:
 
 @dataclass(frozen=True, slots=True)
 class BadRow:
-    """Is a line that holds no row, and why."""
+    """Is a line that holds no row, and why: in words, and as a typed reason."""
 
     origin: str
     detail: str
+    reason: str = "malformed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +116,8 @@ def find_rows(source: str | Source) -> Layout:
     """
     wanted = source if isinstance(source, Source) else Source(source)
     address = _find_address(wanted.path)
+    if wanted.cards and (cards := _find_cards(address)):
+        return Layout(tuple(cards))
     files = find_inputs(address, SUFFIXES)
     try:
         if [stat.path for stat in files] == [address]:
@@ -148,13 +157,17 @@ def read_rows(source: str | Source) -> Iterator[RawRow | BadRow]:
     Raises :class:`ConfigError` (naming the file) for a file that cannot be read as a whole: a
     Parquet file without its footer, a cut gzip stream, a picture.
     """
+    cards = isinstance(source, Source) and source.cards
     for stat in find_row_files(source):
-        yield from read_file_rows(stat)
+        yield from read_file_rows(stat, cards=cards)
 
 
-def read_file_rows(stat: FileStat) -> Generator[RawRow | BadRow]:
-    """Read every row of one file."""
+def read_file_rows(stat: FileStat, *, cards: bool = False) -> Generator[RawRow | BadRow]:
+    """Read every row of one file; where ``cards`` are rows, a picture or an archive is one."""
     name = stat.path.rsplit("/", 1)[-1].encode("utf-8", "replace").decode()
+    if cards and name.lower().endswith(CARD_SUFFIXES):
+        yield _read_card(stat, name)
+        return
     try:
         with open_input(stat.path) as file:
             yield from _read_opened(open_packed(file, name), name)
@@ -174,9 +187,10 @@ def read_file_rows(stat: FileStat) -> Generator[RawRow | BadRow]:
 def peek_rows(source: str | Source, rows: int = _PEEKED_ROWS) -> Peek:
     """Return the first rows of a source's first file that has any; cheap."""
     bad: list[BadRow] = []
+    cards = isinstance(source, Source) and source.cards
     for stat in find_row_files(source):
         good: list[RawRow] = []
-        with closing(read_file_rows(stat)) as found:
+        with closing(read_file_rows(stat, cards=cards)) as found:
             for row in found:
                 if isinstance(row, BadRow):
                     bad.append(row)
@@ -227,6 +241,48 @@ def check_columns(source: str | Source, key: str) -> tuple[list[str], list[Probl
 def digest_rows(source: str | Source) -> list[tuple[FileStat, str]]:
     """Return each file of a source with its digest, for the node's fingerprint."""
     return [(stat, digest_input(stat)) for stat in find_row_files(source)]
+
+
+def _find_cards(address: str) -> list[FileStat]:
+    """Return the cards of a folder, if it is one of cards.
+
+    It is if it has no other data, and a picture or an archive, or JSON that is a card: then names
+    such as ``Val.json`` tell no split, and the pictures of a data set are none of its rows.
+    """
+    if _is_glob(address) or address.lower().endswith((*SUFFIXES, *CARD_SUFFIXES)):
+        return []
+    try:
+        found = find_inputs(address, (*SUFFIXES, *CARD_SUFFIXES))
+    except FileNotFoundError:
+        return []
+    if [stat.path for stat in found] == [address]:
+        return []
+    files = [stat for stat in found if not is_aside(stat.path.removeprefix(address).lstrip("/"))]
+    texts = [stat for stat in files if not stat.path.lower().endswith(CARD_SUFFIXES)]
+    if not all(stat.path.lower().endswith(".json") for stat in texts):
+        return []
+    return files if not texts or any(map(_is_card, texts[:_PEEKED_ROWS])) else []
+
+
+def _is_card(stat: FileStat) -> bool:
+    try:
+        with open_input(stat.path) as file:
+            head = file.read(_CARD_HEAD_BYTES)
+    except OSError:
+        return False
+    return _CARD_MARK.search(head) is not None
+
+
+def _read_card(stat: FileStat, name: str) -> RawRow | BadRow:
+    try:
+        with open_input(stat.path) as file:
+            card = read_card_file(file, name)
+    except OSError as error:
+        what = f"cannot be read: {error.strerror or error}"
+        raise ConfigError(Problem(stat.path, what, "give a sound file")) from error
+    if isinstance(card, Reject):
+        return BadRow(name, f"{name}: {card.detail}", card.reason)
+    return RawRow(name, card)
 
 
 def _tell_where(where: str, path: str, problem: Problem) -> Problem:

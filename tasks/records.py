@@ -106,6 +106,8 @@ class Character:
     @classmethod
     def choose_record(cls, row: Mapping[str, object]) -> type[Character]:
         """Return what a stored row is: a character that was written, or one that was brought."""
+        if row.get("own_card"):
+            return CardCharacter
         return BroughtCharacter if row.get("own_text") is not None else Character
 
 
@@ -130,6 +132,24 @@ class BroughtCharacter(Character):
     def fields(self) -> tuple[tuple[str, str], ...]:
         """Return labels and values as far as they could be told, else the text as a whole."""
         return Character.fields.__get__(self) or (("Profile", self.own_text),)
+
+
+@dataclass(frozen=True, slots=True)
+class CardCharacter(BroughtCharacter):
+    """Is a character that came as a character card.
+
+    Attributes:
+        own_card: The card's JSON as it came; empty for a profile that stood beside cards.
+    """
+
+    own_card: str
+
+    @property
+    def fields(self) -> tuple[tuple[str, str], ...]:
+        """Return the name, and the profile as a whole: a card's description has no label."""
+        if not self.own_card:
+            return BroughtCharacter.fields.__get__(self)
+        return (("Name", self.name), ("Profile", self.own_text))
 
 
 @dataclass(frozen=True, slots=True)

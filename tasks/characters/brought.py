@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from infra.errors import Reject
 from infra.text_cleaning import clean_text
 from infra.thoughts import part_thought
+from tasks.character_cards import Card
 from tasks.conversations import parse_text, show
 from tasks.records import PROFILE_FIELDS
 
@@ -75,6 +76,14 @@ def read_profile(values: Mapping[str, object]) -> BroughtProfile | Reject:
         return Reject("malformed", f"the profile is not text: {show(whole)}")
     text = clean_text(part_thought(whole).text)
     return BroughtProfile(text, dict(_find_fields(text))) if text else Reject("empty")
+
+
+def read_card_profile(card: Card) -> BroughtProfile:
+    """Return the profile of a character card, and what of its fields its description labels."""
+    fields = {name: text for name, text in _find_fields(card.description) if text}
+    if card.personality:
+        fields["personality"] = " ".join(card.personality.split())
+    return BroughtProfile(card.profile, {**fields, "name": card.name})
 
 
 def _join_fields(given: Mapping[str, object]) -> BroughtProfile | Reject:

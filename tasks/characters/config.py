@@ -56,4 +56,4 @@ class CharacterConfig(Knobs):
         """Return the brought rows to read, if any are."""
         if self.source is None:
             return None
-        return Source(self.source, self.split, self.subset, likely=("characters",))
+        return Source(self.source, self.split, self.subset, likely=("characters",), cards=True)

@@ -14,10 +14,15 @@ from infra.row_input import Source
 from infra.set_store import read_set, write_set
 from infra.stage_runner import run_row_stage
 from tasks.characters.config import CharacterConfig
-from tasks.characters.sources import NOT_ASKED_FOR, digest_character_source, take_characters
+from tasks.characters.sources import (
+    APART,
+    digest_character_source,
+    find_record,
+    take_characters,
+)
 from tasks.characters.writing import CharacterWriter
 from tasks.persona_rows import plan_persona_rows
-from tasks.records import BroughtCharacter, Persona, Rejection
+from tasks.records import Persona, Rejection
 from tasks.rejections import check_brought_yield
 
 VERSION = 2
@@ -69,14 +74,15 @@ def _take_characters(
         min_yield,
         accepted=len(cast.accepted),
         rejected=cast.rejected,
-        apart=(NOT_ASKED_FOR,),
+        apart=APART,
     )
+    record, accepted = find_record(cast)
     return write_set(
         bench.storage,
         node,
-        cast.accepted,
+        accepted,
         cast.rejected,
-        records=(BroughtCharacter, Rejection),
+        records=(record, Rejection),
         provenance=bench.provenance(),
         seconds=time.monotonic() - began,
     )

@@ -32,6 +32,12 @@ class ExportConfig(Knobs):
     dialogues: Literal["curated", "all"] = selection(
         "curated", description="Dialogues that survived curation, or all that were played."
     )
+    cards: bool = identity(
+        False,
+        later=True,
+        description="Write a character card (version 3, JSON) per character below `cards/`, as "
+        "chat programs import them; one that came as a card leaves as it came.",
+    )
     card_examples: int = selection(3, ge=0, le=50, description="Dialogues shown in the card.")
     card_example_chars: int = selection(
         1200, ge=20, description="Longest text shown of each field of an example."

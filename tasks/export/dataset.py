@@ -14,6 +14,7 @@ import polars as pl
 from infra.manifests import PartRef, write_file
 from infra.storage import Storage
 from tasks.export.card import CardFacts, Count, Provenance, SourceFacts, TableFacts, render_card
+from tasks.export.cards import write_cards
 from tasks.export.config import ExportConfig
 from tasks.export.files import write_rows
 from tasks.export.rows import (
@@ -91,6 +92,8 @@ def export_dataset(
             sft = make_sft_rows(examples, split, cast)
             write("sft", split, f"sft_{split}", suffixes[:1], SftRow, sft)
 
+    if config.cards:
+        files.extend(write_cards(storage, folder, characters, cast))
     facts = CardFacts(
         name=config.name,
         provenance=_fill_licences(provenance, config),

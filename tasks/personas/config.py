@@ -58,4 +58,6 @@ class PersonaConfig(Knobs):
     @property
     def rows(self) -> Source:
         """Return what is to be read."""
-        return Source(self.source, self.split, self.subset, likely=("characters", "persona"))
+        return Source(
+            self.source, self.split, self.subset, likely=("characters", "persona"), cards=True
+        )

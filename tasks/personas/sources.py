@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from infra.errors import Problem
 from infra.languages import known_languages
-from infra.row_input import BadRow, check_columns, digest_rows, read_rows
+from infra.row_input import BadRow, check_rows, digest_rows, read_rows
+from tasks.character_cards import CARD_COLUMN, PERSONA_COLUMN, Card, adapt_row, is_card
 from tasks.personas.config import PersonaConfig
 
 _KEY = "personas.source"
@@ -20,7 +21,7 @@ class RawPersona:
     Attributes:
         origin: ``file name:line``.
         text: The column's value, untouched; ``None`` if ``reason`` says why there is none.
-        reason: ``malformed`` or ``missing``; empty if there is a text.
+        reason: ``malformed``, ``missing`` or what is wrong with a card; empty if there is a text.
         detail: What a person needs to see why.
     """
 
@@ -37,11 +38,13 @@ def read_persona_rows(config: PersonaConfig) -> list[RawPersona]:
     """
     column = config.persona_column
     raws = []
-    for row in read_rows(config.rows):
+    for found_row in read_rows(config.rows):
+        row = adapt_row(found_row, column)
         if isinstance(row, BadRow):
-            raws.append(RawPersona(row.origin, None, "malformed", row.detail))
+            raws.append(RawPersona(row.origin, None, row.reason, row.detail))
             continue
-        value = row.values.get(column)
+        card = isinstance(row.values.get(CARD_COLUMN), Card)
+        value = row.values.get(PERSONA_COLUMN if card else column)
         if isinstance(value, str):
             raws.append(RawPersona(row.origin, value))
         elif value is None:
@@ -56,8 +59,10 @@ def read_persona_rows(config: PersonaConfig) -> list[RawPersona]:
 
 def check_persona_source(config: PersonaConfig) -> list[Problem]:
     """Find what would keep personas from being read, by a peek at the first rows."""
-    columns, problems = check_columns(config.rows, _KEY)
-    if columns and config.persona_column not in columns:
+    peek, problems = check_rows(config.rows, _KEY)
+    columns = peek.columns
+    cards = any(is_card(row.values) for row in peek.rows)
+    if columns and config.persona_column not in columns and not cards:
         problems.append(
             Problem(
                 f"{_KEY} ({config.source})",
