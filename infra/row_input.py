@@ -229,6 +229,8 @@ def check_rows(source: str | Source, key: str) -> tuple[Peek, list[Problem]]:
     shown = "; ".join(f"{row.origin}: {row.detail}" for row in peek.bad[:_SHOWN_BAD])
     what = f"holds no readable row; none of its {len(peek.bad):,} lines is one: {shown}"
     todo = "give one JSON object per line; CSV is told by its name, .csv or .tsv"
+    if any(row.origin.lower().endswith(CARD_SUFFIXES) for row in peek.bad):
+        todo = "give pictures or archives as a chat program exports characters, whole"
     return peek, [Problem(where, what, todo)]
 
 

@@ -147,9 +147,9 @@ class CardCharacter(BroughtCharacter):
     @property
     def fields(self) -> tuple[tuple[str, str], ...]:
         """Return the name, and the profile as a whole: a card's description has no label."""
-        if not self.own_card:
-            return BroughtCharacter.fields.__get__(self)
-        return (("Name", self.name), ("Profile", self.own_text))
+        if self.own_card:
+            return (("Name", self.name), ("Profile", self.own_text))
+        return Character.fields.__get__(self) or (("Profile", self.own_text),)
 
 
 @dataclass(frozen=True, slots=True)

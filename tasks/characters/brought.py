@@ -80,7 +80,10 @@ def read_profile(values: Mapping[str, object]) -> BroughtProfile | Reject:
 
 def read_card_profile(card: Card) -> BroughtProfile:
     """Return the profile of a character card, and what of its fields its description labels."""
-    fields = {name: text for name, text in _find_fields(card.description) if text}
+    fields: dict[str, str] = {}
+    for line in card.description.splitlines():
+        # Line by line: what follows a label of ours may stand under one of the card's own.
+        fields = {**dict(_find_fields(line)), **fields}
     if card.personality:
         fields["personality"] = " ".join(card.personality.split())
     return BroughtProfile(card.profile, {**fields, "name": card.name})

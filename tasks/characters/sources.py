@@ -42,7 +42,7 @@ _PERSONA, _ID = "persona", "character_id"
 NOT_ASKED_FOR = "not_selected"
 """The reason of rows whose persona this run does not have: it says nothing against the rows."""
 APART = (NOT_ASKED_FOR, NO_CARD)
-"""Reasons that count for no yield; programs keep pictures that are no cards beside those that are."""
+"""Reasons that count for no yield; programs keep other pictures beside those that are cards."""
 
 
 @dataclass(frozen=True, slots=True)
