@@ -20,6 +20,7 @@ from infra.storage import Storage
 from tasks.demo_world.texts import draw_advice, write_persona, write_profile, write_voice
 from tasks.demo_world.world import Character, World
 from tests.e2e.scripted import ScriptedWorld
+from tests.unit.cards import encode, make_png, make_text, make_v2, make_v3
 
 pytestmark = pytest.mark.e2e
 
@@ -86,6 +87,38 @@ def test_an_exported_data_set_comes_back_as_it_went(
     assert "| alpaca | dialogues |" in card and "| alpaca | instructions |" not in card
     again = world.run(*own)
     assert again.counts == result.counts and again.engines_started == {}
+
+
+def test_character_cards_go_in_and_the_same_come_out(world: ScriptedWorld, tmp_path: Path) -> None:
+    cast = tmp_path / "cast"
+    cast.mkdir()
+    came = []
+    for number, trade in enumerate(("baker", "pilot", "judge", "miner")):
+        make = make_v2 if number % 2 else make_v3
+        about = f"{{{{char}}}} is a {trade} of {number + 20} years' standing, and says so."
+        came.append(make(name=f"Person {trade.title()}", description=about))
+        if number % 2:
+            (cast / f"{trade}.json").write_text(json.dumps(came[-1]))
+        else:
+            text = make_text("ccv3", encode(came[-1]), "zTXt")
+            (cast / f"{trade}.png").write_bytes(make_png(text))
+    (cast / "broken.png").write_bytes(make_png(make_text("chara", b"***")))
+    own = (
+        f"personas.source={cast}",
+        f"characters.source={cast}",
+        "export.cards=true",
+        f"storage.root={tmp_path / 'other'}",
+    )
+    result = world.run(*own)
+    counts = result.counts["characters"]
+    assert (counts.accepted, counts.rejected) == (4, 1)
+    files = sorted((Path(result.dataset) / "cards").iterdir())
+    gone = [json.loads(file.read_bytes()) for file in files]
+    assert sorted(gone, key=str) == sorted(came, key=str)
+    people = pl.read_ndjson(Path(result.dataset) / "synthetic_character.jsonl")
+    assert "Person Baker is a baker of 20 years' standing" in "".join(people["character"])
+    again = world.run(*own)
+    assert again.engines_started == {} and again.counts == result.counts
 
 
 def test_dialogues_without_their_people_are_told(world: ScriptedWorld, tmp_path: Path) -> None:

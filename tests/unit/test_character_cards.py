@@ -349,13 +349,13 @@ TEXTS = st.text(max_size=40).filter(lambda text: "\nPersonality: " not in text)
 ANY_JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=9),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner),
-    max_leaves=8,
+    max_leaves=4,
 )
 KEYS = st.sampled_from(["spec", "data", "name", "description", "personality", "first_mes",
                         "extensions", "char_name", "char_persona", "x"])  # fmt: skip
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.dictionaries(KEYS, ANY_JSON | st.dictionaries(KEYS, ANY_JSON)))
 def test_any_object_is_a_card_a_row_or_a_typed_reject(values: dict[str, Any]) -> None:
     row = adapt_row(RawRow("f:1", values))
@@ -366,7 +366,7 @@ def test_any_object_is_a_card_a_row_or_a_typed_reject(values: dict[str, Any]) ->
         assert isinstance(row, BadRow) or not is_card(values) or "persona" in values
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.text(min_size=1, max_size=9).filter(str.strip), TEXTS, st.text(max_size=20))
 def test_a_profile_parts_into_the_fields_it_was_joined_of(
     name: str, description: str, personality: str
@@ -376,7 +376,7 @@ def test_a_profile_parts_into_the_fields_it_was_joined_of(
     assert join_profile(name, *split_profile(profile, name)) == profile
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.dictionaries(st.text(max_size=9), ANY_JSON))
 def test_what_a_card_holds_is_stored_word_for_word(card: dict[str, Any]) -> None:
     text = encode_card({**card, "half": "\ud83d"})

@@ -86,7 +86,7 @@ def test_load_dataset_opens_the_folder(
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     import datasets
 
-    export_world(storage, formats=formats)
+    export_world(storage, formats=formats, cards=True)
 
     def load(config: str) -> Any:
         folder, cache = storage.url("export/x"), str(tmp_path / "cache")
