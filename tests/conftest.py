@@ -4,6 +4,12 @@ from __future__ import annotations
 
 import gc
 
+from hypothesis import HealthCheck, settings
+
+# Machines are shared: what a test proves may not depend on how long it takes.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
+
 gc.set_threshold(50_000, 20, 100)
 
 

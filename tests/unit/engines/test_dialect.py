@@ -77,7 +77,7 @@ def test_system_prompt_goes_where_it_is_taken(
 def test_what_cannot_be_encoded_is_not_sent() -> None:
     request = Request("r", (Message("user", "a\udc80b\x00"),), None, SAMPLING)
     sent = write_payload(EndpointSettings("http://x.test/v1", "m"), request)
-    assert sent["messages"] == [{"role": "user", "content": "ab"}]
+    assert sent["messages"] == [{"role": "user", "content": "a\ufffdb"}]
 
 
 @pytest.mark.parametrize(
