@@ -1,4 +1,4 @@
-"""Starts a local Ray, or joins the cluster it was told to join; the only door to ``ray.init``.
+"""Starts a local Ray, or joins the cluster it was told to join; the door to ``ray.init``.
 
 Nothing starts before the first engine is needed. Joining is explicit: an address that does not
 answer is an error, never a silent local start. A Ray that was already running in this process is
@@ -24,6 +24,7 @@ from infra.devices import (
 )
 from infra.errors import ClusterError, ConfigError
 from infra.knobs import Knobs, execution
+from infra.local_ray import start_local_ray
 from infra.torch_build import read_torch_build
 
 _GREETINGS = {
@@ -189,8 +190,8 @@ class Cluster:
                     log_to_driver=False,
                 )
             else:
-                ray.init(
-                    address="local",
+                start_local_ray(
+                    ray,
                     num_cpus=_count_cpus(self.config),
                     object_store_memory=self.config.object_store_mib * 2**20,
                     **quiet,

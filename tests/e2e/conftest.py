@@ -53,8 +53,10 @@ def ray_cluster() -> Iterator[None]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     import ray
 
-    ray.init(
-        address="local",
+    from infra.local_ray import start_local_ray
+
+    start_local_ray(
+        ray,
         num_cpus=4,
         include_dashboard=False,
         log_to_driver=False,

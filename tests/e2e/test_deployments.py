@@ -29,7 +29,8 @@ TRAINED = (
 EVERY_S = 40
 TRAINING_S = 400.0
 """How long a run that trains may take on a machine that does other things as well."""
-SLOW = "models.teacher.script={latency_s: 0.4}"
+SLOW = "models.teacher.script={latency_s: 2.5}"
+"""So that a cancellation, which a worker may hear of seconds later, finds rows still to be made."""
 
 
 def test_runs_are_started_cancelled_resumed_and_cached_through_the_api(tmp_path: Path) -> None:
