@@ -27,12 +27,15 @@ from flows.pipeline import RunResult, run_pipeline
 from flows.settings import load_settings
 from flows.stopping import run_until_told_to_stop
 from infra.errors import ConfigError, OpenCharacterError, Problem
+from infra.prefect_leases import outlive_lost_leases
 from infra.reaper import reap_children
 
 PREFECT_FOLDER = Path(__file__).resolve().parent.parent / "infra" / "prefect"
 DEMO = Recipe()
 AS_CONFIGURED = SynthesisSize()
 NOTIFICATION = "send-notification"
+
+outlive_lost_leases()  # Prefect imports this file into the process that it starts for a run
 
 
 @flow(name="pipeline", flow_run_name="{recipe.label}: pipeline to {until}")

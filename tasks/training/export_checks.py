@@ -118,8 +118,9 @@ def check_loss(found: LossFacts, expected: float, tolerance: float = LOSS_TOLERA
     if not abs(found.loss - expected) <= tolerance * max(abs(expected), _SMALLEST_LOSS):
         raise MovedLoss(
             f"the exported model's loss over {found.tokens:,} held-out tokens is {found.loss:.4f}, "
-            f"but training ended at {expected:.4f} (tolerance {tolerance:.0%}) → compare the "
-            "export with the last checkpoint; do not use this export"
+            f"but training ended at {expected:.4f} (tolerance {tolerance:.0%}) → do not use this "
+            "export; where few small steps were trained, bf16 lost them: "
+            "training.export_dtype: float32 keeps them"
         )
 
 

@@ -14,7 +14,8 @@ from infra.local_ray import start_local_ray
 
 def main() -> None:
     """Fail the first start after its processes are up; tell what runs and what was computed."""
-    really, missed = services.get_node, []
+    really = services.get_node
+    missed: list[int] = []
 
     def miss_once(*args: Any, **kwargs: Any) -> Any:
         if not missed:
