@@ -8,8 +8,10 @@ from infra.prose import drop_code
 
 _THING = (
     r"(?:(?:first|last|full|user|character|person|company|city|town|place|street|country|child"
-    r"|friend|team|school|restaurant|product|job|event|book)(?:['\u2019]s)? )?"
-    r"(?:names?|user|character|persona|city|town|place|country|location|hometown|company|date|age"
+    r"|friend|team|school|restaurant|product|job|event|book|pet|recipient|sender|persona)"
+    r"(?:['\u2019]s)? )?"
+    r"(?:names?|user|birth ?place|place of birth|time of day|trade|recipient|sender|interest"
+    r"|character|persona|city|town|place|country|location|hometown|company|date|age"
     r"|address|occupation|profession|job title|number|time|year|hobby|topic|title|phone number"
     r"|email(?: address)?|signature|relationship|reason|detail|item|product|event|brand|school)s?"
 )
@@ -20,8 +22,12 @@ _FOREIGN = (
 )
 _BLANK = re.compile(
     rf"\[(?:insert|your|fill in|add|enter|specify|describe|mention)\b[^\]\n]{{0,80}}\](?![(\[:])"
-    rf"|\[(?=(?-i:[A-Z])|[^\]\n]{{0,40}}name)(?:the |an? |my |his |her )?{_THING}\](?![(\[:])"
+    rf"|\[(?=(?-i:[A-Z])|[^\]\n]{{0,40}}name|\w+['\u2019]s )(?:the |an? |my |his |her )?{_THING}\](?![(\[:])"
+    rf"|\[(?:age|number|city|town|birth ?place|hometown|profession|occupation|time of day)\]"
+    rf"(?![(\[:])"
     rf"|[\[\u3010]{_FOREIGN}[\]\u3011]"
+    rf"|%(?-i:[A-Z]*NAME|USER|CITY)%|\$\{{?(?-i:[A-Z]*NAME|USER|CITY)\b\}}?"
+    rf"|(?<=[\w,] )_{{3,}}(?=[ ,.!?])|(?-i:\bX{{2,3}}\b)(?= (?:years?|y/o|km|miles|days)\b)"
     rf"|<(?:insert|your|fill in)\b[^>\n]{{0,60}}>|<(?:your |full |user "
     rf"|character )?names?>(?![^\n]*</)"
     rf"|\((?:insert|fill in)\b[^)\n]{{0,60}}\)"
@@ -46,7 +52,7 @@ def find_placeholder(text: str, *, question: str = "") -> str | None:
 
     Letters and forms that the question asks for have blanks rightly.
     """
-    if not any(mark in text for mark in "[{<(\u3010XxLl"):
+    if not any(mark in text for mark in "[{<(\u3010XxLl%$_"):
         return None
     found = _BLANK.search(drop_code(text))
     if found is None or _FORM.search(question):

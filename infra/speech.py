@@ -14,7 +14,7 @@ from typing import Literal, get_args
 
 from infra.answer_cleaning import clean_answer
 from infra.broken_text import find_broken_text
-from infra.chat_marks import find_mark, strip_marks
+from infra.chat_marks import find_mark, strip_frame, strip_marks
 from infra.errors import Reject
 from infra.loops import find_loop
 from infra.placeholders import find_placeholder
@@ -66,8 +66,9 @@ _SAMPLE = re.compile(
 )
 _BARE_LABEL = re.compile(
     r"\A[\s*_#\[(]*(?:(?:in[- ]character |character(?:['\u2019]s)? |my )?(?:response|reply)"
-    r"|in[- ]character|assistant|ai|bot|chatbot|character|speaker|answer in character)"
-    r"[*_\])]*\s*[:\uff1a][*_]*\s*",
+    r"|in[- ]character|assistant|ai|bot|chatbot|character|speaker|answer in character"
+    r"|(?:final )?answer|output|speech|助手|アシスタント|어시스턴트|ассистент|asistente|assistente)"
+    r"[*_\])]*(?:[ \t]*\([^()\n]{1,40}\))?\s*[:\uff1a][*_]*\s*",
     re.IGNORECASE,
 )
 _SCRIPT_LINE = re.compile(r"^[*_\[]*[A-Z][\w .'\u2019-]{0,30}[*_\]]*:[*_]*\s+\S", re.MULTILINE)
@@ -122,7 +123,7 @@ def read_speech(
 
 def trim_speech(said: str, *, speaker: str = "", question: str = "") -> str:
     """Return an answer without what surrounds the speech, stage directions kept."""
-    said = strip_marks(said)
+    said = strip_marks(strip_frame(said))
     for _ in range(3):
         before = said
         said = _drop_offer(_drop_announcement(said, speaker))
@@ -200,10 +201,13 @@ def _drop_label(said: str, speaker: str) -> str:
     if found is None and speaker:
         words = [word for word in speaker.split() if len(word) > 1]
         names = "|".join(re.escape(name) for name in dict.fromkeys([speaker, *words]))
-        label = rf"\A[\s*_\[(]*(?:{names})(?: (?:{names}))*[*_\])]*\s*[:\uff1a][*_]*\s*"
+        label = (
+            rf"\A[\s*_\[(]*(?:{names})(?: (?:{names}))*(?:['\u2019]s (?:response|reply|answer))?"
+            rf"(?: (?:says|said|replies|responds|answers|speaks))?[*_\])]*"
+            rf"(?:[ \t]*[(\[][^()\[\]\n]{{1,60}}[)\]])?[*_]*\s*[:\uff1a][*_]*\s*"
+        )
         found = re.match(label, said, re.IGNORECASE)
-    rest = said[found.end() :] if found else ""
-    return rest if rest.strip() else said
+    return said[found.end() :] if found else said
 
 
 def _drop_offer(said: str) -> str:

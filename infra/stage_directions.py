@@ -49,6 +49,17 @@ _FOREIGN_ACT = re.compile(
     r"sorrid|ride\b|sospira|annuisce|улыб|сме|вздых|кив)",
     re.IGNORECASE,
 )
+_PART = (
+    r"(?:eyes?|gaze|voice|tone|hands?|fingers?|lips|mouth|brows?|eyebrows?|face|expression|head"
+    r"|shoulders|smile|cheeks|jaw|breath|arms?|accent|whisper|sigh|grin|nod|laugh|chuckle|shrug)"
+)
+_OF_BODY = re.compile(
+    rf"\s*(?:(?:my|his|her|their|its) (?:[\w-]+ ){{0,2}}{_PART}\b"
+    rf"|(?:in|with) an? (?:[\w,-]+ ){{0,4}}{_PART}\W*$"
+    r"|an? (?:long |brief |short |heavy |deep )?(?:pause|silence|sigh|beat)\W*$"
+    r"|(?:ahem|cough|cough,? cough|clears? throat|sniff)\W*$)",
+    re.IGNORECASE,
+)
 _CJK = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
 _CJK_ACT = re.compile(
     r"[笑叹点點嘴眼头頭手声聲着著地息眉沉微]"
@@ -56,7 +67,13 @@ _CJK_ACT = re.compile(
 )
 
 _SPAN = (
-    r"(?<![*\w\\])\*(?![\s*])(?P<star>[^*\n]{2,240}?)(?<![\s*\\])\*(?![*\w])"
+    r"(?<![*\w\\])\*\*(?![\s*])(?P<bold>[^*\n]{2,240}?)(?<![\s*\\])\*\*(?![*\w])"
+    r"|(?<!\w)\(\((?P<twice>[^()\n]{2,240})\)\)"
+    r"|(?<![~\w])~(?![\s~])(?P<wave>[^~\n]{2,80}?)(?<![\s~])~(?![~\w])"
+    r"|(?<![\w<])<(?P<angle>[a-z]{3,12}s(?: [\w' -]{2,60})?)>(?!.*</)"
+    r"|(?<![\w{$])\{(?P<brace>[a-z]{3,12}s(?: [\w' -]{2,60})?)\}(?!\})"
+    r"|(?:(?<=\n)|\A)-(?P<dash>[a-z]{3,12}s(?: [\w' -]{2,60})?)-(?=\s)"
+    r"|(?<![*\w\\])\*(?![\s*])(?P<star>[^*\n]{2,240}?)(?<![\s*\\])\*(?![*\w])"
     r"|(?<![_\w\\])_(?![\s_])(?P<line>[^_\n]{2,240}?)(?<![\s_])_(?![_\w])"
     r"|(?<!\w)\((?P<round>[^()\n]{2,240})\)(?!\()"
     r"|(?<![\w\]!])\[(?P<square>[^\[\]\n]{2,240})\](?![(\[:])"
@@ -70,7 +87,7 @@ _CHAT = re.compile(r"[A-Za-zÀ-ɏЀ-ӿ]")
 
 def drop_stage_directions(text: str) -> str:
     """Return the speech of a text without its stage directions; it may be empty."""
-    if not any(mark in text for mark in "*_([\uff08"):
+    if not any(mark in text for mark in "*_([\uff08~<{") and not text.startswith("-"):
         return text
     if drop_code(text) != text:
         return text  # code and formulas are full of stars and brackets
@@ -101,6 +118,8 @@ def _is_direction(found: re.Match[str], before: str, text: str) -> bool:
     opens = not before.strip() and re.match(rf"{_ACT}(?:e?s|ies)\s+\w", inside) is not None
     if not (_NEXT.match(after) or opens) or not _CHAT.search(inside):
         return False
+    if _OF_BODY.match(inside):
+        return True
     if _DIRECTION.match(inside) or _FOREIGN_ACT.match(inside):
         # "(Think of it as …)" and "*Think!*" are speech: acting is told in the third person.
         return inside[0].islower() or _is_told(inside)

@@ -15,7 +15,8 @@ _UNREADABLE = re.compile(
 )
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _TERMINAL_CODE = re.compile(
-    r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])"
+    r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[ -/]+[0-~]|[@-Z\\-_])"
+    r"|\x9b[0-?]*[ -/]*[@-~]"
     # A colour whose escape character was taken out before.
     r"|\[(?:0|1|[349]\d)(?:;\d{1,3})*m(?![\w\]])"
 )
@@ -43,7 +44,8 @@ def mend_surrogates(text: str) -> str:
 
 def drop_terminal_codes(text: str) -> str:
     """Return the text without the colours and cursor moves of terminals, each whole."""
-    return _TERMINAL_CODE.sub("", text) if "\x1b" in text or "[" in text else text
+    marked = "\x1b" in text or "[" in text or "\x9b" in text
+    return _TERMINAL_CODE.sub("", text) if marked else text
 
 
 def remove_unreadable(text: str) -> str:
@@ -55,7 +57,7 @@ def remove_unreadable(text: str) -> str:
     """
     if text.isascii() and text.isprintable():
         return text
-    if "\x1b" in text:
+    if "\x1b" in text or "\x9b" in text:
         text = drop_terminal_codes(text)
     return _UNREADABLE.sub("", mend_surrogates(text).replace("\x85", "\n"))
 

@@ -22,9 +22,11 @@ LONGEST_MARK = 300
 """No mark is longer, in characters; attributes included."""
 
 _NAMES = (
-    r"(?:ant)?think(?:ing)?(?:_fast(?:er)?)?|thoughts?|thought[_-]process|reasoning|reflection"
-    r"|scratch_?pad|(?:inner|internal)[_-](?:monologue|thoughts?|reasoning|thinking)"
+    r"(?:ant)?think(?:ing)?(?:_fast(?:er)?)?|thoughts?|reason(?:ing)?|reflection|analysis"
+    r"|(?:thought|thinking|reasoning)[_-](?:process|content|steps?)|deliberation"
+    r"|scratch_?pad|(?:inner|internal)[_-](?:monologue|thoughts?|reasoning|thinking|voice)"
     r"|chain[_-]of[_-]thoughts?|cot"
+    r"|思考(?:过程|過程)?|思维链?|思維鏈?|推理(?:过程|過程)?|생각|размышлени[ея]|réflexion|raisonnement"
 )
 _EDGES = r"(?:begin|start|end|stop|no)[_\u2581]"
 _BAR = r"[|\uff5c]?"
@@ -67,6 +69,12 @@ LITERALS: dict[str, tuple[str, str]] = {
 }
 _EMPTY = rf"(?i:<{_SPACE}{_TAG}{_SPACE}/{_SPACE}>)"
 
+_FENCED = ("thinking", "think", "thought", "thoughts", "reasoning")
+_LABELS = (
+    *("Thinking", "Thought", "Thoughts", "Thought process", "Thought Process", "My thoughts"),
+    *("Internal monologue", "Internal thoughts", "Inner monologue", "Inner thoughts"),
+)
+
 SPOKEN = {
     "granite": (
         ("Here is my thought process:", "Here's my thought process:"),
@@ -74,16 +82,38 @@ SPOKEN = {
     ),
     "ollama": (("Thinking...\n",), r"\.\.\.done thinking\.\n?"),
     "stripped": (("analysis",), r"assistant(?:commentary)?final"),
-}
+    "fence": (tuple(f"```{name}\n" for name in _FENCED), r"\n```[ \t]*(?:\n|\Z)"),
+    "label": (
+        tuple(
+            f"{before}{name}{after}"
+            for name in _LABELS
+            for before, after in (("", ":"), ("**", ":**"), ("**", "**:"), ("*", ":*"))
+        ),
+        r"\n[ \t]*[*_]{0,2}(?:[Ff]inal |[Mm]y )?(?:[Aa]nswer|[Rr]esponse|[Rr]eply|[Ss]peech)"
+        r"(?::[*_]{0,2}|[*_]{1,2}:)\s*",
+    ),
+    "soft": (
+        tuple(f"[{name}]" for name in ("Thinking", "thinking", "Thought", "thought", "Reasoning",
+                                      "reasoning", "think", "思考")),
+        r"\[/(?:[Tt]hink(?:ing)?|[Tt]hought|[Rr]easoning|思考)\]",
+    ),
+}  # fmt: skip
 """Marks in plain words, only ever at the beginning; a special case is harmony without its tokens,
 as servers write it that drop special tokens: ``analysisThe user…assistantfinalHello``."""
+DOUBTFUL = frozenset({"fence", "label", "soft"})
+"""Of these an opening without its end is speech: a stage direction, a code block, a word."""
 _SPOKEN_OPEN = {
     "granite": r"Here(?: is|'s) my thought process:",
     "ollama": r"Thinking\.\.\.\n",
     "stripped": r"analysis(?=[A-Z0-9\"'(])",
+    "fence": rf"```(?:{'|'.join(_FENCED)})\n",
+    "label": rf"(?P<bold>[*_]{{0,2}})(?:{'|'.join(_LABELS)})(?::(?P=bold)|(?P=bold):)(?=\s)",
+    "soft": r"\[(?:[Tt]hink(?:ing)?|[Tt]hought|[Rr]easoning|思考)\]",
 }
 
-_SPOKEN_STARTS = ("here", "thinking", "analysis", "assistan", "model")
+_SPOKEN_STARTS = ("here", "thinking", "analysis", "assistan", "model", "thought", "my thoug",
+                  "internal", "inner ", "**", "*t", "*i", "__", "```think", "```thoug",
+                  "```reaso")  # fmt: skip
 
 _CHANNEL_OPEN = r"<\|channel\|>|<\|start\|>(?=assistant)"
 _CHANNEL_END = r"<\|(?:end|return|call|start|channel)\|>"

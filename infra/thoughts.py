@@ -18,6 +18,7 @@ from typing import Literal
 from infra.thought_marks import (
     CHANNEL_BODY,
     CHANNEL_NAME,
+    DOUBTFUL,
     HARMONY,
     LONGEST_MARK,
     NOTHING_KNOWN,
@@ -205,6 +206,8 @@ class ThoughtFilter:
         return False
 
     def _is_certain(self) -> bool:
+        if self._family in DOUBTFUL:
+            return False
         return self._family == "stripped" or self._family in self._known
 
     def _leave(self, end: int) -> bool:

@@ -21,10 +21,14 @@ _MACHINE = (
     r"(?:Assistant|ASSISTANT|AI|Bot|BOT|Chatbot|ChatGPT|GPT|AI Assistant|Model|Asistente|Assistente"
     r"|Assistent|Ассистент|助手|アシスタント|어시스턴트)"
 )
-_NUMBERED = r"(?:['\u2019]s)?(?: ?(?:\d{1,2}|input|query|message|question|prompt|turn|says))?"
+_NUMBERED = (
+    r"(?:['\u2019]s)?(?: ?(?:\d{1,2}|input|query|message|question|prompt|turn|says"
+    r"|\([^()\n]{1,40}\)))?"
+)
 _LABELLED = re.compile(
-    rf"^[ \t>]*(?:#{{1,6}}[ \t]*)?[*_\[(]{{0,3}}(?:{_USER}|{_MACHINE}){_NUMBERED}[*_\])]{{0,3}}"
-    rf"[ \t]*[:\uff1a][*_]{{0,3}}",
+    rf"^[ \t>]*(?:#{{1,6}}[ \t]*)?[*_\[(]{{0,3}}(?:(?:The )?{_USER}|The user|{_MACHINE})"
+    rf"{_NUMBERED}[*_\])]{{0,3}}"
+    rf"(?:[ \t]*[:\uff1a]| [-\u2013\u2014](?= [A-Z]))[*_]{{0,3}}",
     re.MULTILINE,
 )
 _HEADED = re.compile(
@@ -32,16 +36,30 @@ _HEADED = re.compile(
     r"|(?:Response|Prompt|Query|New Instruction|Next Instruction)[ \t]*:.*)$",
     re.MULTILINE,
 )
-_BARE = re.compile(r"(?P<said>[.!?\"')*])\s*(?P<role>user|human|assistant)[ \t]*\n")
-_YOU = re.compile(r"^[*_\[]{0,2}You[*_\]]{0,2}:[*_]{0,2}[ \t]*\S", re.MULTILINE)
+_BARE = re.compile(
+    r"(?P<said>[.!?\"')*])(?:\s*(?P<role>user|human|assistant)|\s*\n[\[*#]{0,3}(?:User|Human"
+    r"|USER|HUMAN)[\]*]{0,3})[ \t]*\n"
+)
+_PLAIN_LABEL = re.compile(r"(?:\n[ \t]*\n)[ \t]*(?:user|human):[ \t]+\S")
+_AS_DATA = re.compile(r"\{\s*[\"']?role[\"']?\s*:\s*[\"']user[\"']|^role:[ \t]*user\b", re.I | re.M)
+_TAGGED = re.compile(r"<(user|human)>[^<>]*</\1>|<(?:user|human)>\s*\S", re.IGNORECASE)
 _INLINE = re.compile(
     r"[.!?\u3002\uff01\uff1f][\"')*]*[ \t]+(?:###? ?)?(?:User|USER|Human|HUMAN"
     r"|### Instruction) ?: ?\S"
 )
 _QUESTIONED = re.compile(
-    r"^[*_]{0,2}(?:Q|Question)(?: ?\d*)?[*_]{0,2} ?:[*_]{0,2} ?\S", re.MULTILINE
+    r"^[*_]{0,2}(?:Q|Question|Input|Query|Speaker|Person)(?: ?[\dA]*)?[*_]{0,2} ?:[*_]{0,2} ?\S",
+    re.MULTILINE,
 )
-_ANSWERED = re.compile(r"^[*_]{0,2}(?:A|Answer)(?: ?\d*)?[*_]{0,2} ?:[*_]{0,2} ?\S", re.MULTILINE)
+_ANSWERED = re.compile(
+    r"^[*_]{0,2}(?:A|Answer|Output|Response|Speaker|Person)(?: ?[\dB]*)?[*_]{0,2} ?:[*_]{0,2} ?\S",
+    re.MULTILINE,
+)
+_OTHER = re.compile(
+    r"^[*_\[]{0,3}(?P<who>[A-Z][\w'\u2019.-]*(?: [\w'\u2019.-]+){0,3})[*_\]]{0,3} ?[:\uff1a]"
+    r"[*_]{0,3}[ \t]*\S",
+    re.MULTILINE,
+)
 _QUIZ = re.compile(
     r"\b(?:questions?|quiz|flash ?cards?|faqs?|q ?& ?a|interview|riddles?|examples?|trivia|test"
     r"|exam"
@@ -79,15 +97,22 @@ def find_user_turn(text: str, *, speaker: str = "", question: str = "") -> str |
         return _line(text, found_bare)
     if found_inline := _INLINE.search(visible):
         return _line(text, found_inline)
+    for pattern in (_PLAIN_LABEL, _AS_DATA, _TAGGED):
+        found_other = pattern.search(visible)
+        if found_other is not None and is_whole(visible[: found_other.start()]):
+            return _line(text, found_other)
     return _find_stand_in(visible, text, speaker)
 
 
 def _find_stand_in(visible: str, text: str, speaker: str) -> str | None:
-    """Find "You: …" beside the speaker's own label, and questions that it answers itself."""
-    for found in _YOU.finditer(visible):
-        first = re.escape(speaker.split()[0]) if speaker else r"(?!)"
-        labelled = re.search(rf"^[*_\[]{{0,2}}{first}\b[^:\n]{{0,40}}:", visible, re.MULTILINE)
-        if labelled and found.start() and _goes_on(visible, found.start()):
+    """Find another's turn before the speaker's next, and questions that it answers itself."""
+    first = re.escape(speaker.split()[0]) if speaker else r"(?!)"
+    own = re.compile(rf"^[*_\[]{{0,3}}{first}\b[^:\n]{{0,40}}[:\uff1a]", re.MULTILINE)
+    for found in _OTHER.finditer(visible):
+        if found["who"].split()[0].lower() in speaker.lower().split() or not found.start():
+            continue
+        labelled = own.search(visible, 0 if found["who"] == "You" else found.end())
+        if labelled is not None and _goes_on(visible, found.start()):
             return _line(text, found)
     for found in _QUESTIONED.finditer(visible):
         before = visible[: found.start()]
