@@ -15,6 +15,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from infra.rope_scaling import DEFAULT_THETA, find_scaling
+
 _CONTRACTIONS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|"
 _REST = r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 PATTERNS = {
@@ -26,6 +28,9 @@ PATTERNS |= {name: PATTERNS["llama-bpe"] for name in ("llama3", "llama-v3", "sma
 PATTERNS |= {name: PATTERNS["qwen2"] for name in ("deepseek-r1-qwen", "megrez")}
 _DIGITS_APART = ("smollm", "starcoder", "refact", "command-r", "exaone")
 _PLAIN = ("default", "gpt-2", "gpt2", "olmo", "mpt", "phi-2", "jina-en", "jina-es", "jina-de")
+_SPECIAL = ("bos", "eos", "eot", "unknown", "padding", "seperator", "cls", "mask")
+"""GGUF's names of special tokens, the third last spelt as it is there."""
+_FACTORS = "rope_freqs.weight"
 _HALVES = {0: "float32", 1: "float16", 30: "bfloat16"}
 """GGML's numbers for tensors that are not quantised, and the format that holds them exactly."""
 
@@ -40,6 +45,7 @@ def convert(path: Path, folder: Path) -> None:
     Quantised weights become bfloat16; a file that is not quantised keeps its number format.
     """
     architecture, width, split = _read_head(path)
+    scaling = _read_scaling(path, architecture)
     import torch
     from transformers import AutoModelForCausalLM
     from transformers.modeling_gguf_pytorch_utils import GGUF_SUPPORTED_ARCHITECTURES
@@ -56,6 +62,8 @@ def convert(path: Path, folder: Path) -> None:
     config = loaded.config
     if hasattr(config, "quantization_config"):
         del config.quantization_config
+    if scaling:  # transformers leaves it out, and long contexts would be read wrongly
+        config.rope_parameters = {**(config.rope_parameters or {}), **scaling}
     # A model that was read from GGUF refuses to be saved; one of the same shape does not.
     plain = AutoModelForCausalLM.from_config(config, dtype=dtype, trust_remote_code=False)
     plain.load_state_dict(loaded.state_dict())
@@ -104,12 +112,59 @@ def _read_head(path: Path) -> tuple[str, str, str | None]:
     end = max(int(tensor.data_offset + tensor.n_bytes) for tensor in reader.tensors)
     if end > path.stat().st_size:
         raise Unreadable("it ends early: copy it again")
+    _check_tokens(reader)
     matrices = [tensor for tensor in reader.tensors if len(tensor.shape) > 1]
     kinds = {int(tensor.tensor_type) for tensor in matrices}
     width = _HALVES.get(kinds.pop(), "bfloat16") if len(kinds) == 1 else "bfloat16"
     kind = _read_text(reader, "tokenizer.ggml.model")
     split = (_read_text(reader, "tokenizer.ggml.pre") or "default") if kind == "gpt2" else None
     return architecture, width, split
+
+
+def _check_tokens(reader: Any) -> None:
+    """Refuse a special token beyond the vocabulary, and a vocabulary beyond the embeddings."""
+    tokens = len(_read_value(reader, "tokenizer.ggml.tokens") or ())
+    for name in _SPECIAL:
+        number = _read_value(reader, f"tokenizer.ggml.{name}_token_id")
+        if number is not None and tokens and not 0 <= int(number) < tokens:
+            raise Unreadable(
+                f"its {name} token has the id {int(number)}, its vocabulary {tokens} tokens"
+            )
+    rows = next((int(tensor.shape[-1]) for tensor in reader.tensors
+                 if tensor.name == "token_embd.weight"), tokens)  # fmt: skip
+    if rows < tokens:
+        raise Unreadable(f"it has {tokens} tokens, and embeddings for {rows} of them")
+
+
+def _read_scaling(path: Path, architecture: str) -> dict[str, Any]:
+    """Return how positions are scaled, which transformers does not read; nothing if they are not.
+
+    Llama 3.1's factors and a linear factor are known; of others the name is told.
+    """
+    import numpy as np
+    from gguf import GGUFReader
+
+    reader = GGUFReader(str(path))
+    tensors = {tensor.name: tensor for tensor in reader.tensors}
+    other = next((name for name in tensors if name.startswith("rope_factors")), None)
+    if other is not None:
+        raise Unreadable(f"it scales positions by a tensor {other!r}, which is not known here")
+    kind = _read_text(reader, f"{architecture}.rope.scaling.type") or "none"
+    if kind not in ("none", "linear"):
+        raise Unreadable(f"it scales positions by {kind!r}, which is not known here")
+    if kind == "linear":
+        factor = _read_value(reader, f"{architecture}.rope.scaling.factor")
+        return {"rope_type": "linear", "factor": float(factor or 1.0)}
+    if _FACTORS not in tensors:
+        return {}
+    factors = np.asarray(tensors[_FACTORS].data, dtype=np.float32).reshape(-1)
+    if np.allclose(factors, 1):
+        return {}
+    theta = float(_read_value(reader, f"{architecture}.rope.freq_base") or DEFAULT_THETA)
+    scaling = find_scaling(factors, theta) if architecture == "llama" else None
+    if scaling is None:
+        raise Unreadable(f"its tensor {_FACTORS} scales positions in a way that is not known here")
+    return scaling
 
 
 def _read_value(reader: Any, name: str) -> Any:

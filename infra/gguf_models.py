@@ -21,7 +21,7 @@ from infra.paths import user_cache
 
 GGUF = ".gguf"
 _MAGIC = b"GGUF"
-_VERSION = "1"
+_VERSION = "2"
 """Of the conversion: another one gives other weights or tokens, and so is another model."""
 
 

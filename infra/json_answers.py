@@ -49,13 +49,48 @@ _HEX = re.compile(r"[0-9a-fA-F]{4}")
 
 
 def find_json(
-    text: str, wanted: Callable[[object], bool] | None = None, *, last: bool = False
+    text: str,
+    wanted: Callable[[object], bool] | None = None,
+    *,
+    last: bool = False,
+    ended: bool = False,
 ) -> object | Reject:
     """Return the first object or list of an answer that is wanted, or the last one.
 
     If none is wanted it is the first that there is, for the caller to say what is wrong with it.
-    An answer that ends within a value, or has no value, is a Reject: not_json.
+    An answer that ends within a value, or has no value, is a Reject: not_json; except that one
+    which the model has ``ended`` by itself may lack what closes its last value.
     """
+    found = _find_json(text, wanted, last=last)
+    if not ended or not isinstance(found, Reject) or not found.detail.startswith(_CUT):
+        return found
+    for closers in _list_closers(text):
+        value = _find_json(text + closers, wanted, last=last)
+        if not isinstance(value, Reject) and (wanted is None or wanted(value)):
+            return value
+    return found
+
+
+def _list_closers(text: str) -> list[str]:
+    """Return what may close an unfinished value: its brackets, within a string or not."""
+    open_brackets: list[str] = []
+    quoted = escaped = False
+    for char in text:
+        if escaped or (quoted and char == "\\"):
+            escaped = not escaped
+        elif char == '"':
+            quoted = not quoted
+        elif not quoted and char in "[{":
+            open_brackets.append("]" if char == "[" else "}")
+        elif not quoted and char in "]}" and open_brackets:
+            open_brackets.pop()
+    closers = "".join(reversed(open_brackets))
+    return ['"' + closers, closers] if closers else []
+
+
+def _find_json(
+    text: str, wanted: Callable[[object], bool] | None, *, last: bool
+) -> object | Reject:
     first: object = None
     found: object = None
     for value in find_values(text):

@@ -22,7 +22,8 @@ _FOREIGN = (
 )
 _BLANK = re.compile(
     rf"\[(?:insert|your|fill in|add|enter|specify|describe|mention)\b[^\]\n]{{0,80}}\](?![(\[:])"
-    rf"|\[(?=(?-i:[A-Z])|[^\]\n]{{0,40}}name|\w+['\u2019]s )(?:the |an? |my |his |her )?{_THING}\](?![(\[:])"
+    rf"|\[(?=(?-i:[A-Z])|[^\]\n]{{0,40}}name|\w+['\u2019]s )(?:the |an? |my |his |her )?{_THING}\]"
+    rf"(?![(\[:])"
     rf"|\[(?:age|number|city|town|birth ?place|hometown|profession|occupation|time of day)\]"
     rf"(?![(\[:])"
     rf"|[\[\u3010]{_FOREIGN}[\]\u3011]"

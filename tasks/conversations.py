@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -23,7 +24,7 @@ _ROLES: dict[str, Role] = {
     **dict.fromkeys(
         (
             "assistant", "bot", "chatbot", "model", "ai", "llm", "bing", "bard", "palm", "answer",
-            "response",
+            "response", "character", "char",
         ),
         "assistant",
     ),
@@ -38,13 +39,26 @@ _ROLES: dict[str, Role] = {
 }  # fmt: skip
 _MODELS = ("gpt", "chatgpt", "claude", "llama", "gemini", "mistral", "qwen", "deepseek")
 _ROLE_KEYS = ("role", "from", "speaker", "author", "sender")
-_TEXT_KEYS = ("content", "value", "text", "message", "utterance")
+_TEXT_KEYS = ("content", "value", "text", "message", "utterance", "parts")
+_PAIR_KEYS = (
+    ("input", "output"), ("human", "assistant"), ("user", "assistant"), ("question", "answer"),
+    ("prompt", "response"), ("instruction", "output"), ("human", "gpt"), ("prompt", "completion"),
+)  # fmt: skip
+_BY_USER = ("is_human", "is_user")
+_WITHIN = ("messages", "conversations", "conversation", "contents", "turns", "dialogue", "chat")
 _CALLS = ("tool_calls", "function_call")
 _TEXT_PARTS = ("text", "input_text", "output_text")
 _SILENT_PARTS = ("thinking", "redacted_thinking", "reasoning", "tool_use", "tool_result")
 """Parts that are no speech: thoughts, and what is said to tools and by them."""
 
 _MOST_LITERAL_CHARS = 1 << 20
+_PRINTED_GAP = re.compile(r"\}\s*\n\s*\{")
+_PRINTED_ARRAY = re.compile(r"\barray\(|,\s*dtype=\w+\)")
+_TOLD_TOOLS = re.compile(
+    r"<(tool_call|tool_response|function_call|function_response|tool_calls)>.*?</\1>"
+    r"|<functioncall>.*?(?:<\|endoftext\|>|\Z)",
+    re.DOTALL,
+)
 
 SYSTEM_LEFT, TOOLS_LEFT = "system prompts", "tool calls and results"
 """What is left out of a conversation and told once."""
@@ -105,7 +119,8 @@ def list_turns(items: object) -> list[object] | None:
     if isinstance(items, str):
         items = parse_text(items)
     if isinstance(items, Mapping):
-        items = _zip_struct(items)
+        inner = next((items[key] for key in _WITHIN if isinstance(items.get(key), list)), None)
+        items = _zip_struct(items) if inner is None else inner
     return list(items) if isinstance(items, list | tuple) else None
 
 
@@ -115,6 +130,12 @@ def parse_text(text: str) -> object:
     Lists come so out of CSV files and out of columns that hold text only.
     """
     start = text.lstrip()[:1]
+    if start == '"' and text.lstrip()[1:2] in ("[", "{"):
+        try:
+            inner = json.loads(text)
+        except ValueError:
+            return None
+        return parse_text(inner) if isinstance(inner, str) else None
     if start not in ("[", "{"):
         return None
     try:
@@ -123,7 +144,9 @@ def parse_text(text: str) -> object:
         if len(text) > _MOST_LITERAL_CHARS:
             return None
         try:
-            found = ast.literal_eval(text.strip())
+            # NumPy prints no commas between the items of an array.
+            plain = _PRINTED_ARRAY.sub("", _PRINTED_GAP.sub("}, {", text.strip()))
+            found = ast.literal_eval(plain)
         except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
             return None
     return found if isinstance(found, list | dict) else None
@@ -159,8 +182,9 @@ def show(value: object) -> str:
 
 
 def pick(item: Mapping[str, object], names: Sequence[str]) -> object:
-    """Return the first value under the names that is no null; nulls are absent."""
-    return next((item[name] for name in names if item.get(name) is not None), None)
+    """Return the first value under the names that is filled, or else one that is no null."""
+    given = [item[name] for name in names if item.get(name) is not None]
+    return next((value for value in given if value != ""), given[0] if given else None)
 
 
 def _zip_struct(items: Mapping[str, object]) -> list[object] | None:
@@ -177,13 +201,26 @@ def _zip_struct(items: Mapping[str, object]) -> list[object] | None:
 
 
 def _part_pairs(items: Sequence[object]) -> Iterator[object]:
-    """Yield the turns; a pair of texts is a question and its answer."""
+    """Yield the turns; a pair of texts is a question and its answer, named or not."""
     for item in items:
-        if isinstance(item, list | tuple) and len(item) == 2:
+        if isinstance(item, str) and isinstance(spelt := parse_text(item), Mapping):
+            item = spelt
+        named = _find_pair(item)
+        if named is not None:
+            for role, text in zip(("user", "assistant"), named, strict=True):
+                yield {"role": role, "content": "" if text is None else text}
+        elif isinstance(item, list | tuple) and len(item) == 2:
             for role, text in zip(("user", "assistant"), item, strict=True):
                 yield {"role": role, "content": "" if text is None else text}
         else:
             yield item
+
+
+def _find_pair(item: object) -> tuple[object, object] | None:
+    if not isinstance(item, Mapping) or any(item.get(key) for key in _ROLE_KEYS):
+        return None
+    found = next((pair for pair in _PAIR_KEYS if all(name in item for name in pair)), None)
+    return None if found is None else (item[found[0]], item[found[1]])
 
 
 def _read_turn(item: object, index: int) -> tuple[Role, str, bool] | Reject:
@@ -193,7 +230,12 @@ def _read_turn(item: object, index: int) -> tuple[Role, str, bool] | Reject:
         return role, read_answer(item) if index % 2 else clean_text(item), False
     if not isinstance(item, Mapping):
         return Reject("malformed", f"turn {index + 1} is no text: {show(item)}")
+    if not any(key in item for key in (*_ROLE_KEYS, *_BY_USER)):
+        item = {str(key).lower(): value for key, value in item.items()}
     name = pick(item, _ROLE_KEYS)
+    told = pick(item, _BY_USER) if name is None else None
+    if isinstance(told, bool):
+        name = "user" if told else "assistant"
     if isinstance(name, Mapping):  # {"author": {"role": "user"}}
         name = name.get("role")
     found = _find_role(name) if isinstance(name, str) else None
@@ -210,7 +252,8 @@ def _read_turn(item: object, index: int) -> tuple[Role, str, bool] | Reject:
         return parts
     text, silent = parts
     if found == "assistant":
-        text = read_answer(text)
+        spoken = _TOLD_TOOLS.sub("", text)
+        calls, text = calls or spoken != text, read_answer(spoken)
     if found == "user" and silent and not text:
         return "tool", "", True  # a tool's result in a user's turn
     return found, text, calls or silent
@@ -218,7 +261,7 @@ def _read_turn(item: object, index: int) -> tuple[Role, str, bool] | Reject:
 
 def _find_role(name: str) -> Role | None:
     """Tell a role by its name; a model's own name is the assistant's."""
-    lower = name.strip().lower()
+    lower = name.strip().lower().rstrip("_0123456789")
     return _ROLES.get(lower, "assistant" if lower.startswith(_MODELS) else None)
 
 

@@ -16,26 +16,14 @@ from infra.errors import Reject
 from infra.text_cleaning import clean_text
 from infra.thoughts import part_thought
 from tasks.character_cards import Card
+from tasks.characters.labels import find_label
 from tasks.conversations import parse_text, show
 from tasks.records import PROFILE_FIELDS
 
 PROFILE_COLUMNS = ("character", "profile", "character_profile")
 """Columns that hold a whole profile, as the export writes it."""
 
-_LABELS = {
-    **{label.lower(): name for label, name in PROFILE_FIELDS},
-    "full name": "name",
-    "sex": "gender",
-    "race/ethnicity": "race",
-    "ethnicity": "race",
-    "born place": "birth_place",
-    "birthplace": "birth_place",
-    "place of birth": "birth_place",
-    "born in": "birth_place",
-    "looks": "appearance",
-    "experience": "general_experience",
-    "background": "general_experience",
-}
+_MORE_LABELS = {"looks": "appearance"}
 _LINE = re.compile(
     r"^\s*(?:[-*•]\s+|\d+[.)]\s*)?[*_#\s]*(?P<label>[^:\uff1a\n]{1,40}?)[*_\s]*[:\uff1a][*_]*\s*"
     r"(?P<value>.*)$"
@@ -52,7 +40,7 @@ class BroughtProfile:
 
 def find_field(label: str) -> str | None:
     """Return the field that a label or a column means, or ``None``."""
-    return _LABELS.get(" ".join(label.strip().lower().replace("_", " ").split()))
+    return find_label(label) or _MORE_LABELS.get(label.strip().lower())
 
 
 def read_profile(values: Mapping[str, object]) -> BroughtProfile | Reject:

@@ -60,7 +60,9 @@ def _is_of_persona(name: str, persona: str) -> bool:
         return len(words) >= 6 and "".join(words) in "".join(of_persona) and "\u00b7" not in name
     if len(words) < 2 or _is_titled(name):
         # A capitalised name may stand in the persona: "Ada Vance, a baker from Cork".
-        return len(words) >= 2 and _is_lower_in(words, persona)
+        bare = words[1:] if words[0] in ("a", "an", "the") else words
+        telling = len(bare) >= 2 or name[0].islower()
+        return telling and _is_lower_in(bare, persona)
     shared = len(set(words) & set(of_persona))
     return shared >= 0.75 * len(set(words)) and (len(words) >= 4 or _is_lower_in(words, persona))
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from typing import Any
 
+from infra.chat_marks import strip_frame
 from infra.errors import Reject
 from infra.json_answers import find_json
 from infra.text_cleaning import drop_terminal_codes, mend_surrogates
+from tasks.characters.age_words import tells_age
+from tasks.characters.labels import find_labels
 from tasks.records import PROFILE_FIELDS
 
 _MAX_CHARS = {"name": 80, "age": 40, "gender": 40, "race": 80, "birth_place": 120}
@@ -17,39 +21,24 @@ _MAX_AGE = 120
 LONG_CHARS = 600
 """The bound of a long value under the schema: one as long as this may have been cut there."""
 
-_ALIASES = {
-    "full name": "name",
-    "character name": "name",
-    "birthplace": "birth_place",
-    "place of birth": "birth_place",
-    "born place": "birth_place",
-    "born in": "birth_place",
-    "ethnicity": "race",
-    "race/ethnicity": "race",
-    "ethnicity/race": "race",
-    "race and ethnicity": "race",
-    "ethnic background": "race",
-    "physical appearance": "appearance",
-    "experience": "general_experience",
-    "experiences": "general_experience",
-    "general experiences": "general_experience",
-    "life experience": "general_experience",
-    "background": "general_experience",
-    "personality traits": "personality",
-    "sex": "gender",
-}
-_LABELS = {label.lower(): name for label, name in PROFILE_FIELDS} | _ALIASES
 _FEWEST_LABELS = 3
 """Known labels that make an object a profile, where there are several in an answer."""
 
 _LINE = re.compile(
-    r"^\s*(?:[-*\u2022|]\s+|\d+[.)]\s*)?[*_#\s]*(?P<label>[A-Za-z][A-Za-z /_]{1,30}?)[*_]*\s*"
-    r"[:\uff1a|][*_]*\s*(?P<value>.*)$"
+    r"^\s*(?:[-*\u2022|]\s+|\d+[.)]\s*)?[*_#\s]*(?P<label>[A-Za-z][A-Za-z '\u2019/&()_]{1,40}?)"
+    r"[*_]*\s*(?:[:\uff1a|=\u2192]|[-=]>|(?<=\s)[-\u2013\u2014](?=\s))[*_]*\s*(?P<value>.*)$"
 )
+_HEADING = re.compile(
+    r"^\s*(?:#{1,6}\s*|\*\*)\s*(?P<label>[A-Za-z][A-Za-z /_]{1,40}?)\s*(?:\*\*)?\s*$"
+)
+_TAGGED = re.compile(r"<(?P<label>[A-Za-z][\w -]{1,30})>\s*(?P<value>[^<>]*?)\s*</(?P=label)>")
 _FENCE = re.compile(r"^```[a-z]*\s*\n(.*?)\n?```\s*$", re.DOTALL)
 _PLACEHOLDER = re.compile(
-    r"^\W*(?:n/?a|unknown|unspecified|not (?:specified|given|mentioned|provided|available)|none|"
-    r"tbd|string|null|value|insert .*|your .*|lorem ipsum.*|\.\.\.|…|"
+    r"^\W*(?:n/?a|unknown|unspecified|unnamed|none|"
+    r"not (?:explicitly )?(?:specified|given|mentioned|provided|available|stated)"
+    r"(?: (?:in|by) (?:the |this )?(?:persona|description|prompt|text))?|"
+    r"tbd|string|null|value|insert .*|your .*|describe .{1,40} here|lorem ipsum.*|\.\.\.|…|"
+    r"(?:the )?(?:character(?:['\u2019]s)? )?(?:full )?"
     r"(?:name|age|gender|race|birth place|appearance|general experience|personality))\W*$",
     re.IGNORECASE,
 )
@@ -58,18 +47,9 @@ _BRACKETED = re.compile(
 )
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ufdd0-\ufdef]")
 _NUMBER = re.compile(r"\d+")
-_AGE_WORDS = re.compile(
-    r"\b(?:teen|twent|thirt|fort|fift|sixt|sevent|eight|ninet|centur|year|month|adult|elder|old|"
-    r"young|middle|infant|child|ageless|immortal|one|two|three|four|five|six|seven|nine|ten|eleven|"
-    r"twelve|vingt|trente|quarant|cinquant|soixant|zwanzig|drei|vierzig|f\u00fcnf|sechzig|siebzig|veint"
-    r"|treint|cuarent|cincuent|sesent|setent|ochent|novent|venti|trenta|sessant|settant|ottant"
-    r"|vinte|trinta|quarent|cinquent|twintig|dertig|veertig|dwadzie|trzydzie|czterdzie|yirmi|otuz"
-    r"|k\u0131rk|tjugo|trettio|fyrtio|tahun|jeune|jung|joven|giovane|jovem|vieux|vieille|alt|viejo)"
-    r"|\b(?:ans|jahre?|a\u00f1os|anni|anos|jaar|lat|let|ya\u015f|\u00e5r|tu\u1ed5i)\b"
-    # What is not in Latin letters no list of words can judge.
-    r"|[\u0370-\u03ff\u0400-\u052f\u0590-\u08ff\u0900-\u0fff\u1100-\u11ff\u3040-\u9fff\uac00-\ud7af]",
-    re.IGNORECASE,
-)
+_BELOW_ZERO = re.compile(r"\s*[-\u2212]\s*\d")
+_OF_LABEL = ("field", "label", "key", "attribute")
+_OF_VALUE = ("value", "text", "content", "description")
 
 
 def profile_schema(longest: int = LONG_CHARS) -> dict[str, Any]:
@@ -90,23 +70,35 @@ def profile_schema(longest: int = LONG_CHARS) -> dict[str, Any]:
     }
 
 
-def parse_profile(text: str) -> Mapping[str, str] | Reject:
+def parse_profile(text: str, *, ended: bool = False) -> Mapping[str, str] | Reject:
     """Read the eight fields from a JSON object or from ``Field: value`` lines.
 
     Returns the values by column name, whitespace folded, validated by :func:`check_profile`.
+    ``ended`` says that the model ended its answer itself, so that brackets that lack are all.
     """
-    text = mend_surrogates(drop_terminal_codes(text)).strip()
+    text = strip_frame(mend_surrogates(drop_terminal_codes(text)).strip())
+    if text.startswith('"{'):
+        text = _unwrap(text)
     if fenced := _FENCE.match(text):
         text = fenced.group(1).strip()
     if not text:
         return Reject("empty")
-    found = _read_json(text) if "{" in text else _read_lines(text)
+    found = _read_json(text, ended=ended) if "{" in text else _read_lines(text)
     if isinstance(found, Reject) and not text.startswith("{"):
         found = _read_lines(text)
     if isinstance(found, Reject):
         return found
     values = {name: _fold(found.get(name, "")) for _, name in PROFILE_FIELDS}
     return check_profile(values) or values
+
+
+def _unwrap(text: str) -> str:
+    """Return the object that a JSON string spells, or the text."""
+    try:
+        inner = json.loads(text)
+    except ValueError:
+        return text
+    return inner if isinstance(inner, str) else text
 
 
 def _fold(text: str) -> str:
@@ -129,67 +121,93 @@ def check_profile(values: Mapping[str, str]) -> Reject | None:
 
 def _check_age(age: str) -> Reject | None:
     numbers = [int(number) for number in _NUMBER.findall(age)[:4] if len(number) < 9]
-    if numbers and numbers[0] <= _MAX_AGE:
+    if numbers and numbers[0] <= _MAX_AGE and not _BELOW_ZERO.match(age):
         return None
-    if not numbers and _AGE_WORDS.search(age):
+    if not numbers and tells_age(age):
         return None
     return Reject("implausible_age", age[:80])
 
 
-def _read_json(text: str) -> dict[str, str] | Reject:
-    data = find_json(text, lambda value: _count_labels(_get_fields(value)) >= _FEWEST_LABELS)
+def _read_json(text: str, *, ended: bool) -> dict[str, str] | Reject:
+    data = find_json(
+        text, lambda value: _count_labels(_get_fields(value)) >= _FEWEST_LABELS, ended=ended
+    )
     if isinstance(data, Reject):
         return data
     fields = _get_fields(data)
     if fields is None:
         return Reject("not_a_profile", text[:80])
+    labels = find_labels(fields)
     found: dict[str, str] = {}
     for label, value in fields.items():
-        name = _find_label(label)
-        if name is not None and (written := _write_value(value)) is not None:
-            found.setdefault(name, written)
+        if label in labels and (written := _write_value(value)) is not None:
+            found.setdefault(labels[label], written)
     return found
 
 
 def _get_fields(value: object) -> dict[str, object] | None:
-    """Return the object with the fields: the value, or the one that is wrapped in it."""
+    """Return the object with the fields: the value, one that is wrapped in it, or its items."""
     if isinstance(value, list):
-        value = value[0] if value else None
+        items = [item for item in value if isinstance(item, dict)]
+        whole = next((item for item in items if _count_labels(item) >= _FEWEST_LABELS), None)
+        joined = dict(pair for item in items for pair in _list_pairs(item))
+        if whole is None and _count_labels(joined) >= _FEWEST_LABELS:
+            return joined
+        value = whole or (value[0] if value else None)
     if not isinstance(value, dict):
         return None
     inner = [item for item in value.values() if isinstance(item, dict)]
+    inner += [found for item in value.values() if isinstance(item, list)
+              and (found := _get_fields(item)) is not None]  # fmt: skip
     best = max(inner, key=_count_labels, default=value)
     return best if _count_labels(best) > _count_labels(value) else value
 
 
+def _list_pairs(item: dict[str, object]) -> list[tuple[str, object]]:
+    """Return label and value of ``{"field": "Name", "value": "Ada"}``, or the item's own."""
+    label = next((item[key] for key in _OF_LABEL if isinstance(item.get(key), str)), None)
+    value = next((item[key] for key in _OF_VALUE if key in item), None)
+    if isinstance(label, str) and value is not None:
+        return [(label, value)]
+    return list(item.items())
+
+
 def _count_labels(fields: dict[str, object] | None) -> int:
-    return sum(_find_label(label) is not None for label in fields or ())
-
-
-def _find_label(label: str) -> str | None:
-    plain = re.sub(r"\s*\([^()]*\)$", "", label.strip().lower().replace("_", " "))
-    return _LABELS.get(re.sub(r"\s*/\s*", "/", plain.strip("* ")))
+    return len(set(find_labels(fields or ()).values()))
 
 
 def _write_value(value: object) -> str | None:
-    """Return a value as text: lists of words are enumerated, objects are none."""
+    """Return a value as text: words and labelled words are enumerated."""
     if isinstance(value, list):
         items = [_write_value(item) for item in value]
         return ", ".join(item for item in items if item) if all(items) else None
+    if isinstance(value, dict):
+        written = {str(key): _write_value(item) for key, item in value.items()}
+        pairs = (f"{key.replace('_', ' ')}: {item}" for key, item in written.items() if item)
+        return "; ".join(pairs) if written and all(written.values()) else None
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return None
     return str(value)
 
 
 def _read_lines(text: str) -> dict[str, str] | Reject:
+    matches = [_LINE.match(line) or _HEADING.match(line) for line in text.splitlines()]
+    labels = find_labels(match["label"] for match in matches if match)
+    if not labels and "<" in text:
+        tagged = {found["label"]: found["value"] for found in _TAGGED.finditer(text)}
+        labels = find_labels(tagged)
+        return {labels[label]: tagged[label] for label in labels} or _refuse(text)
     found: dict[str, str] = {}
     current: str | None = None
-    for line in text.splitlines():
-        match = _LINE.match(line)
-        name = _find_label(match["label"]) if match else None
+    for line, match in zip(text.splitlines(), matches, strict=True):
+        name = labels.get(match["label"]) if match else None
         if match and name is not None and name not in found:
             current = name
-            found[name] = match["value"].strip().strip("*|").strip()
+            found[name] = match.groupdict().get("value", "").strip().strip("*|").strip()
         elif current is not None and line.strip():
             found[current] = f"{found[current]} {line.strip()}".strip()
-    return found or Reject("not_a_profile", text[:80])
+    return found or _refuse(text)
+
+
+def _refuse(text: str) -> Reject:
+    return Reject("not_a_profile", text[:80])

@@ -53,7 +53,7 @@ class CharacterWriter:
             return Reject("filtered", completion.text[-100:])
         if completion.finish_reason == "length":
             return Reject("truncated", "the profile ran into the token limit")
-        profile = parse_profile(completion.text)
+        profile = parse_profile(completion.text, ended=completion.finish_reason == "stop")
         if isinstance(profile, Reject):
             return profile
         if self.checked:

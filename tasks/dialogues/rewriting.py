@@ -118,7 +118,8 @@ def read_rewriting(
         return Reject("filtered", completion.text[-100:])
     if completion.finish_reason == "length":
         return Reject("truncated", "the rewritten dialogue ran into the token limit")
-    found = _read_list(completion.text, len(source))
+    ended = completion.finish_reason == "stop"
+    found = _read_list(completion.text, len(source), ended=ended)
     if isinstance(found, Reject):
         return found
     if len(found) != len(source):
@@ -150,9 +151,9 @@ def read_rewriting(
     return Rewriting(tuple(turns), restored)
 
 
-def _read_list(text: str, length: int) -> list[Any] | Reject:
+def _read_list(text: str, length: int, *, ended: bool) -> list[Any] | Reject:
     """Return the list of turns in an answer: of several the first that is as long as asked for."""
-    data = find_json(text, lambda value: len(_get_list(value) or ()) == length)
+    data = find_json(text, lambda value: len(_get_list(value) or ()) == length, ended=ended)
     if isinstance(data, Reject):
         return data
     found = _get_list(data)

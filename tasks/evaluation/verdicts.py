@@ -39,6 +39,8 @@ _DOUBT = (
     r"|instead|short|below|under|above|beyond|nearly|almost|closer?|requires?|reach|examples?"
     r"|anchors?|previous|max(?:imum)?|min(?:imum)?|possible|highest|lowest|reference|rubric)"
 )
+_SURENESS = r"(?:confidence|certainty|confident|certain)"
+"""How sure a judge is: a number of its own, and no score."""
 _HEDGES = (
     r"(?:[ :=(]|\b(?:a|an|the|only|just|exactly|still|thus|therefore|hence|then|now|at|of|solid"
     r"|strong|clear|firm|low|high|weak|perfect|full|score|rating|n)\b){0,12}"
@@ -51,8 +53,9 @@ _FINAL = re.compile(
     rf"{_HEDGES}\n?{_HEDGES}{_NUMBER}"
 )
 _LABEL = re.compile(
-    rf"(?:(?:^|\n)[ \-\u2022>|]*(?:(?!{_DOUBT}\b)[a-z]+ ){{0,4}}|[.,;(|] ?(?:(?:my|the|your) )?)"
-    rf"(?:{_SCORE}|verdict) ?(?:\([^()\n]{{0,40}}\))? ?"
+    rf"(?:(?:^|\n)[ \-\u2022>|]*(?:(?!{_DOUBT}\b|{_SURENESS}\b)[a-z]+ ){{0,4}}"
+    r"|[.,;(|] ?(?:(?:my|the|your) )?)"
+    rf"(?:{_SCORE}|verdict) ?(?:\((?P<scale>[^()\n]{{0,40}})\))? ?"
     rf"(?:\bis\b|[:=|]|->|\u2192|[-\u2013\u2014] ){_HEDGES}\n?{_HEDGES}{_NUMBER}"
 )
 _HEADING = re.compile(
@@ -97,20 +100,43 @@ _TALK = (
     ),
     re.compile(rf"\b(?:deserve|earn|merit|warrant)s?(?: (?:a|an|only|solid|full))* {_NUMBER}"),
     re.compile(rf"{_NUMBER}(?= ?(?:/|out of) ?(?:5|five)\b)"),
+    re.compile(
+        r"\bi(?:'[a-z]+)?(?: would)? (?:say|go with|settle (?:on|for)|choose|pick) (?:an? )?"
+        rf"{_NUMBER}"
+    ),
+    re.compile(
+        r"\bscale (?:of|from) (?:1|one) (?:to|-) (?:5|five)\b[^\d\n.;!?]{0,40}?"
+        rf"\b(?:is|say|give|gets?|earns?|an?) {_NUMBER}"
+    ),
 )
-_DOUBTED = re.compile(rf"\b{_DOUBT}\b|n't\b")
+_DOUBTED = re.compile(rf"\b{_DOUBT}\b|n't\b|\b{_SURENESS}(?: level| score)? ?[:=]")
 _LONE = re.compile(
-    rf"[ :=>|(]*{_NUMBER} ?\(?(?:(?:/|out of) ?(?:5(?:\.0)?|five))?[ )|]*(?P<dot>\.?)[ |]*"
+    rf"[ :=>|(]*{_NUMBER} ?\(?(?:(?:/|out of) ?(?:5(?:\.0)?|five))?(?: ?(?:stars?|points?)\b)?"
+    r"[ )|]*(?P<dot>\.?)[ |]*"
 )
+_SUMMED = re.compile(
+    r"(?:so|thus|hence|therefore|(?:the |my )?(?:final )?(?:answer|result|conclusion|evaluation"
+    rf"|assessment|verdict)) ?[:=,]? ?(?:an? )?{_NUMBER}(?: ?(?:/|out of) ?5)? ?\.?"
+)
+"""A last line that only sums up."""
+_LED = re.compile(
+    rf"{_NUMBER}(?: ?(?:/|out of) ?5\b)?(?: ?[\u2013\u2014]| -| ?\((?!or\b)) ?(?=[a-z])[^\n]*"
+)
+"""A single line that begins with its score and goes on with the reason."""
 
 _OTHER_SCALE = re.compile(
-    r" ?\(?(?:/|out of|of|on a scale of (?:1|one) (?:to|-))(?: a| the)?(?: possible| maximum)? ?"
+    r" ?\(?(?:/|out of|of|on a scale (?:of|from) (?:0|1|one|zero) (?:to|-)"
+    r"|on an?(?= [\d.]+[ -](?:point|star)))(?: a| the)?(?: possible| maximum)? ?"
     r"(?P<most>\d+(?:\.\d+)?|ten)(?P<date>/?)"
 )
+_SCALE_END = re.compile(r"(?:-|\u2013|to|of|/|max\w*\.?:?) ?(?P<most>\d+(?:\.\d+)?)(?!.*\d)")
 _SECOND_VALUE = re.compile(
-    r" ?(?:[-\u2013\u2014,&~\u301c\u2192]|->|to|or|and) ?(?:a |an )?"
+    r" ?\(?(?:[-\u2013\u2014,&~\u301c\u2192]|->|to|or|and|minus|plus) ?"
+    r"(?:maybe |perhaps |possibly |even )?(?:an? )?(?:\d|(?:one|two|three|four|five)\b)"
+    r"| for [a-z]{2,20}(?: [a-z]{2,20})?(?:,| and|;|,? but) (?:an? )?"
     r"(?:\d|(?:one|two|three|four|five)\b)"
-    r"| ?\d|[%+]|\.\d|:\d|\u2044| and a half| points? (?:above|below|high|low|less|more|off|short)"
+    r"| ?\?| ?\d|[%+]|-(?=\n|$)|\.\d|:\d|\u2044| and a half"
+    r"| points? (?:above|below|high|low|less|more|off|short)"
 )
 _CLAUSE_ENDS = re.compile(
     r" ?(?:\(?(?:/|out of) ?(?:5(?:\.0)?|five)\b\)?)?(?: ?(?:stars?|points?)\b)?"
@@ -130,6 +156,7 @@ _HALF = re.compile(r"(?<=\d) ?\u00bd")
 _DIGIT = re.compile(r"[^\D0-9]")
 _KEY = re.compile(r"[^a-z]+")
 _SCORE_KEYS = {
+    "overall", "total",
     "score", "finalscore", "overallscore", "totalscore", "rating", "finalrating", "overallrating",
     "grade", "finalgrade", "verdict", "finalverdict",
 }  # fmt: skip
@@ -265,11 +292,14 @@ def _read_prose(text: str) -> float | None:
         last = max(stated, key=lambda match: match.start("number"))
         return _value(flat, last)
     lines = flat.split("\n")
+    summed = _SUMMED.fullmatch(lines[-1]) or (_LED.fullmatch(flat) if len(lines) == 1 else None)
     lone = [match for line in (lines[0], lines[-1]) if (match := _LONE.fullmatch(line))]
     # A lone "3." under other lines is the next item of a list that was cut off.
     lone = [match for match in lone if len(lines) == 1 or not match["dot"]]
     if lone:
         return _agree({_value(match.string, match) for match in lone})
+    if summed is not None:
+        return _value(summed.string, summed)
     values = {_value(flat, match) for match in (*_find_talk(flat), *_UNLINKED.finditer(flat))}
     return _agree(values or set(_read_table(lines)))
 
@@ -306,6 +336,9 @@ def _agree(values: set[float | None]) -> float | None:
 def _value(flat: str, match: re.Match[str]) -> float | None:
     """Return the score a match names, or ``None`` when what follows makes it something else."""
     end = match.end("number")
+    told = _SCALE_END.search(match.groupdict().get("scale") or "")
+    if told is not None and told["most"].removesuffix(".0") != str(HIGHEST):
+        return None
     scale = _OTHER_SCALE.match(flat, end)
     if scale is not None and (scale["date"] or scale["most"].removesuffix(".0") != str(HIGHEST)):
         return None

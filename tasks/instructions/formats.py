@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from tasks.conversations import (
     show,
 )
 from tasks.instructions.config import ColumnMapping, Format
+from tasks.instructions.transcripts import split_transcript
 from tasks.records import Turn
 
 _Row = Mapping[str, object]
@@ -32,21 +34,23 @@ CORPORA: dict[Format, str] = {
 """What the paper calls the questions of each format, unless the configuration says otherwise."""
 
 _SYNTHESISED = ("synthesized_text",)
-_QUESTIONS = ("question", "prompt", "query", "problem", "user", "human", "input", "text")
+QUESTIONS = (
+    "question", "prompt", "query", "problem", "user", "human", "input", "inputs", "user_prompt",
+    "user_message", "user_input", "input_text", "inputs_pretokenized", "q", "task", "text",
+)  # fmt: skip
+"""Names of columns that hold a question, those that say so most plainly first."""
 _ANSWERS = ("output", "response", "answer", "completion", "chosen", "answers", "reply", "target",
-            "solution", "assistant", "gpt")  # fmt: skip
-_GIVEN = ("input", "context")
+            "targets", "solution", "assistant", "gpt", "ideal", "generation", "generated_text",
+            "assistant_response", "assistant_message", "model_response", "bot_message", "bot",
+            "bot_response", "output_text", "targets_pretokenized", "ai", "a")  # fmt: skip
+_GIVEN = ("input", "context", "passage")
 _SYSTEM = ("system", "system_prompt", "system_message", "system_instruction")
 _HISTORY = ("history",)
 _LIMA = ("conversations", "conversation", "dialogue", "dialog")
-_MESSAGES = ("messages", "message", "chat", "turns")
+_MESSAGES = ("messages", "message", "chat", "turns", "contents", "utterances")
 _PREFERRED = ("chosen",)
-_NO_INPUT = ("<noinput>", "<no input>", "n/a")
+_NO_INPUT = ("<noinput>", "<no input>", "<nooutput>", "n/a", "nan", "none", "null")
 _PROMPT_LABEL = re.compile(r"\s*[*_#\s]*user\s+prompt[*_\s]*:[*_\s]*", re.IGNORECASE)
-_SPEAKERS = re.compile(
-    r"(?:^|\n)\s*(?:###\s*)?(?P<role>Human|User|Assistant|Instruction|Response):[ \t]*"
-)
-_ASSISTANTS = ("Assistant", "Response")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +70,7 @@ class _Columns:
     """Is a row whose names are compared without case and blanks; nulls are absent."""
 
     def __init__(self, row: _Row) -> None:
-        self._names = {fold_name(name): name for name, value in row.items() if value is not None}
+        self._names = {fold_name(name): name for name, value in row.items() if not _is_null(value)}
         self._row = row
         self.used: set[str] = set()
 
@@ -99,6 +103,10 @@ class _Columns:
         return any(str(self._row[name]).strip() for name in kept)
 
 
+def _is_null(value: object) -> bool:
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
 @cache
 def fold_name(name: object) -> str:
     """Return a column's name as it is compared: without case, blanks and dashes."""
@@ -114,7 +122,7 @@ def find_format(row: _Row) -> Format | None:
     for format, names in chats:
         if _find_chat(columns, names) is not None:
             return format
-    if columns.find(("instruction",)):
+    if columns.find(("instruction",)) and (columns.peek("instruction") or not _is_pair(columns)):
         return "alpaca"
     if _is_pair(columns):
         return "pairs"
@@ -123,16 +131,22 @@ def find_format(row: _Row) -> Format | None:
 
 
 def _find_chat(columns: _Columns, names: Iterable[str]) -> str | None:
-    return next((name for name in columns.having(names) if list_turns(columns.peek(name))), None)
+    return next((name for name in columns.having(names) if _is_chat(columns.peek(name))), None)
+
+
+def _is_chat(value: object) -> bool:
+    if list_turns(value):
+        return True
+    return isinstance(value, str) and bool(split_transcript(value))
 
 
 def _is_pair(columns: _Columns) -> bool:
     """Tell rows of question and answer; a question alone counts under its own name only."""
     if columns.find(("question", "prompt", "query")) or columns.find(_PREFERRED):
         return True
-    asked = columns.find(_QUESTIONS)
+    asked = columns.find(QUESTIONS)
     text = columns.peek("text")
-    if isinstance(text, str) and len(_split_transcript(text)) > 1:
+    if isinstance(text, str) and split_transcript(text):
         return True
     return asked not in (None, "text") and columns.find(_ANSWERS) not in (None, asked)
 
@@ -160,22 +174,24 @@ def _read_alpaca(columns: _Columns) -> Talk | Reject:
 def _read_pairs(columns: _Columns) -> Talk | Reject:
     """Read a question and its answer; either may be turns, and the better answer counts."""
     prompt, preferred = columns.peek("prompt"), columns.peek("chosen")
-    before = list_turns(prompt)
-    if before is not None:
-        columns.note(("prompt",))
-        return read_talk([*before, *_as_turns(columns.take(_ANSWERS, filled=True))], "prompt")
+    name = columns.find(QUESTIONS)
+    posed = columns.peek(name) if name is not None else None
+    before = list_turns(posed) if name == "prompt" or isinstance(posed, list | tuple) else None
+    if name is not None and before is not None:
+        columns.note((name,))
+        return read_talk([*before, *_as_turns(columns.take(_ANSWERS, filled=True))], name)
     turns = list_turns(preferred)
     if turns is not None:
         columns.note(("chosen",))
         if len(turns) == 1 and columns.note(("prompt",)):
             turns = [{"role": "user", "content": prompt}, *turns]
         return read_talk(turns, "chosen")
-    asked = columns.find(_QUESTIONS)
-    for name, value in (("chosen", preferred), ("text", columns.peek("text"))):
-        if asked in (None, name) and isinstance(value, str):
-            columns.note((name,))
-            return _read_transcript(value, name)
-    return _read_pair(columns, _QUESTIONS, ("context",))
+    asked = columns.find(QUESTIONS)
+    for column, value in (("chosen", preferred), ("text", columns.peek("text"))):
+        if asked in (None, column) and isinstance(value, str):
+            columns.note((column,))
+            return _read_transcript(value, column)
+    return _read_pair(columns, QUESTIONS, ("context", "passage"))
 
 
 def _as_turns(answer: object) -> list[object]:
@@ -187,7 +203,7 @@ def _as_turns(answer: object) -> list[object]:
 
 def _read_pair(columns: _Columns, questions: Iterable[str], given: Iterable[str]) -> Talk | Reject:
     """Read a question, what it is about, its answer, and what was said before."""
-    question = columns.take(questions)
+    question = _get_text(columns.take(questions, filled=True) or columns.take(questions))
     answer = columns.take(_ANSWERS, filled=True)
     if columns.take(("label",)) is False:
         answer = None  # as preference data mark an answer that is not wanted
@@ -237,29 +253,25 @@ def _read_given(value: object) -> str | Reject:
 
 def _read_source_answer(value: object) -> str | Reject:
     """Read an answer: a text, the first of several, or what is called text in a mapping of them."""
-    if isinstance(value, Mapping) and isinstance(value.get("text"), list | tuple | str):
-        value = value["text"]
+    value = _get_text(value)
     if isinstance(value, list | tuple):
-        value = next(iter(value), None)
+        value = _get_text(next(iter(value), None))
     text = read_text(value or "", "answer")
     return text if isinstance(text, Reject) else read_answer(text)
 
 
+def _get_text(value: object) -> object:
+    """Return what is called text in a mapping, ``{"role": …, "content": …}`` too, or the value."""
+    if not isinstance(value, Mapping):
+        return value
+    return next((value[key] for key in ("text", "content", "value") if value.get(key)), value)
+
+
 def _read_transcript(text: str, what: str) -> Talk | Reject:
-    parts = _split_transcript(text)
+    parts = split_transcript(text)
     if not parts:
         return Reject("malformed", f"{what} names no speakers: {show(text)}")
     return read_talk([{"role": role, "content": said} for role, said in parts], what)
-
-
-def _split_transcript(text: str) -> list[tuple[str, str]]:
-    """Part a text such as ``Human: … Assistant: …`` into its turns."""
-    found = list(_SPEAKERS.finditer(text))
-    ends = [mark.start() for mark in found[1:]] + [len(text)] * bool(found)
-    return [
-        ("assistant" if mark["role"] in _ASSISTANTS else "user", text[mark.end() : end].strip())
-        for mark, end in zip(found, ends, strict=True)
-    ]
 
 
 def _read_persona_hub(columns: _Columns) -> Talk | Reject:
@@ -281,7 +293,11 @@ def strip_prompt_label(text: str) -> str:
 def _read_chat(names: tuple[str, ...]) -> Callable[[_Columns], Talk | Reject]:
     def read(columns: _Columns) -> Talk | Reject:
         name = _find_chat(columns, names) or columns.find(names) or names[0]
-        talk = read_talk(columns.take((name,)), name)
+        value = columns.take((name,))
+        if isinstance(value, str) and list_turns(value) is None and split_transcript(value):
+            talk = _read_transcript(value, name)
+        else:
+            talk = read_talk(value, name)
         if isinstance(talk, Reject) or not columns.note(_SYSTEM):
             return talk
         return Talk(talk.turns, talk.left_out | {SYSTEM_LEFT})

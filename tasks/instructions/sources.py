@@ -21,17 +21,15 @@ from infra.row_input import (
     read_rows,
 )
 from tasks.instructions.config import InstructionConfig, InstructionSource
-from tasks.instructions.formats import CORPORA, find_format, fold_name, read_row
+from tasks.instructions.formats import CORPORA, QUESTIONS, find_format, fold_name, read_row
 from tasks.records import Turn
 
 _COLUMNS: dict[str, tuple[str, ...]] = {
     "alpaca": ("instruction",),
     "lima": ("conversations", "conversation", "dialogue", "dialog"),
     "persona_hub": ("synthesized_text",),
-    "messages": ("messages", "message", "chat", "turns"),
-    "pairs": (
-        "question", "prompt", "query", "problem", "chosen", "input", "text", "user", "human",
-    ),
+    "messages": ("messages", "message", "chat", "turns", "contents", "utterances"),
+    "pairs": (*QUESTIONS, "chosen"),
 }  # fmt: skip
 _SHOWN_CHARS = 160
 

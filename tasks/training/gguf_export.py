@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 from infra.errors import ConfigError, OpenCharacterError
 from infra.model_soundness import read_model_config
+from infra.rope_scaling import DEFAULT_THETA, LLAMA3, compute_factors
 from tasks.training.export_errors import BrokenWeights
 from tasks.training.gguf_fitness import ARCHITECTURES, find_gguf_problems, name_split
 
@@ -86,7 +87,7 @@ def _describe(writer: Any, config: dict[str, Any], plan: GgufPlan) -> None:
     writer.add_head_count(heads)
     writer.add_head_count_kv(int(config.get("num_key_value_heads") or heads))
     writer.add_layer_norm_rms_eps(float(config["rms_norm_eps"]))
-    theta = rope.get("rope_theta") or config.get("rope_theta") or 10000.0
+    theta = rope.get("rope_theta") or config.get("rope_theta") or DEFAULT_THETA
     writer.add_rope_freq_base(float(theta))
     width = _head_width(config)
     writer.add_rope_dimension_count(width)
@@ -248,20 +249,11 @@ def _list_tensors(folder: Path, config: dict[str, Any]) -> Iterator[SourceTensor
 
 def _rope_factors(config: dict[str, Any]) -> Any:
     """Return by what Llama 3.1's scaling divides each rotary frequency; ``None`` for others."""
-    import numpy as np
-
     rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
-    if _rope_kind(rope) != "llama3":
+    if _rope_kind(rope) != LLAMA3:
         return None
-    width = _head_width(config)
-    theta = float(rope.get("rope_theta") or config.get("rope_theta") or 10000.0)
-    wavelengths = 2 * math.pi * theta ** (np.arange(0, width, 2, dtype=np.float64) / width)
-    factor, low, high = (
-        float(rope[name]) for name in ("factor", "low_freq_factor", "high_freq_factor")
-    )
-    old = float(rope["original_max_position_embeddings"])
-    smooth = np.clip((old / wavelengths - low) / (high - low), 0, 1)
-    return (1 / ((1 - smooth) / factor + smooth)).astype(np.float32)
+    theta = float(rope.get("rope_theta") or config.get("rope_theta") or DEFAULT_THETA)
+    return compute_factors(rope, theta, _head_width(config))
 
 
 def main() -> int:

@@ -39,7 +39,7 @@ def find_gguf_problems(folder: Path) -> Iterator[Problem]:
             tokenizer = {"model": {"type": "SentencePiece (no tokenizer.json)"}}
         except (OSError, ValueError):
             return
-        found.extend(_find_tokenizer_faults(tokenizer))
+        found.extend(_find_tokenizer_faults(tokenizer, int(config.get("vocab_size") or 0)))
     yield from (Problem("training.gguf", f"{folder}: {what}", _TODO) for what in found)
 
 
@@ -88,7 +88,7 @@ def _find_config_faults(config: Mapping[str, Any]) -> Iterator[str]:
         yield "its rotary embedding covers a part of each head only"
 
 
-def _find_tokenizer_faults(tokenizer: Mapping[str, Any]) -> Iterator[str]:
+def _find_tokenizer_faults(tokenizer: Mapping[str, Any], size: int) -> Iterator[str]:
     model = tokenizer.get("model") or {}
     if model.get("type") != "BPE" or model.get("byte_fallback"):
         kind = "SentencePiece-like BPE" if model.get("byte_fallback") else model.get("type")
@@ -100,6 +100,11 @@ def _find_tokenizer_faults(tokenizer: Mapping[str, Any]) -> Iterator[str]:
     form = (tokenizer.get("normalizer") or {}).get("type")
     if form is not None and (form, split) != ("NFC", "qwen2"):
         yield f"its tokenizer normalises text ({form}), which llama.cpp would leave out"
+    ids = dict(model.get("vocab") or {})
+    ids |= {token["content"]: token["id"] for token in tokenizer.get("added_tokens") or ()}
+    last = max(ids, key=lambda token: int(ids[token]), default=None)
+    if size and last is not None and ids[last] >= size:
+        yield f"its token {last!r} has the id {ids[last]}, beyond its vocabulary of {size} tokens"
     for token in tokenizer.get("added_tokens") or ():
         if any(token.get(flag) for flag in ("lstrip", "rstrip", "single_word")):
             yield (

@@ -7,6 +7,7 @@ pipeline runs against it.
 from __future__ import annotations
 
 import json
+import re
 import socket
 import threading
 import time
@@ -23,6 +24,8 @@ Body = dict[str, Any]
 Reply = tuple[int, Any]
 
 PAGE = b"<!doctype html><html><body>It works! This is no model.</body></html>"
+SECRET = "musing-that-nobody-may-hear"
+_IN_SPEECH = re.compile(r"([a-z]) ([a-z])")
 STREAMED = "One\u2028two \U0001f600."
 
 
@@ -126,8 +129,28 @@ def _without_system(body: Body) -> Reply:
 
 
 def _dirty(body: Body) -> Reply:
-    text = _write(body)
+    """Break a letter and drop a NUL within the text, and more of both around it."""
+    text = _IN_SPEECH.sub("\\1 \ud83d\x00 \\2", _write(body), count=1)
     return _reply("\ufeff" + text + "\x00 \ud83d\u2028")
+
+
+def _think(body: Body) -> Reply:
+    return _reply(f"<think>\n{SECRET}: [a] {{b}} score: 2.\n</think>\n\n{_write(body)}")
+
+
+def _talk(body: Body) -> Reply:
+    """Talk before and after what was asked for as JSON, and fence it."""
+    text = _write(body)
+    if text[:1] not in ("{", "["):
+        return _reply(text)
+    said = f"Gladly! Below is the result:\n\n```json\n{text}\n```\n\nShall I go on?"
+    return _reply(said)
+
+
+def _leave_open(body: Body) -> Reply:
+    """Never close the brackets of JSON, though nothing cut it off."""
+    text = _write(body)
+    return _reply(text.rstrip('"}] \n') if text[:1] in ("{", "[") else text)
 
 
 _ODDITIES: dict[str, Callable[[Body], Reply]] = {
@@ -135,6 +158,9 @@ _ODDITIES: dict[str, Callable[[Body], Reply]] = {
     "closed": _closed,
     "without-system": _without_system,
     "dirty": _dirty,
+    "thinks": _think,
+    "talks": _talk,
+    "leaves-open": _leave_open,
     "uncounted": lambda body: _reply(_write(body), usage=False),
     "parts": lambda body: _reply([{"type": "text", "text": _write(body)}]),
     "thinks-only": lambda body: _reply(None, "length", reasoning_content="Let me see. " * 40),

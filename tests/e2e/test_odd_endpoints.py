@@ -11,8 +11,8 @@ import pytest
 
 from infra.errors import RequestFailed
 from infra.ports import find_port
-from tests.e2e.odd_endpoint import OddEndpoint, serve_oddities
-from tests.e2e.scripted import ScriptedWorld
+from tests.e2e.odd_endpoint import SECRET, OddEndpoint, serve_oddities
+from tests.e2e.scripted import ScriptedWorld, read_parts
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 
@@ -37,7 +37,10 @@ def small(tmp_path: Path, prefect_server: str, ray_cluster: None) -> ScriptedWor
     return ScriptedWorld.make(tmp_path, personas=6, questions=4)
 
 
-@pytest.mark.parametrize("model", ["strict", "without-system", "dirty", "uncounted"])
+@pytest.mark.parametrize(
+    "model",
+    ["strict", "without-system", "dirty", "uncounted", "thinks", "talks", "leaves-open"],
+)
 def test_a_run_in_a_dialect_ends_well(
     small: ScriptedWorld, server: OddEndpoint, model: str
 ) -> None:
@@ -50,6 +53,9 @@ def test_a_run_in_a_dialect_ends_well(
     assert ("dialect" in told) == (model in ("strict", "without-system"))
     assert ("usage" in told) == (model == "uncounted")
     assert summary["usage"]["characters"]["completion_tokens"] > 0
+    for stage in ("characters", "dialogues_generate", "dialogues_rewrite"):
+        text = read_parts(small.root, stage).write_ndjson()
+        assert SECRET not in text and "<think>" not in text and "\\u0000" not in text
 
 
 @pytest.mark.parametrize(
@@ -58,6 +64,8 @@ def test_a_run_in_a_dialect_ends_well(
         ("page", "no chat completion.*It works!"),
         ("broken", "HTTP 500.*assertion of ours"),
         ("thinks-only", "reasoning and no text.*max_new_tokens"),
+        ("calls-tools", "held no text \\(finish_reason tool_calls\\)"),
+        ("upstream", "HTTP 529.*the upstream is overloaded.*patience_s"),
         ("nobody", "nobody answers at.* is up"),
     ],
 )

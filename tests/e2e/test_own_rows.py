@@ -14,6 +14,7 @@ from flows.opening import prepare
 from flows.pipeline import opencharacter
 from flows.planning import plan_run
 from infra.errors import ConfigError, YieldError
+from infra.gguf_conversion import convert
 from infra.manifests import refer_to
 from infra.reading import read_accepted_frame
 from infra.storage import Storage
@@ -21,6 +22,7 @@ from tasks.demo_world.texts import draw_advice, write_persona, write_profile, wr
 from tasks.demo_world.world import Character, World
 from tests.e2e.scripted import ScriptedWorld
 from tests.unit.cards import encode, make_png, make_text, make_v2, make_v3
+from tests.unit.training.exports import load_tokenizer
 
 pytestmark = pytest.mark.e2e
 
@@ -199,7 +201,7 @@ def list_overrides(folder: Path, people: Path, talks: Path) -> list[str]:
         "evaluation=null",
         "training={deepspeed: deepspeed/cpu.json, workers: 1, max_length: 2048, global_batch: 8,"
         " epochs: 1, precision: fp32, export_dtype: float32, licence: apache-2.0,"
-        " samples: {characters: 0}}",
+        " gguf: f16, samples: {characters: 0}}",
     ]
 
 
@@ -239,3 +241,33 @@ def test_rows_as_released_are_trained_on_with_no_teacher(
     assert result.model
     assert result.scores["eval_loss_tuned"] < result.scores["eval_loss_base"]
     assert set(result.engines_started) <= {"tuned"}
+    answers_as_it_does(Path(result.model), tmp_path / "back")
+
+
+def answers_as_it_does(export: Path, back: Path) -> None:
+    """Check that the GGUF file of an export answers with the model's own tokens, template too."""
+    (path,) = export.glob("*.gguf")
+    convert(path, back)
+    asked = [
+        {"role": "system", "content": "You are Ann, a baker."},
+        {"role": "user", "content": "What do you do at dawn?"},
+    ]
+    prompts, answers = [], []
+    for folder in (export, back):
+        tokenizer = load_tokenizer(folder)
+        ids = tokenizer.apply_chat_template(asked, add_generation_prompt=True, return_dict=False)
+        prompts.append(list(ids))
+        answers.append(generate(folder, prompts[-1]))
+    assert prompts[0] == prompts[1]
+    assert answers[0] == answers[1] and len(answers[0]) > len(prompts[0])
+
+
+def generate(folder: Path, ids: list[int]) -> list[int]:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(str(folder), dtype=torch.float32)
+    made: list[int] = model.generate(torch.tensor([ids]), max_new_tokens=24, do_sample=False)[
+        0
+    ].tolist()
+    return made

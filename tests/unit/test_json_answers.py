@@ -110,3 +110,17 @@ def test_valid_json_is_read_as_it_is(value: dict[str, object]) -> None:
 @given(st.dictionaries(st.text("abc", min_size=1), st.text("xyz é", max_size=20), min_size=1))
 def test_a_python_literal_is_read_as_json_is(value: dict[str, str]) -> None:
     assert find_json(repr(value)) == value
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ('{"a": "b', {"a": "b"}),
+        ('[{"a": "b"}, {"a": "c', [{"a": "b"}, {"a": "c"}]),
+        ('{"a": ["b"', {"a": ["b"]}),
+        ('{"a": {"b": "c"}', {"a": {"b": "c"}}),
+    ],
+)
+def test_what_a_model_ended_by_itself_may_lack_its_brackets(text: str, value: object) -> None:
+    assert isinstance(find_json(text), Reject)
+    assert find_json(text, ended=True) == value

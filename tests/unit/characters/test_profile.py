@@ -66,11 +66,24 @@ def reason(text: str) -> str:
         print_lines(PROFILE, "{number}. **{label}**: {value}"),
         print_lines(PROFILE, "{number}) {label}: {value}\n"),
         print_lines(PROFILE, "### {label}:\n{value}"),
+        f"Gladly. This is she:\n\n```json\n{print_json(PROFILE)}\n```\n\nShall I change anything?",
+        f"<answer>\n{print_lines(PROFILE)}\n</answer>",
+        print_lines(PROFILE, "## {label}\n\n{value}\n"),
+        print_lines(PROFILE, "{label} = {value}"),
+        print_lines(PROFILE, "{label} \u2014 {value}"),
+        print_lines(PROFILE, "<{label}>{value}</{label}>"),
+        print_lines(PROFILE, "| {label} | {value} |"),
+        json.dumps(print_json(PROFILE)),
+        json.dumps([{"field": label, "value": PROFILE[name]} for label, name in PROFILE_FIELDS]),
+        json.dumps([{label: PROFILE[name]} for label, name in PROFILE_FIELDS]),
+        json.dumps({f"{label.replace(' ', '')}:": PROFILE[name] for label, name in PROFILE_FIELDS}),
     ],
     ids=[
         "json", "fenced json", "json then talk", "column names", "numbers and extra keys",
         "lines", "fenced lines", "talk then lines", "bold with colon", "bold", "bullets",
-        "numbered bold", "numbered with gaps", "headings",
+        "numbered bold", "numbered with gaps", "headings", "talk and a fence", "tags around",
+        "bare headings", "equals", "dashes", "tags", "table", "json in json", "pairs", "items",
+        "joined words",
     ],
 )  # fmt: skip
 def test_every_usual_form_gives_the_same_profile(text: str) -> None:
@@ -115,7 +128,14 @@ def test_raw_control_characters_inside_json_are_folded_away() -> None:
         ("Birth Place", "Birthplace"),
         ("Birth Place", "Place of Birth"),
         ("Birth Place", "birth_place"),
+        ("Birth Place", "Born Place"),
+        ("Birth Place", "Birth Place (City, Country)"),
+        ("Birth Place", "Hometown"),
         ("Race", "Ethnicity"),
+        ("Race", "Race/Ethnicity"),
+        ("Race", "Race or Ethnicity"),
+        ("Personality", "Traits"),
+        ("Appearance", "Physical Description"),
         ("Gender", "Sex"),
         ("General Experience", "Background"),
         ("General Experience", "EXPERIENCE"),
@@ -136,13 +156,17 @@ def test_the_first_of_two_values_stands() -> None:
     [
         "34", "34 years old", "mid-30s", "Early forties", "in her late twenties", "0", "120",
         "about 70 (born 1955)", "middle-aged", "elderly", "300000000000 years, looks 30",
+        "soixante-trois ans", "neunundvierzig", "vijfenveertig", "sesenta y dos", "quarantadue",
+        "femtisyv", "neljäkymmentä", "negyvenkettő", "czterdzieści dwa lata", "čtyřicet dva",
+        "kırk iki", "patruzeci și doi", "arobaini na mbili", "empat puluh dua", "bốn mươi hai",
+        "сорок два", "四十二歳", "마흔둘", "بیست", "ארבעים", "ორმოცი", "XLII", "septuagenarian",
     ],
 )  # fmt: skip
 def test_sane_ages_are_taken_as_they_are_written(age: str) -> None:
     assert read(print_json({**PROFILE, "age": age}))["age"] == age
 
 
-@pytest.mark.parametrize("age", ["abc", "150", "1987", "-", "121 years", "9" * 39])
+@pytest.mark.parametrize("age", ["abc", "150", "1987", "-", "121 years", "9" * 39, "-7", "white"])
 def test_other_ages_are_refused(age: str) -> None:
     assert reason(print_json({**PROFILE, "age": age})) == "implausible_age"
 
@@ -153,6 +177,9 @@ def test_other_ages_are_refused(age: str) -> None:
         ("name", "N/A"),
         ("name", "[Insert Name]"),
         ("name", "Name"),
+        ("name", "Character's name"),
+        ("appearance", "Describe her looks here"),
+        ("birth_place", "Not stated in the persona"),
         ("gender", "unknown"),
         ("gender", "(Not specified.)"),
         ("birth_place", "<your city>"),
@@ -226,3 +253,15 @@ def test_the_schema_asks_for_the_eight_fields_in_the_papers_order_all_bounded() 
         longest = {**PROFILE, name: "1" + "b" * (bound - 1)}
         if name != "age":
             assert read(print_json(longest))[name] == longest[name]
+
+
+def test_brackets_that_lack_are_closed_only_where_the_model_ended_by_itself() -> None:
+    text = print_json(PROFILE)[:-2]
+    assert reason(text) == "not_json"
+    assert parse_profile(text, ended=True) == PROFILE
+    assert isinstance(parse_profile(text[:40], ended=True), Reject)
+
+
+def test_a_loose_word_for_a_field_yields_to_its_own_label() -> None:
+    values = {"Occupation": "Actor", **json.loads(print_json(PROFILE)), "History": "Long."}
+    assert read(json.dumps(values)) == PROFILE

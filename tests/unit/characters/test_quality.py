@@ -59,6 +59,8 @@ def test_what_belongs_to_nobody_is_trimmed(label: str, text: str, kept: str) -> 
     [
         ("Name", "a ferry captain who hates the tunnel", "name_is_persona"),
         ("Name", "Ferry Captain", "name_is_persona"),
+        ("Name", "A Ferry Captain Who Hates The Tunnel", "name_is_persona"),
+        ("Name", "captain", "name_is_persona"),
         ("Name", "She is a woman of the sea", "name_is_sentence"),
         ("Personality", "Calm, Loyal, " + "Unmoved, " * 30 + "Unmoved", "repetition"),
         ("Personality", "calm, loyal, calm, loyal, calm, loyal", "repetition"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,7 +22,17 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
-def write(path: Path, *, architecture: str = "llama", pre: str = "smollm", parts: int = 0) -> Path:
+def write(
+    path: Path,
+    *,
+    architecture: str = "llama",
+    pre: str = "smollm",
+    parts: int = 0,
+    eos: int | None = None,
+    rows: int | None = None,
+    scaling: str | None = None,
+    more: str | None = None,
+) -> Path:
     """Write a file with two small tensors and a vocabulary of bytes and digits."""
     import numpy as np
     from gguf import GGUFWriter
@@ -34,11 +45,15 @@ def write(path: Path, *, architecture: str = "llama", pre: str = "smollm", parts
     writer.add_token_list(tokens)
     writer.add_token_types([1] * (len(tokens) - 1) + [3])
     writer.add_token_merges(["1 2"])
-    writer.add_eos_token_id(len(tokens) - 1)
+    writer.add_eos_token_id(len(tokens) - 1 if eos is None else eos)
+    if scaling:
+        writer.add_string(f"{architecture}.rope.scaling.type", scaling)
     if parts:
         writer.add_uint16("split.count", parts)
     for name in ("token_embd.weight", "output.weight"):
-        writer.add_tensor(name, np.ones((len(tokens), 32), dtype=np.float16))
+        writer.add_tensor(name, np.ones((rows or len(tokens), 32), dtype=np.float16))
+    if more:
+        writer.add_tensor(more, np.linspace(1, 9, 16, dtype=np.float32))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -111,6 +126,24 @@ def test_split_and_truncated_files_are_refused(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-4000])
     with pytest.raises((Unreadable, ValueError)):
         convert(path, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("odd", "told"),
+    [
+        ({"eos": 100_257}, "eos token has the id 100257, its vocabulary 258 tokens"),
+        ({"rows": 200}, "258 tokens, and embeddings for 200"),
+        ({"more": "rope_freqs.weight"}, "rope_freqs.weight"),
+        ({"more": "rope_factors_long.weight"}, "rope_factors_long.weight"),
+        ({"scaling": "yarn"}, "'yarn'"),
+    ],
+)
+def test_what_would_be_read_wrongly_is_refused_by_name(
+    tmp_path: Path, odd: dict[str, Any], told: str
+) -> None:
+    with pytest.raises(Unreadable, match=told):
+        convert(write(tmp_path / "m.gguf", **odd), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 

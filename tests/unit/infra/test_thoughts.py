@@ -64,6 +64,15 @@ OWN = ThinkingFacts(pairs=(("{{muse}}", "{{/muse}}"),))
         f"analysisThe child asks of boats.assistantfinal{ANSWER}",
         f'<details type="reasoning" done="true">\nboats\n</details>\n{ANSWER}',
         f"assistant\n\n<think>boats</think>\n\n{ANSWER}",
+        f"<reason>boats</reason>\n{ANSWER}",
+        f"<analysis>\nboats\n</analysis>\n\n{ANSWER}",
+        f"<thinking_process>boats</thinking_process>{ANSWER}",
+        f"<reasoning-content>boats</reasoning-content>{ANSWER}",
+        f"<思考>boats</思考>\n{ANSWER}",
+        f"[Thinking]\nboats\n[/Thinking]\n{ANSWER}",
+        f"```thinking\nboats\n```\n{ANSWER}",
+        f"**Thinking:** she asks of boats.\n\n**Response:** {ANSWER}",
+        f"Thought: she asks of boats.\nFinal Answer: {ANSWER}",
         # the opening mark stood in the prompt
         f"She asks of boats.\n</think>\n\n{ANSWER}",
         f"Should I tell her?…</think> {ANSWER}",
@@ -202,3 +211,17 @@ def test_parting_twice_changes_nothing_more(text: str) -> None:
 def test_text_without_marks_stays_as_it_is(text: str) -> None:
     if not set("<[◁") & set(text):
         assert part_thought(text) == Speech(text, True, 0)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"[thinking] {ANSWER}",
+        f"```thinking\n{ANSWER}",
+        f"Thought: a fine word.\n{ANSWER}",
+        f"Thinking: that is what boats are for. {ANSWER}",
+        "**Thought:** the sea.",
+    ],
+)
+def test_words_that_may_open_a_thought_are_speech_where_none_ends(text: str) -> None:
+    assert part_thought(text) == Speech(text, True, 0)

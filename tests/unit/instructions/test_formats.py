@@ -1,5 +1,7 @@
 """Proves that rows of each format become turns, or a typed reason."""
 
+import json
+
 import pytest
 
 from infra.errors import Reject
@@ -161,6 +163,35 @@ SPOKEN = [
     ({"conversations": [{"from": "human", "value": U}, {"from": "function_call", "value": "{}"},
                         {"from": "observation", "value": "rye"}, {"from": "gpt", "value": A}],
       "tools": "[]"}, (U, A)),
+    ({"inputs": U, "targets": A}, (U, A)),
+    ({"user_prompt": U, "assistant_response": A}, (U, A)),
+    ({"Q": U, "A": A}, (U, A)),
+    ({"passage": "In Rome.", "question": U, "answer": A}, (f"{U}\n\nIn Rome.", A)),
+    ({"instruction": "", "question": U, "answer": A}, (U, A)),
+    ({"instruction": U, "input": float("nan"), "output": A}, (U, A)),
+    ({"instruction": U, "input": "None", "output": A}, (U, A)),
+    ({"question": {"text": U}, "answer": {"text": A}}, (U, A)),
+    ({"input": [ASKED], "ideal": A}, (U, A)),
+    ({"prompt": U, "completion": [SAID]}, (U, A)),
+    ({"prompt": U, "chosen": SAID, "rejected": SAID}, (U, A)),
+    ({"conversation": [{"input": U, "output": A}, {"input": V, "output": B}]}, (U, A, V, B)),
+    ({"conversation": [{"human": U, "assistant": A}]}, (U, A)),
+    ({"chat": [{"message": U, "is_human": True}, {"message": A, "is_human": False}]}, (U, A)),
+    ({"conversation": {"messages": [ASKED, SAID]}}, (U, A)),
+    ({"contents": [{"role": "user", "parts": [{"text": U}]},
+                   {"role": "model", "parts": [{"text": A}]}]}, (U, A)),
+    ({"messages": [{"Role": "User", "Content": U}, {"Role": "Assistant", "Content": A}]}, (U, A)),
+    ({"messages": [{"role": "", "from": "human", "content": "", "value": U},
+                   {"role": "", "from": "gpt", "content": "", "value": A}]}, (U, A)),
+    ({"messages": [f'{{"role": "user", "content": "{U}"}}', json.dumps(SAID)]}, (U, A)),
+    ({"messages": json.dumps(json.dumps([ASKED, SAID]))}, (U, A)),
+    ({"messages": f"[{ASKED}\n {SAID}]"}, (U, A)),
+    ({"messages": f"array([{ASKED}, {SAID}], dtype=object)"[6:-15]}, (U, A)),
+    ({"messages": [ASKED, {"role": "assistant", "content": "<tool_call>{}</tool_call>"},
+                   {"role": "tool", "content": "rye"}, SAID]}, (U, A)),
+    ({"conversations": [{"from": "user_1", "value": U}, {"from": "character", "value": A}]},
+     (U, A)),
+    ({"chat": f"USER: {U}\n\n\nASSISTANT: {A} <|endoftext|>"}, (U, A)),
     ({"instruction": "Who \ud83d bakes?", "output": "The \udc00baker."}, ("Who  bakes?", A)),
 ]  # fmt: skip
 

@@ -63,6 +63,21 @@ def test_f16_comes_back_with_its_weights_tokens_template_and_answers(tmp_path: P
     assert answer(base) == answer(tmp_path / "back")
 
 
+def test_positions_scaled_as_llama_3_1_does_come_back_scaled(tmp_path: Path) -> None:
+    base = build_base(tmp_path / "base", seed=3)
+    rope = {
+        "rope_type": "llama3", "rope_theta": 10_000.0, "factor": 8.0, "low_freq_factor": 1.0,
+        "high_freq_factor": 4.0, "original_max_position_embeddings": 512,
+    }  # fmt: skip
+    edit(base / "config.json", rope_parameters=rope)
+    path = write_gguf(base, GgufPlan("f16", "long"))
+    check_gguf(path, base)
+    convert(path, tmp_path / "back")
+    back = json.loads((tmp_path / "back" / "config.json").read_text(encoding="utf-8"))
+    assert back["rope_parameters"] == rope
+    assert answer(base) == answer(tmp_path / "back")
+
+
 @pytest.mark.parametrize("kind", ["f16", "q8_0"])
 @pytest.mark.parametrize("tied", [True, False])
 def test_grouped_heads_and_an_untied_head_are_told_right(
@@ -118,6 +133,10 @@ def test_a_model_that_gguf_cannot_say_is_named(
         ({"model": {"type": "Unigram"}}, "Unigram"),
         ({"pre_tokenizer": {"type": "Whitespace"}}, "no name"),
         ({"normalizer": {"type": "Lowercase"}}, "Lowercase"),
+        (
+            {"added_tokens": [{"id": 50_256, "content": "<|endoftext|>", "special": True}]},
+            "'<|endoftext|>' has the id 50256, beyond its vocabulary of 2048",
+        ),
     ],
 )
 def test_a_tokenizer_that_gguf_cannot_say_is_named(
