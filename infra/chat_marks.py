@@ -86,7 +86,7 @@ def strip_marks(text: str) -> str:
         found = _TURN_END.search(visible)
         if found is not None and not _opens_html(visible, found):
             before = text[: found.start()].rstrip()
-            if not before or not _OPEN_END.search(before):
+            if not before or not ends_openly(before):
                 text = before
         visible = blank_code(text)
         found = _NEXT_TURN.search(visible)
@@ -118,6 +118,11 @@ def is_whole(text: str) -> bool:
     """Tell whether a text ends as a finished one does."""
     text = text.rstrip()
     return bool(text) and (_TERMINAL.search(text) is not None or text[-1] > "\u2600")
+
+
+def ends_openly(text: str) -> bool:
+    """Tell whether a text surely goes on: after a comma, an article, a preposition."""
+    return _OPEN_END.search(text.rstrip()) is not None
 
 
 def _cut_lead(text: str) -> str:

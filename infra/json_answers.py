@@ -85,7 +85,9 @@ def _list_closers(text: str) -> list[str]:
         elif not quoted and char in "]}" and open_brackets:
             open_brackets.pop()
     closers = "".join(reversed(open_brackets))
-    return ['"' + closers, closers] if closers else []
+    if not closers:
+        return []
+    return ['"' + closers, closers] if quoted else [closers, '"' + closers]
 
 
 def _find_json(

@@ -25,7 +25,7 @@ _FEWEST_LABELS = 3
 """Known labels that make an object a profile, where there are several in an answer."""
 
 _LINE = re.compile(
-    r"^\s*(?:[-*\u2022|]\s+|\d+[.)]\s*)?[*_#\s]*(?P<label>[A-Za-z][A-Za-z '\u2019/&()_]{1,40}?)"
+    r"^\s*(?:[-*\u2022|]\s+|\d+[.)]\s*)?[*_#\s]*(?P<label>[A-Za-z][A-Za-z '\u2019/&(),_]{1,40}?)"
     r"[*_]*\s*(?:[:\uff1a|=\u2192]|[-=]>|(?<=\s)[-\u2013\u2014](?=\s))[*_]*\s*(?P<value>.*)$"
 )
 _HEADING = re.compile(

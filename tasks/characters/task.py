@@ -25,8 +25,8 @@ from tasks.persona_rows import plan_persona_rows
 from tasks.records import Persona, Rejection
 from tasks.rejections import check_brought_yield
 
-VERSION = 2
-TAKE_VERSION = 2
+VERSION = 3
+TAKE_VERSION = 3
 
 
 def describe_characters(config: CharacterConfig, bench: Bench, personas: NodeSpec) -> NodeSpec:

@@ -18,7 +18,7 @@ from tasks.curation.curate import curate
 from tasks.curation.inputs import digest_inputs, load_inputs
 from tasks.records import Example, Rejection
 
-VERSION = 2
+VERSION = 3
 
 
 def describe_curation(config: CurationConfig, upstream: Sequence[NodeSpec]) -> NodeSpec:

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any, ClassVar
 
 from infra.asking import RowSession
+from infra.chat_marks import ends_openly
 from infra.engines.protocol import Completion
 from infra.errors import Reject
 from infra.json_answers import find_json
@@ -152,8 +153,21 @@ def read_rewriting(
 
 
 def _read_list(text: str, length: int, *, ended: bool) -> list[Any] | Reject:
-    """Return the list of turns in an answer: of several the first that is as long as asked for."""
-    data = find_json(text, lambda value: len(_get_list(value) or ()) == length, ended=ended)
+    """Return the list of turns in an answer: of several the first that is as long as asked for.
+
+    One that the model has ``ended`` by itself may lack its last brackets, if not its last words.
+    """
+
+    def fits(value: object) -> bool:
+        return len(_get_list(value) or ()) == length
+
+    data = find_json(text, fits)
+    if isinstance(data, Reject) and ended:
+        closed = find_json(text, fits, ended=True)
+        last = (_get_list(closed) or [None])[-1]
+        said = last.get("content") if isinstance(last, dict) else None
+        if isinstance(said, str) and not ends_openly(said):
+            data = closed
     if isinstance(data, Reject):
         return data
     found = _get_list(data)

@@ -25,8 +25,8 @@ from tasks.dialogues.sources import NO_CHARACTER, digest_dialogue_source, take_d
 from tasks.records import Character, Dialogue, Instruction, Rejection
 from tasks.rejections import check_brought_yield
 
-VERSIONS = {"generate": 2, "rewrite": 2}
-TAKE_VERSION = 2
+VERSIONS = {"generate": 3, "rewrite": 3}
+TAKE_VERSION = 3
 
 
 def describe_dialogues(

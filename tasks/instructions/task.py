@@ -21,7 +21,7 @@ from tasks.instructions.synthesis import choose_personas
 from tasks.persona_rows import plan_persona_rows
 from tasks.records import Instruction, Rejection
 
-IMPORT_VERSION = 2
+IMPORT_VERSION = 3
 GUESS_VERSION = 1
 
 

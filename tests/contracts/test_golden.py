@@ -55,12 +55,12 @@ class Golden:
 
 GOLDEN = {
     "personas": Golden(2, "b8583e6d117aca3b8f4a11a771859d96"),
-    "instructions": Golden(2, "049e7e971c45df02c245e2e1bbc761c4"),
+    "instructions": Golden(3, "82dff20449a74b8340b645b0bae8478c"),
     "guesses": Golden(1, "242d305f68c25b1565e7563aef60ed8e"),
-    "characters": Golden(2, "b068c03222304975b7d3398767ba395f"),
-    "dialogues_generate": Golden(2, "08cad13bcf1b260db195698692aa47a2"),
-    "dialogues_rewrite": Golden(2, "5a791153735a84194b43f842d96927fc"),
-    "curation": Golden(2, "e0bde987aa0cf77d151b68d2745e3c59"),
+    "characters": Golden(3, "b068c03222304975b7d3398767ba395f"),
+    "dialogues_generate": Golden(3, "08cad13bcf1b260db195698692aa47a2"),
+    "dialogues_rewrite": Golden(3, "5a791153735a84194b43f842d96927fc"),
+    "curation": Golden(3, "e0bde987aa0cf77d151b68d2745e3c59"),
 }
 SCRIPTED_ANSWERS = "c047ac249f9c7ee4499f8fb1732390a4"
 """Digest of the scripted engine's own answers; not a stage, but every golden row leans on it."""

@@ -138,7 +138,7 @@ def test_what_cannot_be_trimmed_is_rejected_with_its_reason(text: str, reason: s
         "**Salt** it, then ~ wait ~ a day.",
         "My friends: salt, wind, and time.",
         "At market it goes so:\n\nBuyer: Fresh?\nNils: Always.",
-        "Set {salt, wind} against {time}; 3 < 4 > 2.",
+        "Set {salt, wind} against {sun, sea}; 3 < 4 > 2.",
         "Human hands salt best. User or not, salt.",
         "SÃO VICENTE É UMA ILHA. « NON », DIT-IL.",
         "E = mc^2, so $\\frac{a}{b} \\in \\{1, 2\\}$ holds.",

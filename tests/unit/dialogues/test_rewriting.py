@@ -97,6 +97,11 @@ def test_an_answer_that_does_not_fit_is_rejected_with_its_reason(answer: str, re
     assert made.reason == reason
 
 
+def test_last_brackets_may_lack_where_the_model_ended_its_last_words() -> None:
+    assert rewritten(GOOD.rstrip('"}]')) == rewritten(GOOD)
+    assert rewritten(GOOD.removesuffix("]")) == rewritten(GOOD)
+
+
 def test_an_answer_cut_by_the_token_limit_is_rejected_even_if_it_parses() -> None:
     made = rewrite((GOOD, "length"))
     assert isinstance(made, Reject)
