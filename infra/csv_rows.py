@@ -7,12 +7,14 @@ quote ends, gives up its first line alone, with its number; reading goes on with
 from __future__ import annotations
 
 import csv
+import re
 import sys
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 _DELIMITERS = (",", "\t", ";", "|")
+_SEPARATOR = re.compile(r"sep=[,;|\t]\s*", re.IGNORECASE)
 _MOST_LINES = 2_000
 _MOST_CHARS = 4 << 20
 """Beyond these a record is one whose quote was never closed."""
@@ -41,6 +43,9 @@ def read_csv(lines: Iterable[str], delimiter: str) -> Iterator[CsvRow]:
     first = reader.take_line()
     if first is None:
         return
+    if _SEPARATOR.fullmatch(first):  # Excel tells its delimiter in a line before the header
+        delimiter = first[4]
+        first = reader.take_line() or ""
     if delimiter not in first:
         delimiter = max(_DELIMITERS, key=lambda mark: (first.count(mark), mark == delimiter))
     try:

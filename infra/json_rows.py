@@ -150,8 +150,18 @@ def _find_rows(value: dict[str, Any]) -> list[Any]:
 
 
 def _turn_columns(value: dict[str, Any]) -> list[Any]:
-    """Return the rows of columns as pandas writes them, each a mapping of row numbers."""
+    """Return the rows of columns as pandas writes them, each a list or a mapping of row numbers."""
     columns = list(value.values())
+    names, data = value.get("columns"), value.get("data")
+    if isinstance(names, list) and isinstance(data, list) and len(value) <= 3:
+        if all(isinstance(row, list) and len(row) == len(names) for row in data):
+            return [dict(zip(map(str, names), row, strict=True)) for row in data]
+        return []
+    if len(columns) >= 2 and all(isinstance(column, list) for column in columns):
+        size = {len(column) for column in columns}
+        plain = not any(isinstance(item, dict | list) for column in columns for item in column)
+        if len(size) == 1 and plain:
+            return [dict(zip(value, row, strict=True)) for row in zip(*columns, strict=True)]
     if len(columns) < 2 or not all(isinstance(column, dict) for column in columns):
         return []
     keys = list(columns[0])

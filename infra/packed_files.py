@@ -23,9 +23,11 @@ import pyarrow as pa
 
 Kind = Literal["parquet", "arrow", "text"]
 
-PACKINGS = (".gz", ".zst", ".bz2", ".xz", ".zip")
+PACKINGS = (".gz", ".zst", ".bz2", ".xz", ".lzma", ".lz4", ".zip")
 """The endings of packed files; they say nothing about what is inside."""
 
+_UNREAD_PACKINGS = {".br": "brotli", ".snappy": "snappy", ".sz": "snappy", ".z": "zlib"}
+"""Packed files that no first byte tells apart from others: named by their ending."""
 _HEAD_BYTES = 1_024
 _BUFFER_BYTES = 1 << 16
 _MOST_LAYERS = 3
@@ -101,6 +103,7 @@ def open_packed(file: BinaryIO, name: str) -> Opened:
         unpack = _find_packing(head)
         if unpack is None:
             _refuse_foreign(head)
+            _refuse_packing(head, inner)
             return Opened(buffered, _tell_kind(head, inner), inner, _tell_encoding(head))
         file, inside = unpack(buffered)
         inner = inside or _drop_packing(inner)
@@ -119,7 +122,9 @@ def _find_packing(head: bytes) -> Callable[[BinaryIO], tuple[BinaryIO, str]] | N
         return lambda file: (cast(BinaryIO, gzip.open(file)), "")
     if head.startswith(b"BZh"):
         return lambda file: (cast(BinaryIO, bz2.open(file)), "")
-    if head.startswith(b"\xfd7zXZ\x00"):
+    if head.startswith(b"\x04\x22\x4d\x18"):
+        return lambda file: (cast(BinaryIO, pa.CompressedInputStream(file, "lz4")), "")
+    if head.startswith((b"\xfd7zXZ\x00", b"\x5d\x00\x00")):
         return lambda file: (cast(BinaryIO, lzma.open(file)), "")
     if head.startswith(b"\x28\xb5\x2f\xfd"):
         return lambda file: (cast(BinaryIO, pa.CompressedInputStream(file, "zstd")), "")
@@ -165,6 +170,12 @@ def _refuse_foreign(head: bytes) -> None:
             raise NotRows(f"is {what}, not rows", todo)
     if head[_TAR_MARK] == b"ustar":
         raise NotRows("is a tar archive, not rows", "unpack it, and give the folder")
+
+
+def _refuse_packing(head: bytes, name: str) -> None:
+    end = next((end for end in _UNREAD_PACKINGS if name.endswith(end)), None)
+    if end is not None and not head.lstrip().startswith((b"{", b"[")):
+        raise NotRows(f"is packed with {_UNREAD_PACKINGS[end]}", "unpack it, or pack it with gzip")
 
 
 def _tell_kind(head: bytes, name: str) -> Kind:

@@ -366,9 +366,24 @@ def _open_arrow(file: BinaryIO) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
 def _read_batches(batches: Iterator[pa.RecordBatch], name: str) -> Iterator[RawRow]:
     number = 0
     for batch in batches:
-        for values in batch.to_pylist():
+        for values in _spell_bytes(batch).to_pylist():
             number += 1
             yield RawRow(f"{name}:{number}", values)
+
+
+def _spell_bytes(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Return the batch with its columns of bytes as text, where they are text.
+
+    Some writers do not say of a column that its bytes are UTF-8.
+    """
+    for place, field in enumerate(batch.schema):
+        if pa.types.is_binary(field.type) or pa.types.is_large_binary(field.type):
+            try:
+                text = batch.column(place).cast(pa.large_string())
+            except pa.ArrowInvalid:
+                continue  # a picture, a sound
+            batch = batch.set_column(place, field.name, text)
+    return batch
 
 
 def _read_text(opened: Opened, name: str) -> Iterator[RawRow | BadRow]:

@@ -53,8 +53,12 @@ def as_parquet() -> bytes:
     return file.getvalue()
 
 
+def pack(codec: str, data: bytes) -> bytes:
+    return bytes(pa.Codec(codec).compress(data, asbytes=True))
+
+
 def pack_zstd(data: bytes) -> bytes:
-    return bytes(pa.Codec("zstd").compress(data, asbytes=True))
+    return pack("zstd", data)
 
 
 def write_zip(path: Path, files: dict[str, bytes]) -> None:
@@ -130,6 +134,28 @@ def write_arrow_file(path: Path) -> None:
             "columns.json",
             lambda path: path.write_text(
                 json.dumps({"persona": dict(enumerate(PERSONAS)), "id": {0: 7, 1: 8}})
+            ),
+        ),
+        (
+            "lists.json",
+            lambda path: path.write_text(json.dumps({"persona": PERSONAS, "id": [7, 8]})),
+        ),
+        (
+            "split.json",
+            lambda path: path.write_text(
+                json.dumps({"columns": ["persona"], "data": [[text] for text in PERSONAS]})
+            ),
+        ),
+        ("excel.csv", lambda path: path.write_bytes(b"sep=;\n" + as_csv(";"))),
+        ("r.jsonl.lz4", lambda path: path.write_bytes(pack("lz4", as_lines()))),
+        (
+            "r.jsonl.lzma",
+            lambda path: path.write_bytes(lzma.compress(as_lines(), format=lzma.FORMAT_ALONE)),
+        ),
+        (
+            "bytes.parquet",
+            lambda path: pq.write_table(
+                pa.table({"persona": pa.array([text.encode() for text in PERSONAS])}), path
             ),
         ),
         ("semicolon.csv", lambda path: path.write_bytes(as_csv(";"))),
@@ -218,6 +244,8 @@ def test_bad_csv_rows_are_data_with_a_place(tmp_path: Path) -> None:
         ("cut.jsonl.xz", lzma.compress(as_lines() * 99)[:60], "it ends early"),
         ("cut.jsonl.zst", pack_zstd(as_lines() * 99)[:40], "it ends early"),
         ("cut.json", as_array()[:-9], "no JSON as a whole"),
+        ("r.jsonl.br", pack("brotli", as_lines()), "is packed with brotli"),
+        ("r.jsonl.z", b"x\x9c\xabV*H-*", "is packed with zlib"),
         ("picture.jsonl", b"\x89PNG\r\n\x1a\n\0\0", "is a PNG picture"),
         ("paper.jsonl", b"%PDF-1.7 \xff", "is a PDF document"),
         ("page.jsonl", b"\n<!DOCTYPE html><html><body>Log in", "is an HTML page"),
