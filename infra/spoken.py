@@ -10,6 +10,7 @@ from infra.thought_marks import NOTHING_KNOWN, ThinkingFacts
 from infra.thoughts import part_thought
 
 NO_ANSWER = "truncated"
+FILTERED = "filtered"
 
 
 def take_speech(completion: Completion, facts: ThinkingFacts = NOTHING_KNOWN) -> Completion:
@@ -35,7 +36,13 @@ def drop_reasoning(completion: Completion) -> Completion:
 
 
 def find_missing_answer(completion: Completion) -> Reject | None:
-    """Tell of a model that thought and did not speak, so that it is asked again."""
+    """Tell of a model that was filtered, or thought and did not speak, so that it is asked again.
+
+    What a model says to refuse is an answer; what a filter left of one is none.
+    """
+    finish = completion.finish_reason
+    if finish == "content_filter" or (finish == "refusal" and not completion.text.strip()):
+        return Reject(FILTERED, completion.text[-100:] or "a filter let no answer through")
     thought_only = completion.thought_chars > 0 and not completion.text.strip()
     if not completion.unspoken and not thought_only:
         return None

@@ -16,8 +16,19 @@ SWITCHES: Mapping[str, bool | int | str] = {
     "reasoning": False,
     "thinking_budget": 0,
     "reasoning_effort": "none",
+    "enable_think": False,
+    "use_think": False,
+    "use_thinking": False,
+    "use_reasoning": False,
+    "detailed_thinking": False,
+    "add_thinking_prompt": False,
+    "thinking_mode": "off",
     "skip_think": True,
+    "skip_thinking": True,
+    "no_think": True,
+    "no_thinking": True,
     "disable_thinking": True,
+    "disable_reasoning": True,
 }
 """What chat templates call the switch, and the value that turns thinking off."""
 

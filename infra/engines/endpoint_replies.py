@@ -26,15 +26,26 @@ _FINISHED = {
     "eos_token": "stop",
     "end_turn": "stop",
     "stop_sequence": "stop",
+    "complete": "stop",
+    "completed": "stop",
+    "end": "stop",
     "length": "length",
     "max_tokens": "length",
     "max_output_tokens": "length",
-    "content_filter": "refusal",
-    "safety": "refusal",
-    "recitation": "refusal",
-    "prohibited_content": "refusal",
-    "refusal": "refusal",
-}
+    "max_completion_tokens": "length",
+    "max_length": "length",
+    "model_length": "length",
+    "token_limit": "length",
+    "incomplete": "length",
+    **dict.fromkeys(
+        (
+            "content_filter", "content_filtered", "filtered", "safety", "recitation", "blocklist",
+            "blocked", "prohibited_content", "spii", "sensitive", "guardrail_intervened",
+            "moderation", "error_toxic", "refusal",
+        ),
+        "refusal",
+    ),
+}  # fmt: skip
 _REASONING = ("reasoning_content", "reasoning", "thinking")
 _THOUGHT_PARTS = ("thinking", "reasoning", "thought", "redacted_thinking")
 

@@ -25,7 +25,8 @@ Reply = tuple[int, Any]
 
 PAGE = b"<!doctype html><html><body>It works! This is no model.</body></html>"
 SECRET = "musing-that-nobody-may-hear"
-_IN_SPEECH = re.compile(r"([a-z]) ([a-z])")
+_IN_SPEECH = re.compile(r"([a-z]) ([a-z])(?!.*[a-z] [a-z])", re.DOTALL)
+"""The last blank between two words."""
 STREAMED = "One\u2028two \U0001f600."
 
 
@@ -130,7 +131,7 @@ def _without_system(body: Body) -> Reply:
 
 def _dirty(body: Body) -> Reply:
     """Break a letter and drop a NUL within the text, and more of both around it."""
-    text = _IN_SPEECH.sub("\\1 \ud83d\x00 \\2", _write(body), count=1)
+    text = _IN_SPEECH.sub("\\1 \ud83d\x00 \\2", _write(body))
     return _reply("\ufeff" + text + "\x00 \ud83d\u2028")
 
 

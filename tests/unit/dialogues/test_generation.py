@@ -100,7 +100,10 @@ def test_an_empty_answer_is_asked_again_then_rejects_the_dialogue() -> None:
     assert play(PLAYER, make_input("q1", "s", "q2"), Teller("one", "")) == Reject("empty")
 
 
-@pytest.mark.parametrize("said", ["The flour must be kept", ""])
-def test_what_a_filter_cut_off_is_rejected_as_filtered(said: str) -> None:
-    made = play(PLAYER, make_input("What is bread?"), Teller((said, "content_filter")))
+@pytest.mark.parametrize(
+    ("said", "finish"),
+    [("The flour must be kept", "content_filter"), ("", "content_filter"), ("", "refusal")],
+)
+def test_what_a_filter_cut_off_is_rejected_as_filtered(said: str, finish: str) -> None:
+    made = play(PLAYER, make_input("What is bread?"), Teller((said, finish)))
     assert isinstance(made, Reject) and made.reason == "filtered"

@@ -99,6 +99,8 @@ def test_what_is_no_completion_is_shown(body: Any, words: str) -> None:
         (choice("tool_calls", content=None, tool_calls=[{"id": "1"}]), "", "tool_calls", ""),
         (choice("content_filter", content="Half an ans"), "", "refusal", ""),
         (choice("SAFETY", content=None), "", "refusal", ""),
+        (choice("sensitive", content="Half an"), "", "refusal", ""),
+        (choice("model_length", content="Half an"), "Half an", "length", ""),
         (choice(content=[{"type": "thinking", "thinking": [{"type": "text", "text": "So."}]},
                          {"type": "text", "text": "Good day."}]), "Good day.", "stop", "So."),
         (choice(content=["a", {"text": "b"}, 5, None]), "ab", "stop", ""),

@@ -87,6 +87,7 @@ def test_marks_of_no_family_are_read_off_the_template(folder: Path) -> None:
         (QUIET, {}),
         (SWITCHED, {"enable_thinking": False}),
         ("{% if thinking %}<think>{% endif %}{{ messages }}", {"thinking": False}),
+        ("{% if no_think %}{% endif %}{{ use_think }}", {"no_think": True, "use_think": False}),
         ("{% generation %}{{ reasoning_effort }}{% endgeneration %}", {"reasoning_effort": "none"}),
         ("{% set thinking = true %}{{ message.thinking }}{{ 'enable_thinking' }}", {}),
     ],
