@@ -18,6 +18,10 @@ _SAMPLING = {
     "temperature": 1.0, "top_p": 1.0, "top_k": 50, "typical_p": 1.0, "epsilon_cutoff": 0.0,
     "eta_cutoff": 0.0, "min_p": None, "top_h": None,
 }  # fmt: skip
+_OUTPUTS = ("output_scores", "output_attentions", "output_hidden_states", "output_logits")
+_COUNTS = {"max_new_tokens": 1, "pad_token_id": 0}
+_IDS = ("bos_token_id", "eos_token_id", "pad_token_id", "forced_bos_token_id",
+        "forced_eos_token_id", "decoder_start_token_id")  # fmt: skip
 _BEAMS = {"early_stopping": False, "length_penalty": 1.0}
 
 
@@ -31,7 +35,22 @@ def name_invalid(settings: Mapping[str, Any]) -> list[str]:
         idle |= _SAMPLING
     if settings.get("num_beams") in (None, 1):
         idle |= _BEAMS
-    return sorted(name for name, plain in idle.items() if settings.get(name) not in (None, plain))
+    if not settings.get("return_dict_in_generate"):
+        idle |= dict.fromkeys(_OUTPUTS, False)
+    found = {name for name, plain in idle.items() if settings.get(name) not in (None, plain)}
+    found |= {name for name in _COUNTS if _is_below(settings.get(name), _COUNTS[name])}
+    found |= {name for name in _IDS if not _is_id(settings.get(name))}
+    return sorted(found)
+
+
+def _is_id(value: object) -> bool:
+    """Tell token ids, one or several, from tokens spelled out; none is one as well."""
+    ids = value if isinstance(value, list | tuple) else [0 if value is None else value]
+    return all(isinstance(item, int) and not isinstance(item, bool) for item in ids)
+
+
+def _is_below(value: object, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value < least
 
 
 def read_settings(folder: Path) -> dict[str, Any]:
@@ -52,7 +71,8 @@ def clean_settings(settings: Mapping[str, Any]) -> tuple[Any, list[str]]:
     dropped: list[str] = []
     ordered = [name for name in _FIRST if name in settings]
     for name in [*ordered, *(name for name in settings if name not in ordered)]:
-        if _is_valid({**kept, name: settings[name]}):
+        known = name not in _IDS or _is_id(settings[name])  # transformers itself takes any here
+        if known and _is_valid({**kept, name: settings[name]}):
             kept[name] = settings[name]
         else:
             dropped.append(name)

@@ -155,9 +155,12 @@ def _check_tokens(tokenizer: Any, config: Any, plan: ExportPlan) -> None:
 def _list_ends(stop_id: int, config: Any, generation: Any, tokenizer: Any) -> list[int]:
     """Return the ids that end an answer: the stop token first, then those of the base."""
     ends = [stop_id]
+    size = int(getattr(config, "vocab_size", 0) or 0)
     for found in (generation.eos_token_id, config.eos_token_id, tokenizer.eos_token_id):
         ids: Sequence[int] = found if isinstance(found, list | tuple) else [found]
-        ends.extend(int(item) for item in ids if item is not None)
+        known = (int(item) for item in ids if item is not None)
+        # A base may name tokens that only its larger relatives have.
+        ends.extend(item for item in known if not size or item < size)
     return list(dict.fromkeys(ends))
 
 

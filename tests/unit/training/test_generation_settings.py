@@ -29,6 +29,11 @@ CASES: list[tuple[dict[str, Any], list[str]]] = [
     ({"temperature": 1.0, "top_k": 50, "top_p": 1.0}, []),
     ({"length_penalty": 0.5, "early_stopping": True}, ["early_stopping", "length_penalty"]),
     ({"length_penalty": 0.5, "early_stopping": True, "num_beams": 4}, []),
+    ({"output_scores": True, "output_attentions": True}, ["output_attentions", "output_scores"]),
+    ({"output_scores": True, "return_dict_in_generate": True}, []),
+    ({"max_new_tokens": 0, "typical_p": 0.9}, ["max_new_tokens", "typical_p"]),
+    ({"temperature": 0.0}, ["temperature"]),
+    ({"temperature": 0.0, "do_sample": True, "top_k": 0}, []),
     ({"repetition_penalty": 1.1, "max_new_tokens": 20, "do_sample": True}, []),
 ]
 
@@ -54,6 +59,13 @@ def test_what_cannot_even_be_read_is_left_out(odd: dict[str, Any]) -> None:
     assert dropped == list(odd)
 
 
+@pytest.mark.parametrize("value", ["</s>", [3, "</s>"], True])
+def test_tokens_spelled_out_in_place_of_their_ids_are_left_out(value: object) -> None:
+    kept, dropped = clean_settings({"eos_token_id": value, "do_sample": True})
+    assert dropped == name_invalid({"eos_token_id": value, "do_sample": True}) == ["eos_token_id"]
+    assert kept.eos_token_id is None
+
+
 @pytest.mark.parametrize("text", ["", "[]", "{"])
 def test_a_file_that_holds_no_settings_is_none(tmp_path: Path, text: str) -> None:
     (tmp_path / FILE).write_text(text)
@@ -62,10 +74,13 @@ def test_a_file_that_holds_no_settings_is_none(tmp_path: Path, text: str) -> Non
 
 def test_a_model_whose_base_ships_a_temperature_alone_is_exported(tmp_path: Path) -> None:
     base = build_base(tmp_path / "base")
-    told = {"temperature": 0.7, "do_sample": False, "repetition_penalty": 1.2, "eos_token_id": 4}
+    told = {
+        "temperature": 0.7, "do_sample": False, "repetition_penalty": 1.2,
+        "eos_token_id": [4, 128_009], "bos_token_id": "<s>",
+    }  # fmt: skip
     (base / FILE).write_text(json.dumps(told))
     plan = replace(ExportPlan(str(BASE), None, load_format()), base=str(base))
     assemble_export(base, tmp_path / "out", plan)
     kept = json.loads((tmp_path / "out" / FILE).read_text())
-    assert "temperature" not in kept
+    assert "temperature" not in kept and kept.get("bos_token_id") != "<s>"
     assert (kept["repetition_penalty"], kept["eos_token_id"]) == (1.2, [3, 4])
