@@ -173,7 +173,8 @@ MARKS = [
     "<|END_THINKING|>", "{{muse}}", "{{/muse}}", "<|open|>think<|sep|>", "<|close|>think<|sep|>",
     "<think a=", "<", ">", "[", "/", "|", "`", "```", "\"", "\n", "\n\n", " ", ".", ":", "Aye",
     "boats. ", "Thinking...\n", "...done thinking.", "assistantfinal", "to=self<|message|>",
-    "<|eom|>",
+    "<|eom|>", "Thought:", "**Thinking:**", "\nAnswer:", "\n**Response:**", "[Thinking]",
+    "[/Thinking]", "```think\n", "\n```\n", "<analysis>", "</analysis>",
 ]  # fmt: skip
 TEXTS = st.lists(st.sampled_from(MARKS) | st.text(max_size=4), max_size=14).map("".join)
 KNOWN = st.sampled_from([ThinkingFacts(), TAGS, OPENED, OWN])
@@ -183,6 +184,10 @@ KNOWN = st.sampled_from([ThinkingFacts(), TAGS, OPENED, OWN])
 @given(TEXTS, st.lists(st.integers(1, 7), min_size=1, max_size=6), KNOWN)
 @example("Aye.\n</think>\nSix.", [1], ThinkingFacts())
 @example("Aye <think", [2], TAGS)
+@example("**Thought:** boats.\n**Answer:** Aye.", [3], ThinkingFacts())
+@example("```think\nboats\n```\nAye.", [2], ThinkingFacts())
+@example("[Thinking] boats [/Thinking] Aye.", [4], OPENED)
+@example("Thought: a\nAnswer: Thought: b", [1], ThinkingFacts())
 def test_a_stream_cut_anywhere_gives_the_same_speech(
     text: str, sizes: list[int], facts: ThinkingFacts
 ) -> None:
