@@ -27,5 +27,5 @@ def no_server() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def no_reaper(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing that a command starts outlives it here, and each reaper lives as long as the tests."""
+    """Nothing that a command starts outlives it here; a reaper lives as long as the tests."""
     monkeypatch.setattr("infra.reaper.reap_children", nullcontext)
