@@ -32,6 +32,10 @@ def check_wishes(
 
     Nothing is written down: that is for the run itself, once it has begun.
     """
+    for option, stage in (("--from", first), ("--until", until)):
+        if stage not in STAGES:
+            todo = f"one of {', '.join(STAGES)}"
+            raise ConfigError(Problem(f"{option} {stage}", "is no stage of a run", todo))
     if STAGES.index(first) > STAGES.index(until):
         what = f"comes after the last stage to run, {until}: nothing would be made"
         raise ConfigError(Problem(f"--from {first}", what, "leave one out, or change their order"))

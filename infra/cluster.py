@@ -136,7 +136,7 @@ class Cluster:
             offers = list_offers(ray)
             unknown = [offer for offer in offers if offer.gpus and offer.node not in self._looks]
             build = read_torch_build()
-            if self._is_here and build.kind == "cpu":  # the node's PyTorch is ours: no need to ask
+            if self.is_alone and build.kind == "cpu":  # the node's PyTorch is ours: no need to ask
                 self._looks |= {offer.node: NodeLook(build, 0) for offer in unknown}
             else:
                 self._looks |= ask_nodes(ray, unknown, self.config.placement_timeout_s)
@@ -165,7 +165,7 @@ class Cluster:
             self._looks = {}
 
     @property
-    def _is_here(self) -> bool:
+    def is_alone(self) -> bool:
         """Tell whether this Ray is this machine's alone, started by this run."""
         return self._owned and self.config.address is None
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import stat
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from infra.errors import ConfigError, DamagedFile
+from tests.e2e.odd_endpoint import serve_oddities
 from tests.e2e.prefect_homes import make_home
 from tests.e2e.processes import run_command
 from tests.e2e.scripted import LEDGER, ScriptedWorld, read_parts
@@ -41,17 +43,23 @@ def test_a_failing_run_tells_its_cause_once_and_shows_its_rejects(
     assert shown.stdout.count("characters ") >= 4
 
 
-def test_a_local_run_listens_on_loopback_and_its_token_is_its_own(tmp_path: Path) -> None:
+def test_a_local_run_listens_on_loopback_and_keeps_its_secrets(tmp_path: Path) -> None:
     world = ScriptedWorld.make(tmp_path)
     home = tmp_path / "home"
     home.mkdir()
     secret = "planted-4711-secret"
-    env = {
-        "HOME": str(home),
-        "PREFECT_HOME": str(make_home(tmp_path / "prefect")),
-        "PLANTED_KEY": secret,
-    }
-    seen = watch_run(["run", str(world.config), "--set", "runner.chunk_rows=2"], env, 300)
+    with serve_oddities() as server, tempfile.TemporaryDirectory(prefix="oc-", dir="/tmp") as ray:
+        teacher = f"{{engine: endpoint, model: plain, base_url: '{server.address}'"
+        env = {
+            "HOME": str(home),
+            "PREFECT_HOME": str(make_home(tmp_path / "prefect")),
+            "RAY_TMPDIR": ray,
+            "PLANTED_KEY": secret,
+        }
+        more = ["--set", f"models.teacher={teacher}, api_key: 'env:PLANTED_KEY'}}"]
+        seen = watch_run(["run", str(world.config), *more], env, 300)
+        left = [path for root in (tmp_path, Path(ray)) for path in root.rglob("*")]
+        held = [str(path) for path in left if path.is_file() and secret.encode() in read(path)]
 
     assert {"gcs_server", "raylet"} <= set(seen.places)
     outside = {name: found - LOOPBACK for name, found in seen.places.items() if found - LOOPBACK}
@@ -59,9 +67,18 @@ def test_a_local_run_listens_on_loopback_and_its_token_is_its_own(tmp_path: Path
     token = home / ".ray" / "auth_token"
     assert token.is_file()
     assert stat.S_IMODE(token.stat().st_mode) == 0o600
+    assert any(secret in value for headers in server.headers for value in headers.values())
+    assert not held
     assert not any(secret in word for word in seen.words)
-    left = [path for path in tmp_path.rglob("*") if path.is_file()]
-    assert not [path for path in left if secret.encode() in path.read_bytes()]
+    assert secret not in seen.stderr
+    assert any("raylet.out" in path.name for path in left), "Ray's logs were not looked at"
+
+
+def read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:  # a socket's file, or one that went since
+        return b""
 
 
 def test_a_damaged_part_is_named_set_aside_and_made_anew_alone(

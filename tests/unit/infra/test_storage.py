@@ -62,8 +62,8 @@ def test_a_failing_write_leaves_the_old_content(
     storage: Storage, monkeypatch: pytest.MonkeyPatch, waits: list[float]
 ) -> None:
     storage.write_bytes("a/file", b"old")
-    break_first(monkeypatch, "fsync", 99, OSError(28, "No space left on device"))
-    with pytest.raises(StorageError):
+    break_first(monkeypatch, "fsync", 99, OSError(errno.ENOSPC, "No space left on device"))
+    with pytest.raises(DiskFull):
         storage.write_bytes("a/file", b"new")
     assert storage.read_bytes("a/file") == b"old"
     assert list_all(storage.root) == ["file"]
