@@ -268,7 +268,7 @@ def matrix(
         from flows.display import Terminal, watch
         from flows.matrix import opencharacter_matrix, prepare_all, print_matrix
 
-        prepare_all(configs, overrides, name)
+        prepare_all(configs, overrides, name, seed)
         await_server()
         with Terminal() as terminal, watch(terminal), _stop_on_signals(terminal):
             found = opencharacter_matrix(list(configs), overrides, name, seed)

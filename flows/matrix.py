@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from flows.comparing import RunComparison, compare_runs
+from flows.comparing import RunComparison, check_resampling, compare_runs
 from flows.opening import prepare
 from flows.pipeline import RunResult, opencharacter
 from flows.settings import Settings, check_run_name
@@ -111,7 +111,7 @@ def opencharacter_matrix(
 
     Raises :class:`ConfigError` with the problems of all configurations, before the first starts.
     """
-    settings = prepare_all(configs, overrides, name)
+    settings = prepare_all(configs, overrides, name, seed)
     results = [opencharacter(config, overrides) for config in configs]
     return report_matrix(
         settings[0].storage.root, configs, results, name=name, seed=seed, resamples=resamples
@@ -119,9 +119,10 @@ def opencharacter_matrix(
 
 
 def prepare_all(
-    configs: Sequence[str], overrides: Sequence[str] = (), name: str = ""
+    configs: Sequence[str], overrides: Sequence[str] = (), name: str = "", seed: int = 0
 ) -> list[Settings]:
     """Load and check every configuration, and that they can be compared, in a folder of a name."""
+    check_resampling(seed)
     if name:
         check_run_name("--name", name)
     if len(configs) < 2:

@@ -26,7 +26,10 @@ def set_aside(storage: Storage, path: str) -> str:
 
 def set_aside_named(storage: Storage, error: DamagedFile) -> str:
     """Set the file of an error aside and say so in a line."""
-    target = set_aside(storage, error.path)
+    try:
+        target = set_aside(storage, error.path)
+    except FileNotFoundError:  # it was gone, or another node was first
+        return f"{error.path} {error.why}: what it held is made anew"
     return f"{error.path} {error.why}: set aside as {target}; what it held is made anew"
 
 
@@ -62,8 +65,6 @@ def mend_node(storage: Storage, node: NodeSpec) -> list[str]:
     for path, what in find_damage(storage, node).items():
         if not node.by_rows:
             lines.append(f"{path} {what}: {node.stage} is made anew")
-        elif storage.stat(path) is None:
-            lines.append(f"{path} {what}: what it held is made anew")
         else:
             lines.append(set_aside_named(storage, DamagedFile(storage.url(path), path, what)))
     return lines

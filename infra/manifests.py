@@ -270,7 +270,10 @@ def read_tables(
 
 
 def _read_part(storage: Storage, part: PartRef, columns: list[str] | None) -> pl.DataFrame:
-    data = storage.read_bytes(part.path)
+    try:
+        data = storage.read_bytes(part.path)
+    except FileNotFoundError as error:
+        raise DamagedFile(storage.url(part.path), part.path, "is gone") from error
     if digest_bytes(data) != part.digest:
         raise DamagedFile(storage.url(part.path), part.path, "is not as it was written")
     return pl.read_parquet(BytesIO(data), columns=columns)

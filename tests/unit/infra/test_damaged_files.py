@@ -8,7 +8,7 @@ import pytest
 
 from infra.damaged_files import find_damage, mend_node, set_aside_named
 from infra.errors import DamagedFile
-from infra.manifests import NodeSpec, find_sound_manifest, read_manifest
+from infra.manifests import NodeSpec, find_sound_manifest, read_manifest, refer_to
 from infra.reading import read_accepted_frame
 from infra.row_store import merge_chunks, read_committed, read_part_rejects
 from infra.storage import Storage
@@ -102,11 +102,19 @@ def test_what_a_manifest_names_is_read_only_as_it_was_written(storage: Storage) 
     flip(storage, path)
     reference = read_manifest(storage, NODE.manifest_path)
     assert reference == manifest
-    from infra.manifests import refer_to
-
     with pytest.raises(DamagedFile, match="is not as it was written") as caught:
         read_accepted_frame(storage, refer_to(manifest))
     assert path in str(caught.value)
+
+
+def test_a_part_that_is_gone_is_named_and_needs_no_setting_aside(storage: Storage) -> None:
+    manifest = write_notes(storage, NODE, "a", made=["a"])
+    storage.remove(manifest.parts[0].path)
+    with pytest.raises(DamagedFile, match="is gone") as caught:
+        read_accepted_frame(storage, refer_to(manifest))
+    assert "made anew" in set_aside_named(storage, caught.value)
+    (line,) = mend_node(storage, NODE)
+    assert "is gone" in line
 
 
 def test_a_manifest_that_is_none_any_more_is_set_aside(storage: Storage) -> None:

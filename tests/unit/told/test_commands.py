@@ -85,12 +85,31 @@ STORES = [
              "gc", "--root", "{folder}/store", "--keep", "0"),
     of_store("keep of nothing", ("no run is on record",),
              "gc", "--root", "{folder}/store", "--keep", "1"),
+
+    of_store("no resamples", ("--resamples", "1 or more"),
+             "compare", "a", "b", "--root", "{folder}/store", "--resamples", "-5"),
+    of_store("a seed below zero", ("--seed", "0 or more"),
+             "compare", "a", "b", "--root", "{folder}/store", "--seed", "-1"),
+    of_store("no command", ("frobnicate",), "frobnicate"),
+    of_store("two configurations", ("Unused Tokens",), "run", "a.yaml", "b.yaml"),
+    of_store("no configuration", ("CONFIG",), "run"),
+]  # fmt: skip
+
+SERVED = [
+    Situation("no such port", ("--port", "99999 is no port"), command=("serve",),
+              after=("--port", "99999")),
+    Situation("what cannot be served", ("--model teacher", "can be served"), command=("serve",),
+              after=("--model", "teacher")),
+    Situation("a doctor of nothing", ("no such file",), command=("doctor", "nope.yaml"),
+              without_config=True),
 ]  # fmt: skip
 
 MATRICES = [
     Situation("a matrix of one", ("compares two runs or more",), command=("matrix",)),
     Situation("a matrix elsewhere", ("--name", "begins with a dot"), command=("matrix",),
               after=("--name", "../../x")),
+    Situation("a matrix below zero", ("--seed", "0 or more"), command=("matrix",),
+              after=("--seed", "-1")),
     Situation("a matrix below", ("--name", "no folder should"), command=("matrix",),
               after=("--name", "a/b")),
     Situation("a matrix of itself", ("two runs are called 'small'",), command=("matrix",),
@@ -111,7 +130,7 @@ CHATS = [
     Situation("nothing trained", ("tuned",), command=("chat",), after=("--persona", "A")),
 ]  # fmt: skip
 
-ALL = [*RUNS, *SHOWN, *STORES, *MATRICES, *CHATS]
+ALL = [*RUNS, *SHOWN, *STORES, *SERVED, *MATRICES, *CHATS]
 
 
 @pytest.mark.parametrize("situation", ALL, ids=[one.name for one in ALL])
