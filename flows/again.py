@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from flows.display import Quiet
 from flows.graph import Graph, draw_graph
+from flows.opening import open_bench
 from flows.settings import Settings
 from flows.stages import STAGES, stage_of
 from infra.bench import Bench
@@ -12,10 +14,50 @@ from infra.errors import ConfigError, Problem
 from infra.manifests import NodeSpec, is_done
 from infra.remaking import Remakes, has_rejects, read_remakes, write_remakes
 
+_LATER = "name a later stage with --until, or leave it out"
 REFRESH, RETRY = "--refresh", "--retry-rejects"
 
 Drawn = Mapping[str, tuple[NodeSpec, NodeSpec]]
 """Each node by name: as it is described, and as it is made."""
+
+
+def check_wishes(
+    settings: Settings,
+    first: str,
+    until: str,
+    refresh: Sequence[str] = (),
+    retry_rejects: Sequence[str] = (),
+) -> None:
+    """Raise :class:`ConfigError` for wishes that contradict each other, or cannot be met.
+
+    Nothing is written down: that is for the run itself, once it has begun.
+    """
+    for option, stage in (("--from", first), ("--until", until)):
+        if stage not in STAGES:
+            todo = f"one of {', '.join(STAGES)}"
+            raise ConfigError(Problem(f"{option} {stage}", "is no stage of a run", todo))
+    if STAGES.index(first) > STAGES.index(until):
+        what = f"comes after the last stage to run, {until}: nothing would be made"
+        raise ConfigError(Problem(f"--from {first}", what, "leave one out, or change their order"))
+    if not refresh and not retry_rejects and first == STAGES[0]:
+        return
+    with open_bench(settings, Quiet()) as bench:
+        remakes = wish_remakes(settings, bench, refresh, retry_rejects)
+        graph = draw_graph(settings, bench, remakes.apply)
+        names = [node.stage for node in graph.nodes()]
+        late = [
+            Problem(f"{option} {wish}", f"comes after the last stage to run, {until}", _LATER)
+            for option, wishes in ((REFRESH, refresh), (RETRY, retry_rejects))
+            for wish in wishes
+            if not _reaches(pick(wish, names), until)
+        ]
+        if late:
+            raise ConfigError(*late)
+        check_start(bench, graph, first)
+
+
+def _reaches(nodes: Sequence[str], until: str) -> bool:
+    return any(STAGES.index(stage_of(node)) <= STAGES.index(until) for node in nodes)
 
 
 def wish_remakes(

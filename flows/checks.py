@@ -19,7 +19,7 @@ from infra.bench import context_length
 from infra.engines.config import ModelConfig
 from infra.engines.identity import read_context_length
 from infra.engines.opening import endpoint_settings, read_endpoint_secrets, read_script
-from infra.errors import ConfigError, Problem
+from infra.errors import ConfigError, Problem, TemplateRefused
 from infra.model_folders import peek_model
 from infra.model_soundness import find_model_faults
 from infra.paths import find_path, require_path
@@ -40,6 +40,15 @@ from tasks.training.deepspeed_config import load_deepspeed_config
 from tasks.training.gguf_fitness import find_gguf_problems
 
 _Asking = CharacterConfig | StrategyConfig | InstructionSynthesisConfig
+
+_PROMPT_NEEDS = {
+    "characters.prompt": (("persona",),),
+    "dialogues.generate.prompt": (("persona", "profile"), ("query",)),
+    "dialogues.rewrite.prompt": (("persona", "profile"), ("dialog",)),
+    "instructions.synthesis.prompt": (("persona",),),
+    "curation.prompt": (("persona", "profile"),),
+}
+"""Of each group one value at least must show: without it every row would be asked the same."""
 
 _PROMPT_VALUES = {
     "characters.prompt": {"persona", "structured"},
@@ -197,6 +206,22 @@ def _check_prompts(settings: Settings) -> Iterator[Problem]:
                 f"uses {', '.join(sorted(unknown))}, which nobody fills in",
                 f"known values: {', '.join(sorted(_PROMPT_VALUES[key]))}",
             )
+        else:
+            yield from _check_shown(f"{key} ({name})", template, _PROMPT_NEEDS[key])
+
+
+def _check_shown(
+    where: str, template: PromptTemplate, needs: tuple[tuple[str, ...], ...]
+) -> Iterator[Problem]:
+    """Render a prompt once: it must come to an end, and show what its rows differ in."""
+    try:
+        missing = [group for group in needs if not template.shows(*group)]
+    except TemplateRefused as error:
+        yield Problem(where, f"cannot be rendered: {error}", "mend the template")
+        return
+    for group in missing:
+        what = f"never shows {' or '.join(group)}, so that every row would be asked the same"
+        yield Problem(where, what, " or ".join(f"write {{{{ {name} }}}}" for name in group))
 
 
 def _check_counts(settings: Settings) -> Iterator[Problem]:
@@ -311,7 +336,7 @@ def _check_contexts(settings: Settings) -> Iterator[Problem]:
         try:
             context = context_length(model)
             floor = _count_fixed_tokens(peek_model(model.model), stage.prompt)
-        except (ConfigError, OSError):
+        except (ConfigError, OSError, TemplateRefused):
             continue  # told with the model, or with the prompt
         budget = stage.max_new_tokens + model.max_thought_tokens
         if context is not None and floor + budget >= context:

@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, Parameter
 
+from flows.error_lines import DEBUG, describe_error
 from flows.options import Names, Overrides
 from flows.store_commands import add_commands
 from infra.errors import InterruptedRun, OpenCharacterError
-from infra.prefect_defaults import apply_defaults
+from infra.prefect_defaults import CONSOLE_LEVEL, apply_defaults
 
 if TYPE_CHECKING:
     from flows.display import Terminal
@@ -30,6 +31,7 @@ _RARELY = (50_000, 20, 100)
 app = App(
     name="opencharacter",
     help="Train customisable role-playing language models from synthetic personas.",
+    help_epilogue=f"{DEBUG}, after any command, shows the traceback of an error.",
     version_flags=["--version"],
 )
 
@@ -96,11 +98,13 @@ def run(
     overrides = tuple(set_ or ())
     with reap_children(), embedded_server() as await_server:
         # These take seconds, as the server does.
+        from flows.again import check_wishes
         from flows.display import Terminal, watch
         from flows.opening import prepare
         from flows.pipeline import opencharacter
 
-        prepare(config, overrides)
+        wishes = tuple(refresh or ()), tuple(retry_rejects or ())
+        check_wishes(prepare(config, overrides), from_, until, *wishes)
         await_server()
         with Terminal() as terminal, watch(terminal), _stop_on_signals(terminal):
             result = opencharacter(
@@ -108,8 +112,8 @@ def run(
                 overrides,
                 until,
                 first=from_,
-                refresh=tuple(refresh or ()),
-                retry_rejects=tuple(retry_rejects or ()),
+                refresh=wishes[0],
+                retry_rejects=wishes[1],
             )
     print(result.model_dump_json(), flush=True)
 
@@ -176,16 +180,14 @@ def show(
     """
     _quiet_prefect()
     from flows.opening import prepare
+    from flows.showing import check_shown
 
+    check_shown(what, n=n, row=row, reason=reason, sample=sample, blind=blind)
     settings = prepare(config, set_ or ())
     if what == "lineage":
         from flows.lineage import show_lineage
-        from infra.errors import ConfigError, Problem
 
-        if row is None:
-            todo = "give the key of a row, or its first six digits or more"
-            raise ConfigError(Problem("ID", "is missing", todo))
-        show_lineage(settings, row, as_json=json)
+        show_lineage(settings, str(row), as_json=json)
     elif what == "answers" and (sample is not None or blind):
         from flows.sheets import SheetOptions, choose_rubrics, write_sheet
 
@@ -266,7 +268,7 @@ def matrix(
         from flows.display import Terminal, watch
         from flows.matrix import opencharacter_matrix, prepare_all, print_matrix
 
-        prepare_all(configs, overrides)
+        prepare_all(configs, overrides, name, seed)
         await_server()
         with Terminal() as terminal, watch(terminal), _stop_on_signals(terminal):
             found = opencharacter_matrix(list(configs), overrides, name, seed)
@@ -391,16 +393,22 @@ def doctor(config: str | None = None, /, *, set_: Overrides = None) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; errors become messages and exit codes."""
     gc.set_threshold(*_RARELY)
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    debug = DEBUG in words
+    if debug:
+        words = [word for word in words if word != DEBUG]
+        os.environ.setdefault(CONSOLE_LEVEL, "ERROR")
     try:
-        app(arguments)
-    except OpenCharacterError as error:
-        print(f"\n{type(error).__name__}: {error}", file=sys.stderr)
-        if isinstance(error, InterruptedRun):
-            print("Run the same command again to go on where it stopped.", file=sys.stderr)
-        sys.exit(error.exit_code)
+        app(words)
     except KeyboardInterrupt:
         print("\nInterrupted; everything committed is kept.", file=sys.stderr)
         sys.exit(InterruptedRun.exit_code)
+    except BrokenPipeError:  # whoever read the output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except Exception as error:
+        print(f"\n{describe_error(error, debug=debug)}", file=sys.stderr)
+        sys.exit(error.exit_code if isinstance(error, OpenCharacterError) else 1)
 
 
 @contextmanager
@@ -429,9 +437,13 @@ def _stop_on_signals(terminal: Terminal) -> Iterator[None]:
 
 
 def _quiet_prefect() -> None:
-    """Let our own display speak; Prefect's log stays in its UI. The user's settings win."""
+    """Let our own display speak; Prefect's log stays in its UI. The user's settings win.
+
+    What ends a run is Prefect's error too, with a traceback: on the terminal it is told once.
+    """
     apply_defaults(
         PREFECT_LOGGING_LEVEL="ERROR",
+        **{CONSOLE_LEVEL: "CRITICAL"},
         HF_HUB_DISABLE_TELEMETRY="1",
         TRANSFORMERS_NO_ADVISORY_WARNINGS="1",
     )

@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from flows.past_runs import PastRun, read_run
+from infra.errors import ConfigError, Problem
 from infra.fingerprints import content_key
 from infra.wording import split_words
 from tasks.evaluation.statistics import (
@@ -93,6 +94,14 @@ class _Series:
     chances: Mapping[str, float | None] = field(default_factory=dict)
 
 
+def check_resampling(seed: int, resamples: int = RESAMPLES) -> None:
+    """Raise :class:`ConfigError` for numbers that no bootstrap can be drawn with."""
+    if resamples < 1:
+        raise ConfigError(Problem("--resamples", f"is {resamples}", "take 1 or more, best 10000"))
+    if seed < 0:
+        raise ConfigError(Problem("--seed", f"is {seed}", "give 0 or more"))
+
+
 def compare_runs(
     run_a: str,
     run_b: str,
@@ -105,7 +114,11 @@ def compare_runs(
 
     A run is ``<root>/runs/<name>``, local or on S3, or a name below ``root``. Verdicts are paired
     only where one judge gave them by one recipe; else they stand side by side.
+
+    Raises :class:`ConfigError` for runs that are not there, and numbers that nothing can be drawn
+    with.
     """
+    check_resampling(seed, resamples)
     one, two = read_run("A", run_a, root), read_run("B", run_b, root)
     matches = match_judges(one, two)
     paired = [match.judge for match in matches if match.paired]

@@ -111,6 +111,10 @@ class Terminal(Listener):
         """Print what happened to an engine."""
         self.note(f"engine {model} {text}")
 
+    def node_note(self, node: str, text: str) -> None:
+        """Print what is worth knowing about a node."""
+        self.note(f"{node}: {text}")
+
     def can_approve(self) -> bool:
         """Tell whether somebody sits at the terminal."""
         return sys.stdin.isatty()

@@ -21,7 +21,7 @@ from infra.cluster import describe_own_machine
 from infra.engines.sampler import SWITCH, find_missing_compiler, find_nvcc
 from infra.errors import OpenCharacterError
 from infra.gpu_memory import read_gpu_memory
-from infra.storage import is_remote
+from infra.storage import Storage
 from infra.torch_build import read_torch_build
 
 _NEEDED = ("torch", "transformers", "ray", "prefect", "polars", "pyarrow", "s3fs")
@@ -108,8 +108,7 @@ def _examine_config(config: str, overrides: Sequence[str]) -> Iterator[Finding]:
         yield False, str(error)
         return
     yield True, f"{config} is sound"
-    root = settings.storage.root
-    yield True, f"storage root {root if is_remote(root) else os.path.abspath(root)} is writable"  # noqa: PTH100
+    yield True, f"storage root {Storage(settings.storage.root).root} is writable"
     for role, model in settings.models.items():
         yield True, f"model {role}: {model.engine} {model.model}"
     if settings.ray.address is None:

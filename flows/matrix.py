@@ -15,10 +15,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from flows.comparing import RunComparison, compare_runs
+from flows.comparing import RunComparison, check_resampling, compare_runs
 from flows.opening import prepare
 from flows.pipeline import RunResult, opencharacter
-from flows.settings import Settings
+from flows.settings import Settings, check_run_name
 from infra.errors import ConfigError, Problem
 from infra.markdown import escape_markdown
 from infra.orchestration import publish_report
@@ -111,15 +111,20 @@ def opencharacter_matrix(
 
     Raises :class:`ConfigError` with the problems of all configurations, before the first starts.
     """
-    settings = prepare_all(configs, overrides)
+    settings = prepare_all(configs, overrides, name, seed)
     results = [opencharacter(config, overrides) for config in configs]
     return report_matrix(
         settings[0].storage.root, configs, results, name=name, seed=seed, resamples=resamples
     )
 
 
-def prepare_all(configs: Sequence[str], overrides: Sequence[str] = ()) -> list[Settings]:
-    """Load and check every configuration, and that they can be compared."""
+def prepare_all(
+    configs: Sequence[str], overrides: Sequence[str] = (), name: str = "", seed: int = 0
+) -> list[Settings]:
+    """Load and check every configuration, and that they can be compared, in a folder of a name."""
+    check_resampling(seed)
+    if name:
+        check_run_name("--name", name)
     if len(configs) < 2:
         raise ConfigError(Problem("CONFIG", "a matrix compares two runs or more", "name another"))
     problems: list[Problem] = []

@@ -19,6 +19,11 @@ _MADE_UP = "opencharacter-plan-"
 """Stands in the paths of rows that a plan makes up (:mod:`flows.stand_ins`)."""
 
 
+def is_made_up(source: str) -> bool:
+    """Tell whether a plan made up the rows of a source that is not on this machine."""
+    return _MADE_UP in source
+
+
 def list_own_cast(settings: Settings, graph: Graph, personas: Sequence[Persona]) -> Cast:
     """Return the characters that the run will take for its personas; none if it writes them."""
     source = settings.characters.rows

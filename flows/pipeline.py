@@ -6,12 +6,12 @@ import contextvars
 import json
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from prefect import flow
 from pydantic import BaseModel, ConfigDict
 
-from flows.again import check_start, close_wishes, wish_remakes
+from flows.again import check_wishes, close_wishes, wish_remakes
 from flows.approval import ask_for_approval, check_approval, needs_approval
 from flows.budget import Treasurer
 from flows.display import current_watcher
@@ -27,7 +27,6 @@ from flows.stages import Started
 from flows.synthesis import synthesise
 from flows.training import train
 from infra.bench import Bench, Listener, Listeners
-from infra.errors import OpenCharacterError
 from infra.events import Watchman
 from infra.manifests import Manifest, NodeRef, is_done, read_manifest
 from infra.orchestration import PrefectListener, publish_plan, publish_report
@@ -101,13 +100,13 @@ def run_pipeline(
     retry_rejects: Sequence[str] = (),
 ) -> RunResult:
     """Run the nodes inside the current flow run and write the run's folder."""
+    check_wishes(settings, first, until, refresh, retry_rejects)
     treasurer = Treasurer(settings)
     listeners = Listeners(listener, PrefectListener(), Watchman(), treasurer)
     with open_bench(settings, listeners) as bench:
         listeners.run_started(settings.run.name, bench)
         remakes = wish_remakes(settings, bench, refresh, retry_rejects)
         graph = draw_graph(settings, bench, remakes.apply)
-        check_start(bench, graph, first)
         if refresh or retry_rejects:
             write_remakes(bench.storage, remakes)
         kept, made_with = bench.storage, bench.provenance()
@@ -127,8 +126,9 @@ def show_plan(settings: Settings, bench: Bench, graph: Graph) -> Iterator[None]:
     def publish() -> None:
         try:
             publish_plan(print_plan(draw_plan(settings)))
-        except OpenCharacterError as error:
-            publish_plan(f"no plan: {error}")
+        except Exception as error:  # a plan is for people to look at; the run goes on without it
+            with suppress(Exception):
+                publish_plan(f"no plan: {error}")
 
     if all(is_done(bench.storage, node) for node in graph.nodes()):
         yield

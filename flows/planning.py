@@ -18,7 +18,13 @@ from flows.graph import Graph, draw_graph
 from flows.measured import Measured
 from flows.model_templates import note_models
 from flows.opening import open_bench
-from flows.own_rows import describe_inputs, list_own_cast, list_own_dialogues, warn_of_losses
+from flows.own_rows import (
+    describe_inputs,
+    is_made_up,
+    list_own_cast,
+    list_own_dialogues,
+    warn_of_losses,
+)
 from flows.plan_table import NodePlan, Plan, Totals
 from flows.prompt_samples import Known, list_asking, sample_dialogues
 from flows.retired_models import warn_of_retirements
@@ -26,13 +32,15 @@ from flows.settings import Settings, load_settings
 from flows.stand_ins import stand_in
 from flows.thinking import describe_thinking
 from infra.bench import Bench
-from infra.errors import ConfigError, Problem
+from infra.damaged_files import find_damage
+from infra.errors import ConfigError, DamagedFile, Problem
 from infra.manifests import Manifest, NodeRef, NodeSpec, find_sound_manifest, refer_to
 from infra.model_facts import find_model_facts
 from infra.reading import read_accepted
 from infra.remaking import count_rounds
 from infra.row_store import read_committed
 from tasks.dialogues.planning import plan_pairs
+from tasks.dialogues.task import require_cast
 from tasks.evaluation.question_sets import Sources, collect_questions
 from tasks.evaluation.rubrics import TASKS
 from tasks.instructions.selection import select_instructions
@@ -85,14 +93,18 @@ def draw_plan(settings: Settings, notes: Sequence[str] = ()) -> Plan:
             questions=_list_questions(settings, bench, found),
         )
         planned = _plan_rows(settings, graph, known)
+        characters, each = planned["characters"].height, settings.dialogues.characters_per_question
+        if settings.dialogues.source is None and not is_made_up(settings.personas.source):
+            require_cast(each, characters)
         planned |= plan_evaluation_rows(settings, bench, graph.evaluation, found)
         asking = list_asking(settings, graph, known)
         given = sample_dialogues(known)
         reckoner = Reckoner(settings, bench, graph, asking, measured, given)
-        later = _guess_rows(settings, graph.evaluation, planned["characters"].height)
+        later = _guess_rows(settings, graph.evaluation, characters)
         nodes = []
+        damaged: list[str] = []
         for node in graph.nodes():
-            drawn = _plan_node(bench, node, found, planned, later, measured)
+            drawn = _plan_node(bench, node, found, planned, later, measured, damaged)
             cost = reckoner.reckon_rows(node, drawn.make)
             nodes.append(drawn.model_copy(update={"cost": cost}))
         training = reckoner.reckon_training({node.node: node.rows for node in nodes}, found)
@@ -105,14 +117,14 @@ def draw_plan(settings: Settings, notes: Sequence[str] = ()) -> Plan:
             root=bench.storage.root,
             personas=len(personas),
             questions=questions,
-            pairs=questions * settings.dialogues.characters_per_question,
+            pairs=questions * min(each, characters),
             nodes=tuple(nodes),
             training=training,
             disk=reckoner.reckon_disk([node.cost for node in nodes], training, found),
             totals=Totals.add_up(nodes, training),
             models={role: find_model_facts(item) for role, item in settings.models.items()},
             inputs=tuple(describe_inputs(settings)),
-            warnings=warnings,
+            warnings=(*warnings, *damaged),
             notes=(*notes, *unread, *describe_thinking(settings), *told),
         )
 
@@ -244,6 +256,7 @@ def _plan_node(
     planned: Mapping[str, pl.DataFrame],
     later: Mapping[str, int],
     measured: Measured,
+    damaged: list[str],
 ) -> NodePlan:
     manifest = found[node.stage]
     if manifest is not None:
@@ -253,17 +266,35 @@ def _plan_node(
         rows = later[node.stage]
         return NodePlan(node=node.stage, rows=rows, make=rows, reuse=0, why=LATER, about=True)
     why = _explain(node, measured)
+    wrong = find_damage(bench.storage, node)
+    damaged += [f"{path} {what}: a run makes anew what it held" for path, what in wrong.items()]
     if not node.by_rows:
         rows = planned[node.stage].height if node.stage in planned else 0
         return NodePlan(node=node.stage, rows=rows, make=rows, reuse=0, why=f"made whole: {why}")
     if node.stage not in planned:
         return NodePlan(node=node.stage, rows=0, make=0, reuse=0, why=why)
     keys = planned[node.stage].select("key")
-    settled = _list_settled(read_committed(bench.storage, node.folder), count_rounds(node))
+    committed, unread = _read_committed(bench, node, wrong)
+    damaged += unread
+    settled = _list_settled(committed, count_rounds(node))
     reuse = keys.join(settled, on="key", how="semi").height
     return NodePlan(
         node=node.stage, rows=keys.height, make=keys.height - reuse, reuse=reuse, why=why
     )
+
+
+def _read_committed(
+    bench: Bench, node: NodeSpec, wrong: Mapping[str, str]
+) -> tuple[pl.DataFrame, list[str]]:
+    """Return what is committed of a node as a run will find it, and lines on what is damaged."""
+    broken: list[DamagedFile] = []
+    committed = read_committed(bench.storage, node.folder, broken, leave_out=wrong)
+    lines = [
+        f"{one.path} {one.why}: a run sets it aside and makes anew what it held"
+        for one in broken
+        if one.path not in wrong
+    ]
+    return committed, lines
 
 
 def _list_settled(committed: pl.DataFrame, rounds: int) -> pl.DataFrame:

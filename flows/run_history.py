@@ -14,6 +14,7 @@ import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -21,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from infra.errors import ConfigError, InterruptedRun, OpenCharacterError, Problem
 from infra.fingerprints import hash_parts
 from infra.manifests import Manifest, NodeSpec, manifest_path
-from infra.storage import Storage
+from infra.storage import Storage, is_remote
 
 if TYPE_CHECKING:
     from flows.settings import Settings
@@ -258,6 +259,8 @@ def find_record(storage: Storage, name: str, where: str) -> RunRecord:
         return finished
     names = sorted({record.run for record in read_records(storage)})
     todo = f"runs there: {', '.join(names)}" if names else "run it with `opencharacter run`"
+    if not names and not is_remote(storage.root) and not Path(storage.root).is_dir():
+        raise ConfigError(Problem(where, f"no such folder: {storage.root}", "mend the root"))
     raise ConfigError(Problem(where, f"no run {name} in {storage.root}", todo))
 
 

@@ -31,6 +31,8 @@ class ServeOptions:
 
 def serve(settings: Settings, options: ServeOptions) -> None:
     """Start the server, say where it is once it answers, and stop it in order at the end."""
+    if not 0 < options.port < 65536:
+        raise ConfigError(Problem("--port", f"{options.port} is no port", "give 1 to 65535"))
     chosen = choose_model(settings, options.model)
     if chosen.config.engine != "vllm":
         raise ConfigError(

@@ -6,6 +6,7 @@ A file may go on from another one: ``extends: shared.yaml`` names it, from its o
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, get_args
@@ -35,6 +36,8 @@ from tasks.reporting.config import ReportConfig
 from tasks.training.config import TrainingConfig
 
 _EXTENDS = "extends"
+_NAME = re.compile(r"[A-Za-z0-9._-]+")
+_LONGEST_NAME = 100
 
 
 class RunConfig(Knobs):
@@ -42,7 +45,6 @@ class RunConfig(Knobs):
 
     name: str = execution(
         "",
-        pattern=r"^[A-Za-z0-9._-]*$",
         description="Run folder under <root>/runs; the config's file name if left out",
     )
     approve_before_training: bool = execution(
@@ -53,7 +55,7 @@ class RunConfig(Knobs):
 class StorageConfig(Knobs):
     """Says where everything is kept."""
 
-    root: str = execution("data", description="A local folder or s3://bucket/prefix")
+    root: str = execution("data", description="A local folder, ~ included, or s3://bucket/prefix")
     credentials: str | None = execution(
         None,
         description="Where S3 credentials and endpoint are, as prefect:secret-block; null for the"
@@ -117,9 +119,33 @@ def load_settings(config: str | Path, overrides: Sequence[str] = ()) -> Settings
     except ValidationError as error:
         raise ConfigError(*_explain(error, path, origins)) from error
     if settings.run.name:
+        check_run_name("run.name", settings.run.name)
         return settings
+    if fault := find_name_fault(path.stem):
+        what = f"its name is the run's, and {fault}"
+        raise ConfigError(Problem(f"CONFIG {path}", what, "rename it, or set run.name"))
     named = settings.run.model_copy(update={"name": path.stem})
     return settings.model_copy(update={"run": named})
+
+
+def check_run_name(where: str, name: str) -> None:
+    """Raise :class:`ConfigError` for a name that is not to become a folder below the root."""
+    fault = find_name_fault(name)
+    if fault is None and not _NAME.fullmatch(name):
+        fault = "holds other characters than letters, digits, dot, dash and underscore"
+    if fault is not None:
+        raise ConfigError(Problem(where, f"{name[:80]!r} {fault}", "such as my-run.2"))
+
+
+def find_name_fault(name: str) -> str | None:
+    """Return why a name would be no good folder, even where odd letters are allowed."""
+    if name.startswith((".", "-")):
+        return "begins with a dot or a dash"
+    if len(name.encode()) > _LONGEST_NAME:
+        return f"is longer than {_LONGEST_NAME} bytes"
+    if not name.isprintable() or "/" in name or name != name.strip():
+        return "holds characters that no folder should"
+    return None
 
 
 def dump_settings(settings: Settings) -> str:

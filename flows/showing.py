@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import TypeVar
 
@@ -15,9 +16,10 @@ from flows.opening import open_bench
 from flows.planning import find_references
 from flows.settings import Settings
 from infra.bench import Bench
+from infra.errors import ConfigError, Problem
 from infra.manifests import NodeRef, NodeSpec
 from infra.reading import read_accepted, read_rejected_frame
-from infra.row_store import read_part_rows
+from infra.row_store import read_part_rejects, read_part_rows
 from tasks.records import (
     Answer,
     Character,
@@ -35,6 +37,35 @@ R = TypeVar("R")
 _STYLES = {"system": "dim", "user": "cyan", "assistant": "green"}
 
 
+def check_shown(
+    what: str,
+    *,
+    n: int,
+    row: str | None,
+    reason: str | None,
+    sample: int | None,
+    blind: bool,
+) -> None:
+    """Raise :class:`ConfigError` for options that say nothing about the rows asked for."""
+    problems = []
+    if n < 1:
+        problems.append(Problem("-n", f"is {n}", "show at least 1 row"))
+    if what == "lineage" and row is None:
+        todo = "give the key of a row, or its first six digits or more"
+        problems.append(Problem("ID", "is missing", todo))
+    if what != "lineage" and row is not None:
+        todo = f"`show CONFIG lineage {row}` shows one row; -n says how many"
+        problems.append(Problem(row, f"names one row, and {what} are shown by number", todo))
+    if what != "rejects" and reason is not None:
+        problems.append(Problem("--reason", f"is of rejects, not of {what}", "leave it out"))
+    for option, given in (("--sample", sample is not None), ("--blind", blind)):
+        if given and what != "answers":
+            todo = "leave it out (-n says how many are shown), or show answers"
+            problems.append(Problem(option, f"writes a sheet of answers, not of {what}", todo))
+    if problems:
+        raise ConfigError(*problems)
+
+
 def show_rows(settings: Settings, what: str, n: int, reason: str | None = None) -> None:
     """Print up to ``n`` rows of a kind; of a stage that is still running, what is committed."""
     console = Console(highlight=False)
@@ -48,10 +79,25 @@ def show_rows(settings: Settings, what: str, n: int, reason: str | None = None) 
             console.print(Panel(body, title=Text(title), title_align="left"))
             shown += 1
         if not shown:
-            console.print(
-                f"nothing to show: this run has no {what} so far. `opencharacter plan` lists "
-                "what it would make, `opencharacter run` makes it."
-            )
+            console.print(Text(_say_nothing(bench, graph, done, what, reason)), soft_wrap=True)
+
+
+def _say_nothing(
+    bench: Bench, graph: Graph, done: dict[str, NodeRef], what: str, reason: str | None
+) -> str:
+    """Say why there is nothing to show, and what to do."""
+    root = bench.storage.root
+    makes = "`opencharacter plan` lists what it would make, `opencharacter run` makes it."
+    if what == "rejects":
+        reasons = Counter(why for _, why, _ in _list_rejects(bench, graph, done))
+        if reason is not None and reasons:
+            known = ", ".join(f"{name} ({count:,})" for name, count in reasons.most_common())
+            return f"nothing to show: no row was rejected as {reason!r}. Reasons there: {known}"
+        if done:
+            return f"nothing to show: none of the rows made so far in {root} was rejected."
+    if not done and not bench.storage.walk("runs", ".json"):
+        return f"nothing to show: nothing ran in {root} yet. Is storage.root right? {makes}"
+    return f"nothing to show: this run has no {what} in {root} so far. {makes}"
 
 
 def _find_rows(
@@ -113,13 +159,24 @@ def _accepted(bench: Bench, node: NodeSpec, done: dict[str, NodeRef], record: ty
 def _find_rejects(
     bench: Bench, graph: Graph, done: dict[str, NodeRef], reason: str | None
 ) -> Iterator[tuple[str, Text]]:
+    for title, why, detail in _list_rejects(bench, graph, done):
+        if reason is None or why == reason:
+            yield f"{title} {why}", Text(detail)
+
+
+def _list_rejects(
+    bench: Bench, graph: Graph, done: dict[str, NodeRef]
+) -> Iterator[tuple[str, str, str]]:
+    """Return the rejects of every node: done or not, as a stage that was stopped has some too."""
     for node in graph.nodes():
-        if node.stage not in done:
+        if node.stage in done:
+            frame = read_rejected_frame(bench.storage, done[node.stage])
+        elif node.by_rows:
+            frame = read_part_rejects(bench.storage, node.folder)
+        else:
             continue
-        frame = read_rejected_frame(bench.storage, done[node.stage])
         for key, why, detail in frame.iter_rows():
-            if reason is None or why == reason:
-                yield f"{node.stage} {key} {why}", Text(detail)
+            yield f"{node.stage} {key}", why, detail
 
 
 def _print_turns(turns: tuple[Turn, ...]) -> Text:

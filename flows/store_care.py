@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
@@ -12,7 +15,7 @@ from infra.errors import ConfigError, Problem
 from infra.garbage import KeptNode, Litter, find_garbage, remove_garbage
 from infra.manifests import STORE_MARKER
 from infra.soundness import Examined, Fault, check_store
-from infra.storage import Storage
+from infra.storage import Storage, is_remote
 from infra.survey import Survey, survey_store
 
 
@@ -75,6 +78,32 @@ def choose_root(config: str | None, root: str | None, overrides: Sequence[str] =
     from flows.settings import load_settings
 
     return load_settings(config, overrides).storage.root
+
+
+def require_store(root: str) -> None:
+    """Raise :class:`ConfigError` where no store is, naming one near by: the root is mistyped."""
+    storage = Storage(root)
+    if storage.stat(STORE_MARKER) is not None or storage.walk("runs", ".json"):
+        return
+    raise ConfigError(_miss_store(storage))
+
+
+def _miss_store(storage: Storage) -> Problem:
+    todo = "give the folder that holds runs/ and the stages"
+    if is_remote(storage.root):
+        return Problem(storage.root, "there is no store", todo)
+    root = Path(storage.root)
+    what = "there is no store" if root.is_dir() else "there is no such folder"
+    near = [path for path in (*_list_folders(root), *_list_folders(root.parent), root.parent)]
+    stores = {path.name: path for path in near if (path / STORE_MARKER).is_file()}
+    alike = difflib.get_close_matches(root.name, stores, n=1) or list(stores)[:1]
+    return Problem(storage.root, what, f"did you mean {stores[alike[0]]}?" if alike else todo)
+
+
+def _list_folders(folder: Path) -> list[Path]:
+    with suppress(OSError):
+        return sorted(path for path in folder.iterdir() if path.is_dir())
+    return []
 
 
 def verify_store(root: str, on_progress: Callable[[Examined], None]) -> Verdict:
@@ -173,8 +202,8 @@ def print_verdict(verdict: Verdict) -> str:
     faults = "\n".join(f"  {fault.path}: {fault.what}" for fault in verdict.faults)
     return (
         f"{len(verdict.faults)} faults: {checked}\n{faults}\n{loose}\n"
-        "A node with a fault is made anew by the next run that needs it; rows of whole parts "
-        "are reused. A part that cannot be read must be removed by hand first."
+        "The next run that needs a node with a fault sets damaged files aside and makes anew what "
+        "they held; rows of whole parts are reused."
     )
 
 
@@ -206,8 +235,7 @@ def print_size(size: int) -> str:
 def _survey(storage: Storage) -> Survey:
     survey = survey_store(storage)
     if STORE_MARKER not in survey.files and not survey.manifests:
-        todo = "give the folder that holds runs/ and the stages"
-        raise ConfigError(Problem(storage.root, "there is no store", todo))
+        raise ConfigError(_miss_store(storage))
     return survey
 
 

@@ -44,9 +44,14 @@ def runs(
         Print JSON instead of a table.
     """
     from flows.run_listing import list_runs, print_runs
-    from flows.store_care import choose_root
+    from flows.store_care import choose_root, require_store
+    from infra.errors import ConfigError, Problem
 
+    if n < 1:
+        raise ConfigError(Problem("-n", f"is {n}", "list at least 1 run"))
     found = list_runs(choose_root(config, root, set_ or ()), n)
+    if root is not None and not found.runs:
+        require_store(root)
     print(found.model_dump_json() if json else print_runs(found))
 
 

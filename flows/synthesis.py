@@ -11,7 +11,7 @@ from infra.bench import Bench
 from infra.manifests import NodeRef
 from tasks.characters.task import write_characters
 from tasks.curation.task import curate_dialogues
-from tasks.dialogues.task import play_dialogues, take_given_dialogues
+from tasks.dialogues.task import play_dialogues, require_cast, take_given_dialogues
 from tasks.export.task import export_dataset
 from tasks.instructions.task import guess_instructions, import_instructions
 from tasks.personas.task import select_personas
@@ -26,6 +26,9 @@ def synthesise(bench: Bench, settings: Settings, graph: Graph, until: str) -> St
     started["personas"] = personas
     if last < STAGES.index("instructions"):
         return started
+
+    if last >= STAGES.index("dialogues") and settings.dialogues.source is None:
+        _check_cast(settings, personas)
 
     asked: list[PrefectFuture[NodeRef]] = []
     if graph.instructions is not None:
@@ -80,3 +83,10 @@ def synthesise(bench: Bench, settings: Settings, graph: Graph, until: str) -> St
     )
     started["export"] = exported
     return started
+
+
+def _check_cast(settings: Settings, personas: PrefectFuture[NodeRef]) -> None:
+    """Raise :class:`ConfigError` before a model is asked, if there are too few for a question."""
+    personas.wait()
+    if personas.state.is_completed():  # else its own error is the one to tell
+        require_cast(settings.dialogues.characters_per_question, personas.result().accepted)

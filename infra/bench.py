@@ -63,6 +63,9 @@ class Listener(ProgressListener, PoolListener):
     def run_started(self, name: str, bench: Bench) -> None:
         """Hear that a run begins; a watcher that stops runs keeps the bench."""
 
+    def node_note(self, node: str, text: str) -> None:
+        """Hear what is worth knowing about a node: a damaged file that was set aside."""
+
     def engine_log(self, model: str, index: int, text: str) -> None:
         """Get the end of an engine's own log; most watchers have no place for it."""
 
@@ -104,6 +107,11 @@ class Listeners(Listener):
         """Tell every watcher what happened to an engine."""
         for listener in self._listeners:
             listener.engine_event(model, text)
+
+    def node_note(self, node: str, text: str) -> None:
+        """Tell every watcher what is worth knowing about a node."""
+        for listener in self._listeners:
+            listener.node_note(node, text)
 
     def engine_log(self, model: str, index: int, text: str) -> None:
         """Hand an engine's own log to every watcher."""

@@ -83,7 +83,7 @@ class ChatTemplate:
     def _render(
         self, messages: Sequence[Message], add_generation_prompt: bool, values: Mapping[str, Any]
     ) -> str:
-        _BUDGET.begin()
+        BUDGET.begin()
         variables = {**self.tokens, **values}
         parts: list[str] = []
         try:
@@ -94,7 +94,7 @@ class ChatTemplate:
                 add_generation_prompt=add_generation_prompt,
                 **variables,
             ):
-                _BUDGET.write(len(part))
+                BUDGET.write(len(part))
                 parts.append(part)
         except TemplateError as error:
             raise TemplateRefused(error.message or type(error).__name__) from error
@@ -201,12 +201,12 @@ class _Budget(threading.local):
             raise TemplateError("its text does not come to an end")
 
 
-_BUDGET = _Budget()
+BUDGET = _Budget()
 
 
 def _count(items: Iterable[Any]) -> Iterator[Any]:
     for item in items:
-        _BUDGET.step(1)
+        BUDGET.step(1)
         yield item
 
 
@@ -241,8 +241,8 @@ class _GenerationMarks(Extension):
         return f"{_OPEN}{caller()}{_CLOSE}"
 
 
-class _Sandbox(ImmutableSandboxedEnvironment):
-    """Jinja as transformers sets it up, with bounds."""
+class BoundedSandbox(ImmutableSandboxedEnvironment):
+    """Jinja's sandbox with bounds, which `BUDGET.begin` sets for what the thread renders next."""
 
     code_generator_class = _BoundedCode
     intercepted_binops = frozenset(["+", "*", "**", "%"])
@@ -250,17 +250,18 @@ class _Sandbox(ImmutableSandboxedEnvironment):
     def bound_loop(self, items: Iterable[Any]) -> Iterable[Any]:
         """Give what a loop goes over, counted; what knows its length stays what it is."""
         if isinstance(items, Sized):
-            _BUDGET.step(len(items) + 1)
+            BUDGET.step(len(items) + 1)
             return items
         return _count(items)
 
     def join_texts(self, parts: Sequence[Any]) -> str:
         """Join as ``~`` does."""
         made = "".join(map(str, parts))
-        _BUDGET.write(len(made))
+        BUDGET.write(len(made))
         return made
 
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
+        """Reckon as Jinja does, where neither numbers nor texts grow without end."""
         if operator == "*":
             _refuse_long(left, right)
             _refuse_long(right, left)
@@ -268,7 +269,7 @@ class _Sandbox(ImmutableSandboxedEnvironment):
             raise TemplateError("it reckons with numbers beyond all need")
         made = super().call_binop(context, operator, left, right)
         if isinstance(made, str):
-            _BUDGET.write(len(made))
+            BUDGET.write(len(made))
         return made
 
 
@@ -277,7 +278,7 @@ _MOST_POWER = 1000
 
 def _refuse_long(text: Any, times: Any) -> None:
     if isinstance(text, Sized) and isinstance(times, int):
-        _BUDGET.write(len(text) * max(times, 0))
+        BUDGET.write(len(text) * max(times, 0))
 
 
 def _write_json(
@@ -307,7 +308,7 @@ def _write_now(form: str) -> str:
 
 @lru_cache(maxsize=32)
 def _compile(source: str) -> Template:
-    environment = _Sandbox(
+    environment = BoundedSandbox(
         trim_blocks=True,
         lstrip_blocks=True,
         extensions=[_GenerationMarks, "jinja2.ext.loopcontrols"],

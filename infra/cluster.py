@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from infra.devices import (
@@ -22,10 +24,15 @@ from infra.devices import (
     list_offers,
     weigh_offers,
 )
-from infra.errors import ClusterError, ConfigError
+from infra.errors import ClusterError, ConfigError, Problem
 from infra.knobs import Knobs, execution
-from infra.local_ray import start_local_ray
+from infra.local_ray import keep_to_loopback, start_local_ray
 from infra.torch_build import read_torch_build
+
+_KNOCK_S = 5.0
+_SILENCE_S = 10.0
+
+_log = logging.getLogger(__name__)
 
 _GREETINGS = {
     "ray._private.worker": "SIGTERM handler is not set because current thread",
@@ -41,7 +48,9 @@ class RayConfig(Knobs):
     """Says where Ray runs."""
 
     address: str | None = execution(
-        None, description="Address of a running cluster to join; None starts Ray in this process"
+        None,
+        min_length=1,
+        description="Address of a running cluster to join; None starts Ray in this process",
     )
     num_cpus: float | None = execution(
         None, gt=0, description="Logical CPUs of a local Ray; None takes what the machine has"
@@ -104,7 +113,8 @@ class Cluster:
     def ensure(self) -> Any:
         """Connect on first use and return the ``ray`` module."""
         with self._lock:
-            import ray
+            with keep_to_loopback() if self.config.address is None else nullcontext():
+                import ray
 
             if self._refused is not None:
                 raise self._refused
@@ -126,7 +136,7 @@ class Cluster:
             offers = list_offers(ray)
             unknown = [offer for offer in offers if offer.gpus and offer.node not in self._looks]
             build = read_torch_build()
-            if self._is_here and build.kind == "cpu":  # the node's PyTorch is ours: no need to ask
+            if self.is_alone and build.kind == "cpu":  # the node's PyTorch is ours: no need to ask
                 self._looks |= {offer.node: NodeLook(build, 0) for offer in unknown}
             else:
                 self._looks |= ask_nodes(ray, unknown, self.config.placement_timeout_s)
@@ -155,7 +165,7 @@ class Cluster:
             self._looks = {}
 
     @property
-    def _is_here(self) -> bool:
+    def is_alone(self) -> bool:
         """Tell whether this Ray is this machine's alone, started by this run."""
         return self._owned and self.config.address is None
 
@@ -184,11 +194,9 @@ class Cluster:
         address = self.config.address
         try:
             if address is not None:
-                ray.init(
-                    address=address,
-                    logging_level=logging.WARNING,
-                    log_to_driver=False,
-                )
+                knock_at(address)
+                with _tell_if_silent(address):
+                    ray.init(address=address, logging_level=logging.WARNING, log_to_driver=False)
             else:
                 start_local_ray(
                     ray,
@@ -201,6 +209,39 @@ class Cluster:
                 f"Ray at {address or 'this machine'} did not answer: {error}. "
                 "Check `ray status` and the address, or leave ray.address out to start Ray here."
             ) from error
+
+
+def knock_at(address: str) -> None:
+    """Raise :class:`ConfigError` where nobody listens at a cluster's address; takes seconds.
+
+    Ray itself would go on asking for minutes. What is not of the form host:port, such as ``auto``,
+    is for Ray to resolve.
+    """
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if not colon:
+        return
+    where = f"ray.address {address}"
+    todo = "`ray status` on the head says its address; leave ray.address out to start Ray here"
+    if not port.isdecimal() or not 0 < int(port) < 65536:
+        raise ConfigError(Problem(where, f"{port!r} is no port", todo))
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), _KNOCK_S).close()
+    except OSError as error:
+        what = f"nobody answers there: {error.strerror or error}"
+        raise ConfigError(Problem(where, what, todo)) from error
+
+
+@contextmanager
+def _tell_if_silent(address: str) -> Iterator[None]:
+    """Say so where somebody listens at an address and does not answer as a Ray does."""
+    what = "ray.address %s is open, but has not answered as a Ray head for %.0f s; still waiting"
+    timer = threading.Timer(_SILENCE_S, _log.warning, (what, address, _SILENCE_S))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def silence_greetings() -> None:

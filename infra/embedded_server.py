@@ -8,20 +8,26 @@ reach it, so that a run which stops in order can still say so.
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
+from typing import IO
 
-from infra.errors import ClusterError
+from infra.errors import ClusterError, ConfigError, Problem
 from infra.ports import find_port
 
 _EMBEDDED: ContextVar[str] = ContextVar("embedded")
 _TIMEOUT_S = 120.0
 _GRACE_S = 5.0
+_GREETING_S = 10.0
+_SAID_BYTES = 20_000
+_BLAME = re.compile(r"^[\w.]*(?:Error|Exception|Refused|Denied)\b.*:|^\(?sqlite3\.|ERROR")
 
 
 @contextmanager
@@ -34,16 +40,18 @@ def embedded_server() -> Iterator[Callable[[], None]]:
 
     settings = get_current_settings()
     if settings.api.url:
-        yield lambda: None
+        address = str(settings.api.url)
+        yield lambda: _greet(address)
         return
     port = find_port()
     url = f"http://127.0.0.1:{port}/api"
-    process = _start(port, settings.to_environment_variables(exclude_unset=True))
+    said = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the server
+    process = _start(port, settings.to_environment_variables(exclude_unset=True), said)
     token = _EMBEDDED.set(url)
     try:
         with temporary_settings({PREFECT_API_URL: url}):
             try:
-                yield lambda: _await_health(process, url)
+                yield lambda: _await_health(process, url, said)
             finally:
                 _send_what_waits()
     finally:
@@ -54,6 +62,7 @@ def embedded_server() -> Iterator[Callable[[], None]]:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+        said.close()
 
 
 def is_embedded(url: str) -> bool:
@@ -61,7 +70,7 @@ def is_embedded(url: str) -> bool:
     return _EMBEDDED.get("") == url
 
 
-def _start(port: int, settings: dict[str, str]) -> subprocess.Popen[bytes]:
+def _start(port: int, settings: dict[str, str], said: IO[bytes]) -> subprocess.Popen[bytes]:
     import prefect
 
     command = [
@@ -78,7 +87,8 @@ def _start(port: int, settings: dict[str, str]) -> subprocess.Popen[bytes]:
         "PREFECT__SERVER_EPHEMERAL": "1",
         "PREFECT__SERVER_FINAL": "1",
     }
-    return subprocess.Popen(command, env={**os.environ, **own, **settings}, start_new_session=True)
+    env = {**os.environ, **own, **settings}
+    return subprocess.Popen(command, env=env, stdout=said, stderr=said, start_new_session=True)
 
 
 def _send_what_waits() -> None:
@@ -93,8 +103,33 @@ def _send_what_waits() -> None:
         EventsWorker.drain_all(timeout=_GRACE_S)
 
 
-def _await_health(process: subprocess.Popen[bytes], url: str) -> None:
+def _greet(url: str) -> None:
+    """Raise :class:`ConfigError` unless the server that the settings name answers, in seconds."""
+    from prefect.client.orchestration import get_client
+    from prefect.settings import PREFECT_API_REQUEST_TIMEOUT, temporary_settings
+
+    patience = temporary_settings({PREFECT_API_REQUEST_TIMEOUT: _GREETING_S})
+    with patience, get_client(sync_client=True) as client:
+        error = client.api_healthcheck()
+    if error is not None:
+        what = f"Prefect's server does not answer: {type(error).__name__} {error}".strip()
+        todo = "start it (`make ui`), mend the address, or unset it: a run then brings its own"
+        raise ConfigError(Problem(f"PREFECT_API_URL {url}", what, todo))
+
+
+def _read_end(said: IO[bytes]) -> str:
+    """Return the last line of what the server printed."""
+    said.seek(0, os.SEEK_END)
+    said.seek(max(0, said.tell() - _SAID_BYTES))
+    lines = said.read().decode(errors="replace").split("\n")
+    told = [line.strip() for line in lines if line.strip()]
+    blame = [line for line in told if _BLAME.match(line)]
+    return (blame or told or ["nothing"])[-1][:300]
+
+
+def _await_health(process: subprocess.Popen[bytes], url: str, said: IO[bytes]) -> None:
     import httpx
+    from prefect.settings import get_current_settings
 
     deadline = time.monotonic() + _TIMEOUT_S
     with httpx.Client(trust_env=False) as client:
@@ -105,7 +140,10 @@ def _await_health(process: subprocess.Popen[bytes], url: str) -> None:
             except httpx.TransportError:
                 pass
             time.sleep(0.05)
+    home = get_current_settings().home
     raise ClusterError(
-        "Prefect's embedded server does not answer. `prefect server start` shows why; a database of"
-        " another version is the commonest cause (PREFECT_HOME, by default ~/.prefect)."
+        f"Prefect's embedded server does not come up; its last words: {_read_end(said)}\n"
+        f"Its database lies in {home}: one of another version, or a folder that cannot be written, "
+        "are the commonest causes. PREFECT_HOME names another folder; `prefect server start` "
+        "shows more."
     )

@@ -25,7 +25,7 @@ from infra.engines.opening import open_remote_engine
 from infra.engines.protocol import Engine
 from infra.engines.vllm_actor import VllmActor
 from infra.engines.vllm_forks import ForkServer, can_fork
-from infra.errors import ClusterError, EngineError
+from infra.errors import ClusterError, ConfigError, EngineError
 from infra.room import Need, Place, Room, free_memory_share
 from infra.stage_worker import StageWorker
 
@@ -323,6 +323,8 @@ class EnginePool:
                 "GPUs, free some, or raise ray.placement_timeout_s."
             ) from error
         except RayTaskError as error:
+            if isinstance(error.cause, ConfigError):
+                raise error.cause from error
             raise EngineError(str(error.cause or error)) from error
         except RayActorError as error:
             raise EngineError(f"engine {replica.model} died while it started: {error}") from error

@@ -6,6 +6,8 @@ The tree, with the command line's exit code::
     ├── ConfigError            2   the configuration, its files or the data they name are wrong
     ├── StoreVersionError      2   the storage root was written by another format version
     ├── TemplateRefused        1   a chat template does not render a conversation
+    ├── DiskFull               1   no room where rows are kept; waiting does not make any
+    ├── DamagedFile            1   a file of the store is not as it was written
     ├── YieldError             1   a stage accepted less than its ``min_yield``
     ├── ExportError            1   what training left is not a model (tasks.training.export_errors)
     ├── TrainingDiverged       1   the loss was no finite number any more (tasks.training.trainer)
@@ -65,6 +67,27 @@ class StoreVersionError(OpenCharacterError):
 
 class TemplateRefused(OpenCharacterError):
     """Reports a conversation that a model's chat template does not render, in its own words."""
+
+
+class DiskFull(OpenCharacterError):
+    """Stops a run whose storage has no room left, naming the file that found none."""
+
+
+class DamagedFile(OpenCharacterError):
+    """Names a file of the store that cannot be read as what it was written as.
+
+    ``path`` is relative to the root, ``why`` completes a sentence that begins with the file.
+    """
+
+    def __init__(self, url: str, path: str, why: str) -> None:
+        self.url, self.path, self.why = url, path, why
+        super().__init__(
+            f"{url} {why}. `opencharacter run` sets it aside and makes anew what it held, and "
+            "nothing else; `opencharacter verify` looks at the whole store."
+        )
+
+    def __reduce__(self) -> tuple[type[DamagedFile], tuple[str, str, str]]:
+        return type(self), (self.url, self.path, self.why)
 
 
 class YieldError(OpenCharacterError):

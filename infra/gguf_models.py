@@ -11,6 +11,7 @@ import os
 import shutil
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 from infra.errors import ConfigError, Problem
@@ -21,6 +22,7 @@ from infra.paths import user_cache
 
 GGUF = ".gguf"
 _MAGIC = b"GGUF"
+_FORMATS = (2, 3)
 _VERSION = "2"
 """Of the conversion: another one gives other weights or tokens, and so is another model."""
 
@@ -51,9 +53,12 @@ def convert_gguf(path: Path) -> Path:
     with keep_alone(kept):
         if not kept.is_dir():
             _check_start(path)
-            size = path.stat().st_size / 1e6
-            _say(f"converting {path.name} ({size:,.0f} MB) once, into {kept}")
-            _convert(path, kept)
+            problem = _convert(path, kept)
+            if problem is None and not kept.is_dir():  # somebody removed it since
+                _convert.cache_clear()
+                problem = _convert(path, kept)
+            if problem is not None:
+                raise ConfigError(problem)
     return kept
 
 
@@ -68,6 +73,10 @@ def _check_start(path: Path) -> None:
     with path.open("rb") as file:
         start = file.read(64)
     if start[:4] == _MAGIC:
+        version = int.from_bytes(start[4:8], "little")
+        if version not in _FORMATS and version.to_bytes(4, "big")[0] not in _FORMATS:
+            what = f"GGUF of format {version}, and only {_FORMATS[0]} and {_FORMATS[1]} are read"
+            raise ConfigError(Problem(str(path), what, "copy it again, whole, or convert it anew"))
         return
     pointer = start.startswith(b"version https://git-lfs")
     what = "a Git LFS pointer, not the file it stands for" if pointer else "no GGUF file"
@@ -75,7 +84,14 @@ def _check_start(path: Path) -> None:
     raise ConfigError(Problem(str(path), what, todo))
 
 
-def _convert(path: Path, kept: Path) -> None:
+@cache
+def _convert(path: Path, kept: Path) -> Problem | None:
+    """Convert a file; return what kept it from that, the same for all who ask this process.
+
+    ``kept`` names the content, so that another file under the same name is tried anew.
+    """
+    size = path.stat().st_size / 1e6
+    _say(f"converting {path.name} ({size:,.0f} MB) once, into {kept}")
     scratch = kept.with_name(f".{kept.name}.{os.getpid()}.tmp")
     environment = {
         **os.environ,
@@ -94,14 +110,13 @@ def _convert(path: Path, kept: Path) -> None:
     if done.returncode:
         shutil.rmtree(scratch, ignore_errors=True)
         lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
-        raise ConfigError(
-            Problem(
-                str(path),
-                f"this GGUF file cannot be converted: {lines[-1]}",
-                "give the model as a folder of safetensors, or a GGUF file of another kind",
-            )
+        return Problem(
+            str(path),
+            f"this GGUF file cannot be converted: {lines[-1]}",
+            "give the model as a folder of safetensors, or a GGUF file of another kind",
         )
     scratch.rename(kept)
+    return None
 
 
 def _say(text: str) -> None:

@@ -106,10 +106,15 @@ def _read_each(lines: Iterable[bytes]) -> Iterator[JsonRow]:
                 continue
             value = _decode(text)
         except (ValueError, RecursionError) as error:
-            shown = line[:_SHOWN_CHARS].decode("utf-8", "replace").strip()
-            yield number, None, f"no JSON ({_explain(error)}): {shown}"
+            yield number, None, f"no JSON ({_explain(error)}): {_show(line)}"
             continue
         yield _read_row(number, value)
+
+
+def _show(line: bytes) -> str:
+    """Return the beginning of a line as people can read it, whatever its bytes are."""
+    text = line[:_SHOWN_CHARS].decode("utf-8", "replace").strip()
+    return "".join(mark if mark.isprintable() else "\ufffd" for mark in text)
 
 
 def _is_json(line: bytes) -> bool:

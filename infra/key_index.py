@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import polars as pl
 import pyarrow as pa
 
+from infra.errors import DamagedFile
 from infra.fingerprints import hash_parts
 from infra.manifests import write_table
 from infra.parquet_reads import Columns, read_columns, read_metadata
@@ -43,20 +44,37 @@ def is_index(stat: FileStat) -> bool:
     return stat.path.rsplit("/", 1)[-1].startswith("keys-")
 
 
-def read_keys(storage: Storage, stats: Sequence[FileStat]) -> list[Columns]:
-    """Read the keys of parts or indexes, several at a time, in the order given."""
+def read_keys(
+    storage: Storage, stats: Sequence[FileStat], damaged: list[DamagedFile] | None = None
+) -> list[Columns]:
+    """Read the keys of parts or indexes, several at a time, in the order given.
+
+    Files that are not whole are left out and added to ``damaged``; without it the first is raised.
+    """
     if not stats:
         return []
+
+    def read(stat: FileStat) -> Columns | None:
+        try:
+            return read_columns(storage, stat, KEY_COLUMNS)
+        except DamagedFile as error:
+            if damaged is None:
+                raise
+            damaged.append(error)
+            return None
+
     with ThreadPoolExecutor(_READS_AT_ONCE) as pool:
-        return list(pool.map(lambda stat: read_columns(storage, stat, KEY_COLUMNS), stats))
+        return [found for found in pool.map(read, stats) if found is not None]
 
 
-def read_indexes(storage: Storage, listed: Sequence[FileStat]) -> Indexed:
-    """Read every sound index of a listing."""
+def read_indexes(
+    storage: Storage, listed: Sequence[FileStat], damaged: list[DamagedFile] | None = None
+) -> Indexed:
+    """Read every sound index of a listing; see :func:`read_keys` for ``damaged``."""
     sizes = {stat.path: stat.size for stat in listed}
     frames: list[pl.DataFrame] = []
     covered: set[str] = set()
-    for read in read_keys(storage, [stat for stat in listed if is_index(stat)]):
+    for read in read_keys(storage, [stat for stat in listed if is_index(stat)], damaged):
         parts = _find_covered(read.metadata, sizes)
         if parts:
             frames.append(read.frame)

@@ -3,11 +3,18 @@
 Ray gives a node 30 seconds to show itself, with no setting for it, and raises a bare ``Exception``
 when a machine that has much to do took longer. What it had started by then stays, and lives until
 this process ends.
+
+What is started here listens on loopback only, and the token that opens it is its owner's alone to
+read: a Ray of one machine is nobody else's business.
 """
 
 from __future__ import annotations
 
 import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import psutil  # type: ignore[import-untyped]
@@ -16,8 +23,39 @@ from infra.errors import ClusterError
 
 _ATTEMPTS = 3
 _LAST_WORDS_S = 5.0
+_OF_CLUSTERS = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
+"""Ray reads it when it is imported: 0 has a node know itself by 127.0.0.1 on every system, and
+each of its servers listens there alone. Given another address it listens on all interfaces."""
 
 _log = logging.getLogger(__name__)
+
+
+@contextmanager
+def keep_to_loopback() -> Iterator[None]:
+    """Have a Ray that is imported and started inside the block listen on loopback only.
+
+    A process that imported Ray before, to join a cluster, keeps the address it knows itself by.
+    """
+    before = os.environ.get(_OF_CLUSTERS)
+    os.environ[_OF_CLUSTERS] = before if before is not None else "0"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[_OF_CLUSTERS]
+
+
+@contextmanager
+def guard_token() -> Iterator[None]:
+    """Keep others from reading the token that Ray writes inside the block, or wrote before."""
+    folder = Path.home() / ".ray"
+    with suppress(OSError):
+        folder.mkdir(mode=0o700, exist_ok=True)
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            (folder / "auth_token").chmod(0o600)
 
 
 def start_local_ray(ray: Any, **settings: Any) -> None:
@@ -29,7 +67,8 @@ def start_local_ray(ray: Any, **settings: Any) -> None:
     for attempt in range(1, _ATTEMPTS + 1):
         before = _children()
         try:
-            ray.init(address="local", **settings)
+            with keep_to_loopback(), guard_token():
+                ray.init(address="local", **settings)
         except (ConnectionError, RuntimeError, ValueError, TimeoutError):
             _end(_children() - before)
             raise

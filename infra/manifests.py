@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from infra.errors import StoreVersionError
+from infra.errors import DamagedFile, StoreVersionError
 from infra.fingerprints import node_fingerprint, recipe_key
 from infra.storage import FileStat, Storage
 
@@ -235,7 +235,7 @@ def is_done(storage: Storage, node: NodeSpec) -> bool:
 def write_table(storage: Storage, path: str, table: pa.Table, holds: str = "rows") -> PartRef:
     """Write a table as one Parquet file, atomically, and return its reference."""
     sink = BytesIO()
-    pq.write_table(table, sink, compression="zstd", compression_level=3)
+    pq.write_table(table, sink, compression="zstd", compression_level=3, write_page_checksum=True)
     return write_file(storage, path, sink.getvalue(), rows=table.num_rows, holds=holds)
 
 
@@ -260,12 +260,23 @@ def refer_to_file(storage: Storage, path: str, digest: str, rows: int, holds: st
 def read_tables(
     storage: Storage, parts: Iterable[PartRef], columns: Sequence[str] | None = None
 ) -> pl.DataFrame:
-    """Read parts into one frame, in the order given; all columns, or those named."""
+    """Read parts into one frame, in the order given; all columns, or those named.
+
+    Raises :class:`DamagedFile` for a part that is not what its manifest recorded.
+    """
     wanted = list(columns) if columns is not None else None
-    frames = [
-        pl.read_parquet(BytesIO(storage.read_bytes(part.path)), columns=wanted) for part in parts
-    ]
+    frames = [_read_part(storage, part, wanted) for part in parts]
     return pl.concat(frames, how="vertical_relaxed") if frames else pl.DataFrame()
+
+
+def _read_part(storage: Storage, part: PartRef, columns: list[str] | None) -> pl.DataFrame:
+    try:
+        data = storage.read_bytes(part.path)
+    except FileNotFoundError as error:
+        raise DamagedFile(storage.url(part.path), part.path, "is gone") from error
+    if digest_bytes(data) != part.digest:
+        raise DamagedFile(storage.url(part.path), part.path, "is not as it was written")
+    return pl.read_parquet(BytesIO(data), columns=columns)
 
 
 def digest_bytes(data: bytes) -> str:

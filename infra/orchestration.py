@@ -42,8 +42,9 @@ from prefect.tasks import exponential_backoff
 from pydantic import Field
 
 from infra.bench import Bench, Listener
+from infra.damaged_files import mend_node, set_aside_named
 from infra.embedded_server import is_embedded
-from infra.errors import InterruptedRun, RequestFailed, TransientError
+from infra.errors import DamagedFile, InterruptedRun, RequestFailed, TransientError
 from infra.events import announce_stage
 from infra.knobs import Knobs, execution
 from infra.manifests import (
@@ -86,7 +87,11 @@ class NodeTask(Generic[P]):
             found = find_sound_manifest(bench.storage, node.manifest_path)
             if found is None and bench.stop.is_set():
                 raise InterruptedRun(f"stopped before {node.stage}; everything committed is kept")
-            reference = refer_to(found) if found else body(bench, node, *args, **kwargs)
+            reference = (
+                refer_to(found)
+                if found
+                else _make(bench, node, lambda: body(bench, node, *args, **kwargs))
+            )
             publish_node(read_manifest(bench.storage, reference.manifest))
             return reference
 
@@ -124,6 +129,20 @@ class NodeTask(Generic[P]):
         )
         submit = cast(Any, configured.submit)
         return cast(PrefectFuture[NodeRef], submit(bench, node, *inputs, wait_for=list(after)))
+
+
+def _make(bench: Bench, node: NodeSpec, body: Callable[[], NodeRef]) -> NodeRef:
+    """Make a node. Damaged files of its own are set aside, told, and made anew alone."""
+    for line in mend_node(bench.storage, node):
+        bench.listener.node_note(node.stage, line)
+    while True:
+        try:
+            return body()
+        except DamagedFile as error:
+            line = set_aside_named(bench.storage, error)
+            bench.listener.node_note(node.stage, line)
+            if not error.path.startswith(f"{node.folder}/"):
+                raise  # of another node, which is done: the next run makes it anew
 
 
 def node_task(
@@ -183,6 +202,13 @@ class PrefectListener(Listener):
         """Log what happened to an engine."""
         try:
             get_run_logger().info("engine %s %s", model, text)
+        except MissingContextError:
+            return
+
+    def node_note(self, node: str, text: str) -> None:
+        """Log what is worth knowing about a node."""
+        try:
+            get_run_logger().warning("%s: %s", node, text)
         except MissingContextError:
             return
 

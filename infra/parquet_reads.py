@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import polars as pl
+import pyarrow as pa
 import pyarrow.parquet as pq
 
+from infra.errors import DamagedFile
 from infra.storage import FileStat, Storage
 
 WHOLE_BYTES = 1 << 20
@@ -31,8 +34,28 @@ class Columns:
     metadata: Mapping[bytes, bytes]
 
 
+@contextmanager
+def naming_damage(storage: Storage, path: str) -> Iterator[None]:
+    """Turn what Arrow or Polars say of a broken file into :class:`DamagedFile`, which names it."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except (pa.ArrowException, pl.exceptions.PolarsError, OSError, ValueError) as error:
+        said = " ".join(str(error).split())[:160] or type(error).__name__
+        raise DamagedFile(storage.url(path), path, f"is damaged ({said})") from error
+
+
 def read_columns(storage: Storage, stat: FileStat, columns: Sequence[str]) -> Columns:
-    """Read some columns of all rows. Columns that stand together cost one request."""
+    """Read some columns of all rows. Columns that stand together cost one request.
+
+    Raises :class:`DamagedFile` for a file that is not whole.
+    """
+    with naming_damage(storage, stat.path):
+        return _read_columns(storage, stat, columns)
+
+
+def _read_columns(storage: Storage, stat: FileStat, columns: Sequence[str]) -> Columns:
     file = _Stretches(storage, stat)
     footer = file.load_footer()
     for start, end in _find_stretches(footer, columns):
@@ -44,8 +67,9 @@ def read_columns(storage: Storage, stat: FileStat, columns: Sequence[str]) -> Co
 
 
 def read_metadata(storage: Storage, stat: FileStat) -> Mapping[bytes, bytes]:
-    """Read the key-value metadata alone."""
-    return _Stretches(storage, stat).load_footer().metadata or {}
+    """Read the key-value metadata alone; :class:`DamagedFile` where the file is not whole."""
+    with naming_damage(storage, stat.path):
+        return _Stretches(storage, stat).load_footer().metadata or {}
 
 
 class _Stretches(io.RawIOBase):

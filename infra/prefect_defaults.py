@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import os
 
+CONSOLE_LEVEL = "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"
+"""From which level on Prefect's log comes to the terminal as well; its UI shows all of it."""
+
 _DEFAULTS = {
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",

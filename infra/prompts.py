@@ -14,11 +14,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import cast, get_args
 
-from jinja2 import StrictUndefined, Template, TemplateSyntaxError, meta
-from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2 import StrictUndefined, Template, TemplateError, TemplateSyntaxError, meta
 
+from infra.chat_template import BUDGET, BoundedSandbox
 from infra.engines.protocol import Message, Role
-from infra.errors import ConfigError, Problem
+from infra.errors import ConfigError, Problem, TemplateRefused
 
 _MARKER = re.compile(r"^\[(system|user|assistant|history)\][ \t]*$", re.MULTILINE)
 
@@ -41,17 +41,34 @@ class PromptTemplate:
     @classmethod
     def load(cls, path: Path) -> PromptTemplate:
         """Read a template file; a syntax error names the file and the line."""
-        template = cls(path.read_text(encoding="utf-8"), str(path))
+        try:
+            template = cls(path.read_text(encoding="utf-8"), str(path))
+        except (OSError, UnicodeDecodeError) as error:
+            why = error.strerror if isinstance(error, OSError) else "is no text in UTF-8"
+            problem = Problem(str(path), f"cannot be read: {why}", "give a template file")
+            raise ConfigError(problem) from error
         environment = _environment()
         for _, body in template._blocks:
             try:
                 environment.parse(body)
+            except RecursionError as error:
+                problem = Problem(str(path), "is nested too deep", "mend it")
+                raise ConfigError(problem) from error
             except TemplateSyntaxError as error:
                 before = template.source[: template.source.index(body)]
                 where = f"{path}:{before.count(chr(10)) + error.lineno}"
                 problem = Problem(where, f"template syntax: {error.message}", "mend it")
                 raise ConfigError(problem) from error
         return template
+
+    def shows(self, *names: str) -> bool:
+        """Tell whether the rendered prompt holds any of these values; a condition is not enough.
+
+        Raises :class:`TemplateRefused` where the template cannot be rendered at all.
+        """
+        marks = {name: f"\ufdd3{name}\ufdd3" for name in self.variables()}
+        text = "".join(message.content for message in self.render(marks))
+        return any(marks[name] in text for name in names if name in marks)
 
     def variables(self) -> set[str]:
         """Return the names of the values the template needs."""
@@ -66,13 +83,25 @@ class PromptTemplate:
     ) -> tuple[Message, ...]:
         """Fill the template; ``[history]`` stands for the given earlier turns."""
         messages: list[Message] = []
+        BUDGET.begin()
         for role, template in self._compiled:
             if template is None:
                 messages.extend(history)
             else:
-                text = template.render(**values).strip()
-                messages.append(Message(cast(Role, role), text))
+                messages.append(Message(cast(Role, role), self._fill(template, values)))
         return tuple(messages)
+
+    def _fill(self, template: Template, values: Mapping[str, object]) -> str:
+        parts: list[str] = []
+        try:
+            for part in template.generate(**values):
+                BUDGET.write(len(part))
+                parts.append(part)
+        except TemplateError as error:
+            raise TemplateRefused(f"{self.name}: {error.message}") from error
+        except Exception as error:  # a template is a program: it may raise anything
+            raise TemplateRefused(f"{self.name}: {type(error).__name__}: {error}") from error
+        return "".join(parts).strip()
 
     @cached_property
     def _compiled(self) -> list[tuple[str, Template | None]]:
@@ -86,5 +115,5 @@ class PromptTemplate:
         return {"source": self.source, "name": self.name, "_blocks": self._blocks}
 
 
-def _environment() -> ImmutableSandboxedEnvironment:
-    return ImmutableSandboxedEnvironment(undefined=StrictUndefined, autoescape=False)
+def _environment() -> BoundedSandbox:
+    return BoundedSandbox(undefined=StrictUndefined, autoescape=False)

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 from infra.cluster import Cluster
@@ -28,6 +29,7 @@ _GRACE_S = 60.0
 _POLL_S = "0.5"
 _NAME = "ray"
 _CPUS_PER_RANK = 0.25
+_LOOPBACK = Path("/sys/class/net/lo")
 """Of a machine without GPUs: ranks take turns with engines, and logical CPUs only place actors."""
 
 
@@ -226,7 +228,9 @@ def _fit(cluster: Cluster, run: RankRun, board: Any) -> BaseException | None:
             storage_filesystem=filesystem,
             failure_config=FailureConfig(max_failures=run.max_failures, controller_failure_limit=0),
             callbacks=[EndOnOwnErrors()],
-            worker_runtime_env={"env_vars": _rank_environment(run.ranks, on_gpus)},
+            worker_runtime_env={
+                "env_vars": _rank_environment(run.ranks, on_gpus, alone=cluster.is_alone)
+            },
             logging_config=LoggingConfig(log_level="ERROR"),
         ),
     )
@@ -269,16 +273,18 @@ def _cause(error: Any) -> Any:
     return getattr(error, "_base_exc", error)
 
 
-def _rank_environment(ranks: int, on_gpus: bool) -> dict[str, str]:
+def _rank_environment(ranks: int, on_gpus: bool, *, alone: bool) -> dict[str, str]:
     """Return a rank's environment: its share of the threads, which Ray would set to one.
 
     A rank that is to compute on CPUs sees no GPU, whatever its machine has: one that saw it would
-    put the model there and send its gradients over gloo.
+    put the model there and send its gradients over gloo. Ranks that are ``alone`` on their
+    machine meet over loopback, where gloo would take the address of the host's name.
     """
     if on_gpus:
         return {}
     threads = str(max(1, (os.cpu_count() or 1) // ranks))
-    return {"OMP_NUM_THREADS": threads, "CUDA_VISIBLE_DEVICES": ""}
+    meet = {"GLOO_SOCKET_IFNAME": "lo"} if alone and _LOOPBACK.exists() else {}
+    return {"OMP_NUM_THREADS": threads, "CUDA_VISIBLE_DEVICES": "", **meet}
 
 
 def open_for_arrow(storage: Storage, folder: str) -> tuple[str, Any]:

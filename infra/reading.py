@@ -28,7 +28,8 @@ def read_accepted_frame(storage: Storage, reference: NodeRef) -> pl.DataFrame:
         rows = read_rows(storage, manifest)
         return rows.filter(pl.col("status") == "accepted") if rows.height else rows
     parts = [part for part in manifest.parts if part.holds == "accepted"]
-    return read_tables(storage, parts).sort("key")
+    rows = read_tables(storage, parts)
+    return rows.sort("key") if parts else rows
 
 
 def read_frames(
@@ -53,9 +54,15 @@ def read_rejected_frame(storage: Storage, reference: NodeRef) -> pl.DataFrame:
     if manifest.members is not None:
         rows = read_rows(storage, manifest)
         if not rows.height:
-            return pl.DataFrame(schema={"key": pl.String, "reason": pl.String, "detail": pl.String})
+            return _no_rejects()
         rows = rows.filter(pl.col("status") == "rejected")
     else:
         parts = [part for part in manifest.parts if part.holds == "rejected"]
+        if not parts:  # a node that rejects nothing, such as the export, keeps no table of it
+            return _no_rejects()
         rows = read_tables(storage, parts).sort("key")
     return rows.select("key", "reason", "detail")
+
+
+def _no_rejects() -> pl.DataFrame:
+    return pl.DataFrame(schema={"key": pl.String, "reason": pl.String, "detail": pl.String})

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
 from typing import Any, TypeVar
@@ -21,7 +21,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from infra.errors import Reject
+from infra.errors import DamagedFile, Reject
 from infra.fingerprints import hash_parts
 from infra.key_index import (
     KEY_COLUMNS,
@@ -32,7 +32,7 @@ from infra.key_index import (
     write_indexes,
 )
 from infra.manifests import Manifest, PartRef, digest_bytes, read_tables, refer_to_file, write_table
-from infra.parquet_reads import read_metadata
+from infra.parquet_reads import naming_damage, read_metadata
 from infra.schema import arrow_schema, from_plain, to_plain
 from infra.storage import FileStat, Storage
 from infra.thought_counts import ThoughtCount, read_count
@@ -139,22 +139,31 @@ def find_replaced(storage: Storage, compacted: Iterable[str]) -> set[str]:
     """Return the paths of the chunk parts that compacted parts stand for."""
     replaced: set[str] = set()
     for path in compacted:
-        metadata = pq.read_schema(BytesIO(storage.read_bytes(path))).metadata or {}
+        with naming_damage(storage, path):
+            metadata = pq.read_schema(BytesIO(storage.read_bytes(path))).metadata or {}
         replaced.update(_list_replaced(metadata))
     return replaced
 
 
-def read_committed(storage: Storage, folder: str) -> pl.DataFrame:
+def read_committed(
+    storage: Storage,
+    folder: str,
+    damaged: list[DamagedFile] | None = None,
+    leave_out: Collection[str] = (),
+) -> pl.DataFrame:
     """Read key, digest, status and reason of every committed row, each once.
 
+    Files that are not whole are left out and added to ``damaged``; without it the first is raised.
+    So are those to ``leave_out``.
     On S3 a million rows in chunks of 64 take at most 200 requests (tests/e2e/test_s3_faults.py).
     """
-    listed = storage.list(folder, ".parquet")
+    listed = [stat for stat in storage.list(folder, ".parquet") if stat.path not in leave_out]
     compacted, chunks = _sort_parts(listed)
-    indexed = read_indexes(storage, listed)
-    parts = read_keys(storage, [stat for stat in compacted if stat.path not in indexed.covered])
+    indexed = read_indexes(storage, listed, damaged)
+    waiting = [stat for stat in compacted if stat.path not in indexed.covered]
+    parts = read_keys(storage, waiting, damaged)
     chunks = _clear_replaced(storage, chunks, [part.metadata for part in parts])
-    loose = read_keys(storage, chunks)
+    loose = read_keys(storage, chunks, damaged)
     frames = [*indexed.frames, *(read.frame for read in (*parts, *loose))]
     if not frames:
         return pl.DataFrame(schema=dict.fromkeys(KEY_COLUMNS, pl.String))
@@ -187,10 +196,29 @@ def read_part_rows(storage: Storage, folder: str, record: type[R]) -> list[R]:
     rows: dict[str, R] = {}
     for stats in list_parts(storage, folder):
         for stat in stats:
-            frame = pl.read_parquet(BytesIO(storage.read_bytes(stat.path)))
+            frame = _read_whole(storage, stat.path)
             for row in frame.filter(pl.col("status") == "accepted").iter_rows(named=True):
                 rows.setdefault(row["key"], from_plain(record, row))
     return [rows[key] for key in sorted(rows)]
+
+
+def read_part_rejects(storage: Storage, folder: str) -> pl.DataFrame:
+    """Read key, reason and detail of the rows rejected so far, sorted by key, each once."""
+    columns = ["key", "reason", "detail"]
+    frames = [
+        _read_whole(storage, stat.path, [*columns, "status"])
+        for stats in list_parts(storage, folder)
+        for stat in stats
+    ]
+    if not frames:
+        return pl.DataFrame(schema=dict.fromkeys(columns, pl.String))
+    rejected = pl.concat(frames).filter(pl.col("status") == "rejected").select(columns)
+    return rejected.unique("key", keep="first", maintain_order=True).sort("key")
+
+
+def _read_whole(storage: Storage, path: str, columns: list[str] | None = None) -> pl.DataFrame:
+    with naming_damage(storage, path):
+        return pl.read_parquet(BytesIO(storage.read_bytes(path)), columns=columns)
 
 
 def find_pending(planned: pl.DataFrame, committed: pl.DataFrame) -> pl.DataFrame:
@@ -211,7 +239,7 @@ def compact_chunks(storage: Storage, folder: str) -> list[PartRef]:
 
 def merge_chunks(storage: Storage, folder: str, paths: Sequence[str]) -> None:
     """Replace chunk parts by one compacted part; safe to interrupt at any point."""
-    tables = [pq.read_table(BytesIO(storage.read_bytes(path))) for path in sorted(paths)]
+    tables = [_read_table(storage, path) for path in sorted(paths)]
     whole = pl.from_arrow(pa.concat_tables(tables))
     assert isinstance(whole, pl.DataFrame)
     # Two runs at work on one recipe may both have made a row; the first is kept.
@@ -226,6 +254,12 @@ def merge_chunks(storage: Storage, folder: str, paths: Sequence[str]) -> None:
     index_parts(storage, folder)
 
 
+def _read_table(storage: Storage, path: str) -> pa.Table:
+    with naming_damage(storage, path):
+        data = BytesIO(storage.read_bytes(path))
+        return pq.read_table(data, page_checksum_verification=True)
+
+
 def index_parts(storage: Storage, folder: str) -> None:
     """Index the keys of compacted parts when enough of them have gathered."""
     listed = storage.list(folder, ".parquet")
@@ -238,7 +272,8 @@ def index_parts(storage: Storage, folder: str) -> None:
 def describe_part(storage: Storage, stat: FileStat) -> PartRef:
     """Describe a part that is already on disk, digest included."""
     data = storage.read_bytes(stat.path)
-    rows = pq.read_metadata(BytesIO(data)).num_rows
+    with naming_damage(storage, stat.path):
+        rows = pq.read_metadata(BytesIO(data)).num_rows
     return refer_to_file(storage, stat.path, digest_bytes(data), rows, "rows")
 
 
@@ -273,8 +308,7 @@ def select_parts(
     wanted = planned.select(IDENTITY_COLUMNS)
     kept = []
     for part in parts:
-        data = BytesIO(storage.read_bytes(part.path))
-        keys = pl.read_parquet(data, columns=list(IDENTITY_COLUMNS))
+        keys = _read_whole(storage, part.path, list(IDENTITY_COLUMNS))
         if not keys.join(wanted, on=IDENTITY_COLUMNS, how="semi").is_empty():
             kept.append(part)
     return kept

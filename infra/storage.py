@@ -11,6 +11,7 @@ below the same root, and a file that a stale listing does not know would seem to
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import random
@@ -20,7 +21,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -28,7 +29,8 @@ from typing import Any, BinaryIO, TypeVar, cast
 
 import fsspec
 
-from infra.errors import ConfigError, Problem, StorageError
+from infra.errors import ConfigError, DiskFull, Problem, StorageError
+from infra.root_reading import read_root
 
 T = TypeVar("T")
 
@@ -36,10 +38,19 @@ _ATTEMPTS = 5
 _FIRST_WAIT_S = 0.2
 _REQUEST_ATTEMPTS = 4
 _BLOCK_BYTES = 1 << 20
+_PROBE_BYTES = 1 << 16
 _RANGE_BYTES = 32 << 20
 _RANGES_AT_ONCE = 8
-_FINAL = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
+_FINAL = (
+    FileExistsError,
+    FileNotFoundError,
+    IsADirectoryError,
+    NotADirectoryError,
+    PermissionError,
+)
+_FINAL_NUMBERS = (errno.EROFS, errno.ENAMETOOLONG, errno.EFBIG, errno.ELOOP)
 """What waiting does not mend."""
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +66,7 @@ class Storage:
     """Is one root; paths given to its methods are relative to it. Picklable, opens lazily."""
 
     def __init__(self, root: str) -> None:
-        self.root = root.rstrip("/") if is_remote(root) else str(Path(root).resolve())
+        self.root = read_root(root)
 
     def url(self, path: str = "") -> str:
         """Return the full address of a file below the root."""
@@ -65,9 +76,9 @@ class Storage:
         """Raise :class:`ConfigError` unless a file can be written and removed below the root."""
         probe = f".probe-{uuid.uuid4().hex}"
         try:
-            self.write_bytes(probe, b"")
+            self.write_bytes(probe, bytes(_PROBE_BYTES))  # a full disk takes an empty file
             self.remove(probe)
-        except (OSError, StorageError) as error:
+        except (OSError, StorageError, DiskFull) as error:
             raise ConfigError(
                 Problem(
                     self.root,
@@ -145,6 +156,14 @@ class Storage:
         paths = (name.removeprefix("s3://").removeprefix(prefix) for name in files)
         return tuple(sorted(path for path in paths if path.endswith(suffix)))
 
+    def move(self, path: str, target: str) -> None:
+        """Rename a file below the root; what lies at the target is replaced."""
+        if is_remote(self.root):
+            _retrying(lambda: _system(self.root).copy(self.url(path), self.url(target)))
+            self.remove(path)
+        else:
+            _retrying(lambda: Path(self.url(path)).replace(self.url(target)))
+
     def remove(self, path: str) -> None:
         """Remove a file; removing what is not there is no error."""
         try:
@@ -169,16 +188,19 @@ class Storage:
     @contextmanager
     def _replacing(self, path: str) -> Iterator[BinaryIO]:
         target = Path(self.url(path))
-        target.parent.mkdir(parents=True, exist_ok=True)
         temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
         try:
+            target.parent.mkdir(parents=True, exist_ok=True)
             with temporary.open("wb") as file:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
             temporary.replace(target)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
+        except BaseException as error:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            if isinstance(error, OSError) and error.errno in _FULL:
+                raise DiskFull(_say_full(target, error)) from error
             raise
 
 
@@ -297,13 +319,21 @@ def _retrying(operation: Callable[[], T]) -> T:
     raise AssertionError("unreachable")
 
 
+def _say_full(target: Path, error: OSError) -> str:
+    return (
+        f"no room left where {target} was to be written ({error.strerror}). Everything committed "
+        "is kept: make room (`opencharacter gc --keep 1 --dry-run` says what can go), then run the "
+        "same command again."
+    )
+
+
 def _may_pass(error: Exception) -> bool:
     """Tell failing disks and answers, and connections that break, from what is wrong for good.
 
     Neither botocore's nor aiohttp's errors of a broken connection are :class:`OSError`.
     """
     if isinstance(error, OSError):
-        return not isinstance(error, _FINAL)
+        return not isinstance(error, _FINAL) and error.errno not in _FINAL_NUMBERS
     if "botocore" not in sys.modules:
         return False
     import aiohttp

@@ -6,6 +6,8 @@ from typing import Any
 
 import yaml
 
+_MOST_VALUES = 100_000
+
 
 class DoubledKey(ValueError):
     """A mapping that gives a key twice; says which, and in which lines."""
@@ -33,5 +35,33 @@ class _Loader(yaml.SafeLoader):
 
 
 def read_yaml(text: str) -> Any:
-    """Return what a YAML text holds; :class:`DoubledKey`, or :class:`yaml.YAMLError`."""
-    return yaml.load(text, _Loader)
+    """Return what a YAML text holds; :class:`DoubledKey`, or :class:`yaml.YAMLError`.
+
+    Aliases may neither lead back to themselves nor stand for more than anybody would write.
+    """
+    try:
+        value = yaml.load(text, _Loader)
+        _measure(value, {}, set())
+    except RecursionError as error:
+        raise yaml.YAMLError("nested too deep") from error
+    return value
+
+
+def _measure(value: object, sizes: dict[int, int], above: set[int]) -> int:
+    """Count the values of which one consists, those behind aliases each time."""
+    if isinstance(value, dict):
+        inner: list[object] = [*value.keys(), *value.values()]
+    elif isinstance(value, list | tuple | set):
+        inner = list(value)
+    else:
+        return 1
+    place = id(value)
+    if place in above:
+        raise yaml.YAMLError("an alias stands inside of what it stands for")
+    if place not in sizes:
+        above.add(place)
+        sizes[place] = 1 + sum(_measure(item, sizes, above) for item in inner)
+        above.discard(place)
+    if sizes[place] > _MOST_VALUES:
+        raise yaml.YAMLError(f"aliases make more than {_MOST_VALUES:,} values of it")
+    return sizes[place]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from infra.engines.config import ModelConfig
 from infra.engines.forked_server import ForkedServer
+from infra.engines.last_words import explain_start
 from infra.engines.protocol import Completion, Request
 from infra.engines.vllm_forks import can_fork, is_cpu_build
 from infra.engines.vllm_server import DIE_WITH_PARENT, EngineFacts, VllmServer
@@ -25,6 +26,7 @@ class VllmActor:
     """
 
     def __init__(self, config: ModelConfig, forks: str | None = None) -> None:
+        self._model = config.model
         share = config.engine_args.get("gpu_memory_utilization", config.gpu_memory_utilization)
         self._gpu_memory_share = float(share)
         self._server = ForkedServer(config, forks) if can_fork() else VllmServer(config)
@@ -40,7 +42,10 @@ class VllmActor:
             share = self._gpu_memory_share
             todo = "lower gpu_memory_utilization of its model"
             await asyncio.to_thread(await_gpu_memory, share, todo)
-        return await self._server.start()
+        try:
+            return await self._server.start()
+        except EngineError as error:
+            raise explain_start(self._model, error, await self.read_log()) from error
 
     async def submit(self, requests: Sequence[Request]) -> None:
         """Begin answering requests; :meth:`collect` brings the answers."""

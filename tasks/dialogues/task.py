@@ -112,14 +112,7 @@ def play_dialogues(
         for question in read_accepted(bench.storage, reference, Instruction)
         if strategy == "generate" or question.answered
     ]
-    if len(cast) < config.characters_per_question:
-        raise ConfigError(
-            Problem(
-                "dialogues.characters_per_question",
-                f"{config.characters_per_question} asked for, {len(cast)} characters accepted",
-                "take more personas, or fewer characters a question",
-            )
-        )
+    require_cast(config.characters_per_question, len(cast))
     planned = plan_dialogues(
         node.recipe,
         cast,
@@ -135,6 +128,14 @@ def play_dialogues(
         sampling=chosen,
     )
     return run_row_stage(stage, bench.runner_context())
+
+
+def require_cast(per_question: int, characters: int) -> None:
+    """Raise :class:`ConfigError` where there are too few characters to answer one question."""
+    if characters < per_question:
+        what = f"{per_question} asked for, and there are {characters} characters at most"
+        todo = "take more personas, or fewer characters a question"
+        raise ConfigError(Problem("dialogues.characters_per_question", what, todo))
 
 
 def choose_strategy(config: DialogueConfig, strategy: str) -> StrategyConfig:

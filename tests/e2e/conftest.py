@@ -51,9 +51,10 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def ray_cluster() -> Iterator[None]:
     """A real local Ray, used and left running by the flows of this session."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    import ray
+    from infra.local_ray import keep_to_loopback, start_local_ray
 
-    from infra.local_ray import start_local_ray
+    with keep_to_loopback():
+        import ray
 
     start_local_ray(
         ray,

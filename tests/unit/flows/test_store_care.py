@@ -143,7 +143,7 @@ def test_cleaning_refuses_to_remove_everything(storage: Storage, tmp_path: Path)
         clean_store(storage.root, 1, dry_run=False)
     with pytest.raises(ConfigError, match="keep at least 1"):
         clean_store(storage.root, 0, dry_run=False)
-    with pytest.raises(ConfigError, match="there is no store"):
+    with pytest.raises(ConfigError, match="there is no such folder"):
         clean_store(str(tmp_path / "elsewhere"), 1, dry_run=True)
 
 

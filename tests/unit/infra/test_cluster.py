@@ -1,14 +1,16 @@
-"""Proves that Ray's greetings, and nothing else that Ray says, are kept from people."""
+"""Proves what people hear of Ray: no greetings, and at once that no cluster is there."""
 
 from __future__ import annotations
 
 import inspect
 import logging
+import socket
 from collections.abc import Iterator
 
 import pytest
 
-from infra.cluster import silence_greetings
+from infra.cluster import knock_at, silence_greetings
+from infra.errors import ConfigError
 
 _WORKER = "ray._private.worker"
 _TOKENS = "ray._private.authentication.authentication_token_setup"
@@ -60,3 +62,23 @@ def test_whatever_else_ray_warns_of_is_heard(heard: list[str]) -> None:
     logging.getLogger(_WORKER).warning("The object store is nearly full.")
     logging.getLogger(_TOKENS).error("The token could not be written.")
     assert heard == ["The object store is nearly full.", "The token could not be written."]
+
+
+@pytest.mark.parametrize(
+    ("address", "told"),
+    [
+        ("127.0.0.1:9", "nobody answers there"),
+        ("ray://127.0.0.1:9", "nobody answers there"),
+        ("127.0.0.1:odd", "'odd' is no port"),
+        ("127.0.0.1:99999", "'99999' is no port"),
+    ],
+)
+def test_a_cluster_that_is_not_there_is_told_at_once(address: str, told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        knock_at(address)
+
+
+def test_who_listens_is_left_to_ray() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        knock_at(f"127.0.0.1:{server.getsockname()[1]}")
+    knock_at("auto")

@@ -81,6 +81,7 @@ def test_a_file_is_known_by_what_it_holds(tmp_path: Path) -> None:
         (b"PK\x03\x04 a zip", "no GGUF file"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "Git LFS pointer"),
         (b"", "no GGUF file"),
+        (b"GGUF\0\0\0\0", "format 0, and only 2 and 3"),
     ],
 )
 def test_what_is_no_gguf_file_is_told_without_a_process(
@@ -107,7 +108,7 @@ def test_a_file_is_converted_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(gguf_models, "_convert", make)
     path = tmp_path / "m.gguf"
-    path.write_bytes(b"GGUF and more")
+    path.write_bytes(b"GGUF\x03\0\0\0 and more")
     assert convert_gguf(path) == convert_gguf(path)
     assert made == [path]
 

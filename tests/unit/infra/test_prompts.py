@@ -8,10 +8,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from jinja2 import UndefinedError
 
 from infra.engines.protocol import Message
-from infra.errors import ConfigError
+from infra.errors import ConfigError, TemplateRefused
 from infra.prompts import PromptTemplate
 
 CHAT = PromptTemplate(
@@ -95,7 +94,7 @@ def test_the_values_a_template_needs_are_known_before_any_row() -> None:
 
 
 def test_a_value_nobody_gives_is_an_error_not_an_empty_text() -> None:
-    with pytest.raises(UndefinedError, match="query"):
+    with pytest.raises(TemplateRefused, match="query"):
         CHAT.render({"persona": "p"})
 
 
@@ -111,3 +110,18 @@ def test_a_template_travels_to_workers_after_it_was_used() -> None:
     values = {"persona": "a", "query": "b"}
     assert copy.render(values) == CHAT.render(values)
     assert copy.source == CHAT.source
+
+
+def test_what_a_prompt_shows_is_told_from_what_it_asks_after() -> None:
+    body = "{{ a }}{% if b %}x{% endif %}{% if false %}{{ c }}{% endif %}"
+    template = PromptTemplate(f"[user]\n{body}", "t")
+    assert template.shows("a")
+    assert template.shows("b", "a")
+    assert not template.shows("b")
+    assert not template.shows("c", "d")
+
+
+def test_a_prompt_that_does_not_end_is_refused_by_name() -> None:
+    loop = "{% for a in range(9999) %}{% for b in range(9999) %}x{% endfor %}{% endfor %}"
+    with pytest.raises(TemplateRefused, match="t: its loops do not come to an end"):
+        PromptTemplate(f"[user]\n{loop}", "t").render({})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pickle
 import time
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from infra.errors import ConfigError, StorageError
+from infra.errors import ConfigError, DiskFull, StorageError
 from infra.storage import Storage, digest_input, find_inputs, is_remote, open_input
 
 
@@ -61,8 +62,8 @@ def test_a_failing_write_leaves_the_old_content(
     storage: Storage, monkeypatch: pytest.MonkeyPatch, waits: list[float]
 ) -> None:
     storage.write_bytes("a/file", b"old")
-    break_first(monkeypatch, "fsync", 99, OSError(28, "No space left on device"))
-    with pytest.raises(StorageError):
+    break_first(monkeypatch, "fsync", 99, OSError(errno.ENOSPC, "No space left on device"))
+    with pytest.raises(DiskFull):
         storage.write_bytes("a/file", b"new")
     assert storage.read_bytes("a/file") == b"old"
     assert list_all(storage.root) == ["file"]
@@ -240,3 +241,23 @@ def test_a_range_is_what_stands_there_and_ends_with_the_file(storage: Storage) -
     assert storage.read_range("file", 8, 10) == b"89"
     with pytest.raises(FileNotFoundError):
         storage.read_range("none", 0, 1)
+
+
+def test_a_full_disk_ends_it_at_once_and_names_the_file(
+    storage: Storage, waits: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    break_first(monkeypatch, "fsync", 99, OSError(errno.ENOSPC, "No space left on device"))
+    with pytest.raises(DiskFull, match=r"notes/part\.parquet .*No space left"):
+        storage.write_bytes("notes/part.parquet", b"rows")
+    with pytest.raises(ConfigError, match="cannot be written: no room left"):
+        storage.check_writable()
+    assert waits == []
+    assert not storage.walk("")
+
+
+def test_a_file_is_moved_over_what_lies_there(storage: Storage) -> None:
+    storage.write_bytes("notes/a", b"one")
+    storage.write_bytes("notes/b", b"two")
+    storage.move("notes/a", "notes/b")
+    assert storage.read_bytes("notes/b") == b"one"
+    assert storage.stat("notes/a") is None
