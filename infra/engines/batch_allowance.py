@@ -73,6 +73,11 @@ class Purse:
         """Tell whether there is any bound."""
         return self._allowance is not None
 
+    @property
+    def settled(self) -> bool:
+        """Tell whether all that was answered is counted in what the budget leaves."""
+        return self._lately == self._before == Claim()
+
     def allow(self, allowance: Allowance | None) -> None:
         """Take what the budget leaves now."""
         self._allowance = allowance

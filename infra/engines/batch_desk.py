@@ -145,7 +145,8 @@ class BatchDesk:
         requests = [item.request for item in items]
         claims = await asyncio.to_thread(lambda: [self._live.reckon(one) for one in requests])
         count, claim = self.purse.take(claims)
-        if not count and not self._under_way:
+        more_is_left_soon = bool(self._under_way) or not self.purse.settled
+        if not count and not more_is_left_soon:
             error = RequestFailed(
                 f"the budget leaves {self.purse.describe()}, too little for one more request"
                 " → raise budget.max_tokens or budget.max_cost",
@@ -153,8 +154,8 @@ class BatchDesk:
             )
             answer_all(items, Unfit(error))
             return [], Claim()
-        if count < min(len(items), self._config.min_requests) and self._under_way:
-            count, claim = 0, Claim()  # more is left once those have ended
+        if count < min(len(items), self._config.min_requests) and more_is_left_soon:
+            count, claim = 0, Claim()
         if count < len(items):
             self._waiting.update({item.name: item for item in items[count:]})
             self._last_came_s = asyncio.get_running_loop().time()
