@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from infra.engines.batch_allowance import Allowance
 
 _START_S = 60.0
+_HALT_S = 10.0
 _EVERY_S = 2.0
 _TIMEOUT_S = 2.0
 
@@ -64,7 +65,7 @@ class EngineTalk:
         told, busy = [], not self._replicas
         for replica in self._replicas:
             with suppress(RayError):
-                goes_on, at_work = ray.get(replica.worker.halt.remote(), timeout=_TIMEOUT_S)
+                goes_on, at_work = ray.get(replica.worker.halt.remote(), timeout=_HALT_S)
                 told += [goes_on] if goes_on else []
                 busy = busy or at_work
         return "; ".join(told), busy or not told

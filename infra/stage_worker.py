@@ -230,7 +230,7 @@ class StageWorker(Generic[E_]):
     async def halt(self) -> tuple[str, bool]:
         """Send nothing ahead any more; return what goes on elsewhere, and if anything does here."""
         engine: Any = self._engine
-        return engine.halt() if hasattr(engine, "halt") else ("", True)
+        return (await engine.halt()) if hasattr(engine, "halt") else ("", True)
 
     async def close(self) -> None:
         """Close the engine's client."""

@@ -141,6 +141,10 @@ class BatchApi:
             raise self._explain(reply, "GET /batches", "its reply is no batch", fatal=False)
         return state
 
+    async def cancel(self, batch_id: str) -> None:
+        """Have a batch ended; what it has answered by then is kept by the vendor."""
+        self._expect(await self._call("POST", f"/batches/{batch_id}/cancel"), "POST /batches")
+
     async def download(self, file_id: str) -> IO[bytes] | None:
         """Return a file's content; nothing where the vendor keeps it no longer."""
         path = f"/files/{file_id}/content"
@@ -184,7 +188,8 @@ class BatchApi:
             method, f"{settings.address}{path}", params=params or None, **sent
         )
         try:
-            async with asyncio.timeout(max(settings.timeout_s, _TRANSFER_S)):
+            least_s = _TRANSFER_S if path.startswith("/files") else 0.0
+            async with asyncio.timeout(max(settings.timeout_s, least_s)):
                 response = await client.send(request, stream=True)
                 try:
                     if sink is not None and response.is_success:

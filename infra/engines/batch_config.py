@@ -36,6 +36,10 @@ class BatchConfig(Knobs):
         3, ge=1, description="How many batches may end without answering one request"
     )
 
+    cancel_on_stop: bool = execution(
+        False, description="Cancel batches when the run is stopped; what they finished is kept"
+    )
+
     @field_validator("url")
     @classmethod
     def _begins_with_a_slash(cls, url: str) -> str:

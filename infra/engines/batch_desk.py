@@ -70,7 +70,7 @@ class BatchDesk:
         places: dict[str, Place] = {
             other: loop.create_future()
             for other in record.requests
-            if other not in self._places and self._journal.find(other) == record
+            if other not in self._places and self._journal.find(other) is record
         }
         self._places.update(places)
         self._follow(record, places, Claim())

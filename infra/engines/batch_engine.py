@@ -111,20 +111,25 @@ class BatchEngine:
         self._desk.close()
         await self._live.close()
 
-    def halt(self) -> tuple[str, bool]:
+    async def halt(self) -> tuple[str, bool]:
         """Send nothing more, as the run is to stop.
 
-        Returns what goes on without it, for people, and whether anything is being asked live.
+        Returns what becomes of the batches, for people, and whether anything is being asked live.
         """
         batches, live = self._desk.halt(), self._live.limit.in_flight > 0
         if not batches:
             return "", live
-        verb = "goes" if len(batches) == 1 else "go"
-        return (
-            f"batch {', '.join(batches)} {verb} on at {self.settings.address} and will be fetched"
-            " by the next run; what is not wanted any more is cancelled there",
-            live,
-        )
+        names, where = ", ".join(batches), self.settings.address
+        fetched = "will be fetched by the next run"
+        if not self._config.cancel_on_stop:
+            verb = "goes" if len(batches) == 1 else "go"
+            return f"batch {names} {verb} on at {where} and {fetched} (batch.cancel_on_stop)", live
+        try:
+            for name in batches:
+                await self._api.cancel(name)
+        except RequestFailed as error:
+            return f"batch {names} could not be cancelled: {error.message}", live
+        return f"batch {names} is cancelled at {where}; what was answered {fetched}", live
 
     def allow(self, allowance: Allowance | None) -> None:
         """Take what the run's budget leaves; nothing is sent that could take more."""

@@ -10,8 +10,8 @@ import json
 import re
 import threading
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from email import message_from_bytes
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -20,9 +20,14 @@ from urllib.parse import parse_qs, urlsplit
 
 import httpx
 
-from tests.e2e.odd_endpoint import Body, OddEndpoint, answer
+from tests.e2e.odd_endpoint import Body, OddEndpoint, Reply, answer
 
 Served = tuple[int, bytes]
+
+
+def speak_oddly(body: Body) -> Reply:
+    """Answer a request as the odd endpoint's model of its name does."""
+    return answer(OddEndpoint(), body)
 
 
 @dataclass
@@ -50,6 +55,7 @@ class BatchVendor:
         held: Whether batches go on without an end.
         has_batches: Whether there is a batch API at all.
         lose: How many batches are made without the reply arriving.
+        speak: Answers requests, and ``speak_in_batches`` those that come as lines.
     """
 
     looks: int = 2
@@ -58,6 +64,8 @@ class BatchVendor:
     held: bool = False
     has_batches: bool = True
     lose: int = 0
+    speak: Callable[[Body], Reply] = speak_oddly
+    speak_in_batches: Callable[[Body], Reply] | None = None
     address: str = ""
     live: list[Body] = field(default_factory=list)
     files: dict[str, bytes] = field(default_factory=dict)
@@ -78,7 +86,7 @@ class BatchVendor:
             if path == "/chat/completions":
                 body = json.loads(content)
                 self.live.append(body)
-                return _write(*answer(OddEndpoint(), body))
+                return _write(*self.speak(body))
             if path == "/models" or not self.has_batches:
                 return _write(200 if path == "/models" else 404, {"detail": "Not Found"})
             if (method, path) == ("POST", "/files"):
@@ -87,6 +95,10 @@ class BatchVendor:
                 return self._make_batch(json.loads(content))
             if (method, path) == ("GET", "/batches"):
                 return self._list(parse_qs(url.query))
+            if found := re.fullmatch(r"/batches/([^/]+)/cancel", path):
+                self.batches[found[1]].ending = "cancelled"
+                self._end(self.batches[found[1]])
+                return _write(200, self._describe(found[1]))
             if found := re.fullmatch(r"/batches/([^/]+)", path):
                 return self._look(found[1])
             if found := re.fullmatch(r"/files/([^/]+)/content", path):
@@ -163,7 +175,7 @@ class BatchVendor:
                 self.failing -= 1
                 bad.append(_line(name, (500, {"error": {"message": "a shard was lost"}})))
                 continue
-            reply = answer(OddEndpoint(), line["body"])
+            reply = (self.speak_in_batches or self.speak)(line["body"])
             (good if reply[0] == 200 else bad).append(_line(name, reply))
         batch.output = self._keep(b"".join(good)) if good else None
         batch.errors = self._keep(b"".join(bad)) if bad else None
@@ -235,8 +247,9 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self, content: bytes) -> None:
         kind = self.headers.get("Content-Type", "")
         status, body = self.vendor.serve(self.command, self.path, kind, content)
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
+        with suppress(ConnectionError):  # who asked may have been killed
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)

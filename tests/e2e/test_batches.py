@@ -8,6 +8,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from infra.errors import RequestFailed
 from tests.e2e.batch_vendor import BatchVendor, serve_batches
 from tests.e2e.processes import (
     await_no_leftovers,
@@ -58,6 +59,20 @@ def test_a_run_in_batches_makes_the_rows_of_a_live_run(
     kept = {line["custom_id"] for line in first.lines if vendor.answered[line["custom_id"]]}
     assert kept and max(vendor.answered.values()) <= 2
     assert sum(count > 1 for count in vendor.answered.values()) <= 1, "but for the lost shard's"
+
+
+def test_a_budget_holds_before_a_batch_is_sent(
+    tmp_path: Path, prefect_server: str, ray_cluster: None
+) -> None:
+    vendor = BatchVendor()
+    world = ScriptedWorld.make(tmp_path, personas=PERSONAS, questions=6)
+    with serve_batches(vendor):
+        with pytest.raises(RequestFailed, match=r"the budget leaves .* tokens.*raise budget"):
+            world.run(teacher(vendor), "budget.max_tokens=300", until="characters")
+        assert not vendor.batches
+        result = world.run(teacher(vendor), "budget.max_tokens=4000", until="characters")
+    assert result.counts["characters"].planned == PERSONAS
+    assert len(vendor.batches) > 1 and len(set(vendor.sent)) == len(vendor.sent)
 
 
 def test_killed_and_stopped_while_a_batch_is_pending_a_run_pays_once(

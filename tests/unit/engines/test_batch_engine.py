@@ -1,14 +1,13 @@
 """Proves how batches are gathered, sent, found again and read out, without a network."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections import Counter
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import httpx
 import pytest
 
-from infra.engines.batch_allowance import Allowance
 from infra.engines.batch_config import BatchConfig
 from infra.engines.batch_engine import BatchEngine
 from infra.engines.endpoint import EndpointEngine
@@ -16,10 +15,10 @@ from infra.engines.endpoint_wire import EndpointSettings
 from infra.engines.protocol import Completion, Message, Request, SamplingParams
 from infra.errors import RequestFailed
 from infra.storage import Storage
-from tests.e2e.batch_vendor import BatchVendor
+from tests.e2e.batch_vendor import BatchVendor, speak_oddly
+from tests.e2e.odd_endpoint import Body, Reply
 
 SCHEMA = {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"]}
-Result = TypeVar("Result")
 
 
 def settings(model: str = "plain") -> EndpointSettings:
@@ -48,10 +47,6 @@ async def ask_all(engine: Any, requests: list[Request]) -> list[Completion | Bas
     return await asyncio.wait_for(asyncio.gather(*calls, return_exceptions=True), 20)
 
 
-def run(work: Coroutine[Any, Any, Result]) -> Result:
-    return asyncio.run(work)
-
-
 def ask(
     vendor: BatchVendor, root: Path, requests: list[Request], model: str = "plain", **knobs: Any
 ) -> tuple[list[Completion | BaseException], list[str]]:
@@ -62,7 +57,7 @@ def ask(
         finally:
             await engine.close()
 
-    return run(main())
+    return asyncio.run(main())
 
 
 def ask_live(requests: list[Request], model: str = "plain") -> list[Completion | BaseException]:
@@ -74,7 +69,7 @@ def ask_live(requests: list[Request], model: str = "plain") -> list[Completion |
         finally:
             await engine.close()
 
-    return run(main())
+    return asyncio.run(main())
 
 
 REQUESTS = [request(n) for n in range(9)]
@@ -134,13 +129,13 @@ def test_a_later_process_fetches_what_an_earlier_one_sent(tmp_path: Path) -> Non
         asking = asyncio.create_task(ask_all(engine, REQUESTS))
         while not vendor.batches or not next(iter(vendor.batches.values())).looks:
             await asyncio.sleep(0.01)
-        told, live = engine.halt()
+        told, live = await engine.halt()
         assert not live
         asking.cancel()
         await engine.close()
         return told
 
-    assert "batch batch_0 goes on" in run(be_killed())
+    assert "batch batch_0 goes on" in asyncio.run(be_killed())
     lived = len(vendor.live)
     vendor.held = False
     left = [one for one in REQUESTS if "How are 0 goats" not in one.messages[-1].content]
@@ -150,6 +145,27 @@ def test_a_later_process_fetches_what_an_earlier_one_sent(tmp_path: Path) -> Non
     assert any("was sent before" in note for note in notes)
     assert ask(vendor, tmp_path, left, "strict")[0] == outcomes
     assert len(vendor.batches) == 1, "what was paid once is there for a month"
+
+
+def test_a_stop_may_cancel_and_what_was_answered_is_kept(tmp_path: Path) -> None:
+    vendor = BatchVendor(looks=10**6)
+
+    async def be_stopped() -> str:
+        engine = open_engine(vendor, tmp_path, cancel_on_stop=True)
+        asking = asyncio.create_task(ask_all(engine, REQUESTS))
+        while not vendor.batches or not next(iter(vendor.batches.values())).looks:
+            await asyncio.sleep(0.01)
+        told, _ = await engine.halt()
+        asking.cancel()
+        await engine.close()
+        return told
+
+    assert "batch batch_0 is cancelled" in asyncio.run(be_stopped())
+    vendor.looks = 0
+    outcomes, _ = ask(vendor, tmp_path, REQUESTS[1:])
+    assert outcomes == ask_live(REQUESTS[1:])
+    assert [len(batch.lines) for batch in vendor.batches.values()] == [8, 3]
+    assert max(vendor.answered.values()) == 1
 
 
 def test_a_batch_whose_making_was_not_heard_of_is_looked_for(tmp_path: Path) -> None:
@@ -168,7 +184,7 @@ def test_a_batch_whose_making_was_not_heard_of_is_looked_for(tmp_path: Path) -> 
         asking.cancel()
         await engine.close()
 
-    run(die_in_between())
+    asyncio.run(die_in_between())
     outcomes, _ = ask(vendor, tmp_path / "death", REQUESTS)
     assert len(vendor.batches) == 1
     assert outcomes == ask_live(REQUESTS)
@@ -200,52 +216,80 @@ def test_a_full_queue_makes_batches_smaller(tmp_path: Path) -> None:
 
 
 def test_a_line_that_is_refused_for_its_content_is_settled_live(tmp_path: Path) -> None:
-    vendor = BatchVendor()
-    own = vendor.serve
+    def refuse_one(body: Body) -> Reply:
+        if "5 goats" in body["messages"][-1]["content"]:
+            return 400, {"error": {"message": "This is not for us.", "code": "policy"}}
+        return speak_oddly(body)
 
-    def refuse_one(method: str, target: str, kind: str, content: bytes) -> tuple[int, bytes]:
-        if target.endswith("/chat/completions") and b"5 goats" in content:
-            return 400, b'{"error": {"message": "This is not for us.", "code": "policy"}}'
-        status, body = own(method, target, kind, content)
-        if "/content" in target:
-            lines = body.splitlines(keepends=True)
-            refused = b'"status_code": 400, "body": {"error": {"message": "This is not for us."}}'
-            name = next(line["custom_id"] for line in next(iter(vendor.batches.values())).lines
-                        if "5 goats" in line["body"]["messages"][-1]["content"])  # fmt: skip
-            body = b"".join(
-                b'{"custom_id": "' + name.encode() + b'", "response": {' + refused + b"}}\n"
-                if name.encode() in line
-                else line
-                for line in lines
-            )
-        return status, body
-
-    vendor.serve = refuse_one  # type: ignore[method-assign]
+    vendor = BatchVendor(speak=refuse_one)
     outcomes, _ = ask(vendor, tmp_path, REQUESTS)
     (refused,) = (one for one in outcomes if isinstance(one, BaseException))
     assert isinstance(refused, RequestFailed) and not refused.fatal
     assert "This is not for us" in str(refused)
-    assert len(vendor.batches) == 1 and len(vendor.live) == 1
+    assert len(vendor.batches) == 1 and len(vendor.live) == 2
 
 
-@pytest.mark.parametrize(("tokens", "batches"), [(10_000, [8]), (260, [5, 3]), (30, [])])
-def test_no_batch_is_sent_that_could_break_the_budget(
-    tmp_path: Path, tokens: int, batches: list[int]
-) -> None:
-    vendor = BatchVendor()
+def test_a_dialect_that_only_batches_refuse_is_learnt_from_their_lines(tmp_path: Path) -> None:
+    def refuse_fields(body: Body) -> Reply:
+        return speak_oddly({**body, "model": "closed"})
 
-    async def main() -> list[Completion | BaseException]:
-        engine = open_engine(vendor, tmp_path)
-        engine.allow(Allowance(tokens=tokens))
+    vendor = BatchVendor(speak_in_batches=refuse_fields)
+    outcomes, notes = ask(vendor, tmp_path / "one", REQUESTS)
+    assert all(isinstance(one, Completion) for one in outcomes)
+    assert [len(batch.lines) for batch in vendor.batches.values()] == [8, 8, 8]
+    last = list(vendor.batches.values())[-1].lines[0]["body"]
+    assert not {"seed", "top_p"} & set(last) and len(vendor.live) == 1
+    assert any("takes no seed" in note for note in notes)
+
+    vendor = BatchVendor(speak_in_batches=refuse_fields, held=True)
+
+    async def be_killed() -> None:
+        engine = open_engine(vendor, tmp_path / "two")
         asking = asyncio.create_task(ask_all(engine, REQUESTS))
-        while not asking.done():
-            await asyncio.sleep(0.02)
-            engine.allow(Allowance(tokens=tokens))
+        while not vendor.batches:
+            await asyncio.sleep(0.01)
+        asking.cancel()
         await engine.close()
-        return asking.result()
 
-    outcomes = run(main())
-    assert [len(batch.lines) for batch in vendor.batches.values()] == batches
-    failed = [one for one in outcomes if isinstance(one, RequestFailed)]
-    assert len(failed) == (0 if batches else 8)
-    assert all("the budget leaves 30 tokens" in str(one) for one in failed)
+    asyncio.run(be_killed())
+    vendor.held = False
+    left = [one for one in REQUESTS if "How are 0 goats" not in one.messages[-1].content]
+    outcomes, _ = ask(vendor, tmp_path / "two", left)
+    assert all(isinstance(one, Completion) for one in outcomes)
+    assert len(vendor.live) == 2, "the first of either process"
+    assert sum(len(batch.lines) for batch in vendor.batches.values()) == 8 + 7 + 7
+
+
+def test_a_vendor_that_forgot_a_batch_is_asked_anew(tmp_path: Path) -> None:
+    vendor = BatchVendor()
+    outcomes, _ = ask(vendor, tmp_path, REQUESTS)
+    vendor.batches.clear()
+    again, notes = ask(vendor, tmp_path, REQUESTS)
+    assert again == outcomes and len(vendor.batches) == 1
+    assert any("is gone at the vendor" in note for note in notes)
+    vendor.files.clear()
+    assert ask(vendor, tmp_path, REQUESTS)[0] == outcomes
+
+
+def test_a_vendor_that_stumbles_is_looked_at_again(tmp_path: Path) -> None:
+    vendor = BatchVendor()
+    own, stumbled = vendor.serve, Counter[str]()
+
+    def stumble(method: str, target: str, kind: str, content: bytes) -> tuple[int, bytes]:
+        stumbled[target] += 1
+        if stumbled[target] in (1, 2) and not target.endswith("/chat/completions"):
+            return (503, b"busy") if stumbled[target] == 1 else (502, b"<html>")
+        return own(method, target, kind, content)
+
+    vendor.serve = stumble  # type: ignore[method-assign]
+    outcomes, _ = ask(vendor, tmp_path, REQUESTS)
+    assert outcomes == ask_live(REQUESTS)
+    assert len(vendor.batches) == 1
+
+
+def test_a_wrong_key_ends_it_at_once(tmp_path: Path) -> None:
+    vendor = BatchVendor()
+    vendor.serve = lambda *_: (401, b'{"error": "no such key"}')  # type: ignore[method-assign]
+    outcomes, _ = ask(vendor, tmp_path, REQUESTS)
+    assert all(isinstance(one, RequestFailed) and one.fatal for one in outcomes)
+    assert "check the key" in str(outcomes[0])
