@@ -28,8 +28,9 @@ from infra.engines.batch_items import (
 )
 from infra.engines.batch_journal import BatchJournal, BatchRecord
 from infra.engines.batch_watch import BatchWatch
-from infra.engines.batch_wire import UNASKED, Outcome, cut_lines, write_line
+from infra.engines.batch_wire import Reply, cut_lines, write_line
 from infra.engines.endpoint import EndpointEngine
+from infra.engines.endpoint_wire import Trouble
 from infra.engines.protocol import Completion
 from infra.errors import RequestFailed
 
@@ -200,17 +201,19 @@ class BatchDesk:
         """See a batch to its end; whoever waits for it is told, whatever happens."""
         left: Answer = Unfit(RequestFailed("the engine was closed"))
 
-        def deliver(name: str, outcome: Outcome) -> None:
+        def deliver(name: str, reply: Reply) -> None:
             place = places.get(name)
-            if place is not None and not place.done() and outcome != UNASKED:
-                if isinstance(outcome, Completion):
-                    self.purse.note(outcome)
-                place.set_result(outcome)
+            if place is not None and not place.done():
+                if isinstance(reply, Completion):
+                    self.purse.note(reply)
+                place.set_result(reply)
 
         try:
             with self.purse.hold(claim):
                 ending = await self._watch.fetch(record, deliver)
-            left = self._shrink(record, ending.why) if ending.queue_is_full else UNASKED
+            left = Trouble("retry", ending.why)
+            if ending.queue_is_full:
+                left = self._shrink(record, ending.why)
         except RequestFailed as error:
             left = Unfit(error)
         except Exception as error:  # told to the rows, which would wait for ever

@@ -34,7 +34,7 @@ from infra.engines.batch_items import (
 )
 from infra.engines.batch_journal import BatchJournal
 from infra.engines.batch_watch import BatchWatch
-from infra.engines.batch_wire import Outcome, name_request
+from infra.engines.batch_wire import name_request
 from infra.engines.endpoint import EndpointEngine
 from infra.engines.endpoint_wire import EndpointSettings, Trouble
 from infra.engines.protocol import Completion, Request
@@ -170,22 +170,21 @@ class BatchEngine:
             self._known.add(kind)
             return said
 
-    def _take_in(self, item: Item, outcome: Outcome) -> None:
-        """Say what follows from a line without an answer; raises once that was often enough.
+    def _take_in(self, item: Item, trouble: Trouble) -> None:
+        """Say what follows where there is no answer; raises once that was often enough.
 
         A request that keeps its manner was refused for what it says: it is settled live.
         """
         now = choose_manner(self._live, item.request)
         sent, item.manner = item.manner, None
-        if isinstance(outcome, Trouble):
+        complaint = trouble.complaint
+        if complaint is not None:
             payload = write_body(self._live, item.request)
-            complaint = outcome.complaint
-            if complaint is not None and (sent != now or self._live.learn(complaint, payload)):
+            if sent != now or self._live.learn(complaint, payload):
                 return
-            if outcome.remedy.startswith("give_up"):
-                item.manner = now
-                return
+        if trouble.remedy.startswith("give_up"):
+            item.manner = now
+            return
         item.in_vain += 1
         if item.in_vain >= self._config.max_submissions:
-            why = outcome.message if isinstance(outcome, Trouble) else "no batch got to it"
-            raise RequestFailed(f"{why}, in {item.in_vain} batches")
+            raise RequestFailed(f"{trouble.message}, in {item.in_vain} batches")

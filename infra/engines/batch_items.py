@@ -7,11 +7,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from infra.engines.batch_wire import Outcome
 from infra.engines.dialect import Dialect, Structure, begin_dialect
 from infra.engines.endpoint import EndpointEngine
-from infra.engines.endpoint_wire import EndpointSettings, write_payload
-from infra.engines.protocol import Request
+from infra.engines.endpoint_wire import EndpointSettings, Trouble, write_payload
+from infra.engines.protocol import Completion, Request
 from infra.errors import RequestFailed
 
 Manner = tuple[Dialect, Structure]
@@ -35,7 +34,7 @@ class Unfit:
     error: RequestFailed
 
 
-Answer = Outcome | ToAskLive | Postponed | Unfit
+Answer = Completion | Trouble | ToAskLive | Postponed | Unfit
 Place = asyncio.Future[Answer]
 """Where an answer will be."""
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from infra.engines.batch_api import BatchApi
 from infra.engines.batch_config import BatchConfig
 from infra.engines.batch_journal import BatchJournal, BatchRecord
-from infra.engines.batch_wire import BatchState, Outcome, ReadReply, read_line
+from infra.engines.batch_wire import UNASKED, BatchState, ReadReply, Reply, read_line
 from infra.errors import RequestFailed
 
 _MADE_WITHIN_S = 60.0
@@ -45,7 +45,7 @@ class BatchWatch:
         self._api, self._journal, self._config = api, journal, config
         self._read_reply, self._tell, self._sleep = read_reply, tell, sleep
 
-    async def fetch(self, record: BatchRecord, deliver: Callable[[str, Outcome], None]) -> Ending:
+    async def fetch(self, record: BatchRecord, deliver: Callable[[str, Reply], None]) -> Ending:
         """Wait for a batch and deliver what became of its requests, as far as that is known.
 
         Raises :class:`RequestFailed` where the batch may go on all the same.
@@ -116,7 +116,7 @@ class BatchWatch:
                 self._tell(_describe(record, state))
             await self._sleep(self._config.poll_seconds)
 
-    async def _read_out(self, state: BatchState, deliver: Callable[[str, Outcome], None]) -> int:
+    async def _read_out(self, state: BatchState, deliver: Callable[[str, Reply], None]) -> int:
         """Deliver the lines of both files, and let others work in between."""
         answered: set[str] = set()
         for name in state.files:
@@ -127,7 +127,7 @@ class BatchWatch:
             with file:
                 for number, line in enumerate(file):
                     found = read_line(line, self._read_reply)
-                    if found is not None:
+                    if found is not None and found[1] != UNASKED:
                         deliver(*found)
                         answered.add(found[0])
                     if number % _AT_ONCE == 0:

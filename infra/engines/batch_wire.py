@@ -18,8 +18,8 @@ from infra.fingerprints import hash_json
 
 UNASKED: Literal["unasked"] = "unasked"
 """What became of a request that its batch did not get to."""
-Outcome = Completion | Trouble | Literal["unasked"]
-ReadReply = Callable[[int, bytes], Completion | Trouble]
+Reply = Completion | Trouble
+ReadReply = Callable[[int, bytes], Reply]
 
 _KEY_CHARS = 32
 _DIGEST_CHARS = 24
@@ -117,7 +117,7 @@ def read_list(content: bytes) -> list[tuple[BatchState, Mapping[str, Any], str]]
     return found
 
 
-def read_line(line: bytes, read_reply: ReadReply) -> tuple[str, Outcome] | None:
+def read_line(line: bytes, read_reply: ReadReply) -> tuple[str, Reply | Literal["unasked"]] | None:
     """Read one line of what a batch brought back; nothing where it names no request."""
     item = parse_json(line)
     if not isinstance(item, Mapping) or not isinstance(item.get("custom_id"), str):

@@ -95,7 +95,7 @@ def test_what_a_batch_does_not_answer_is_sent_again_and_no_more(tmp_path: Path) 
     first, *others = vendor.batches.values()
     assert len(first.lines) == 8 and sum(len(batch.lines) for batch in others) < 8 + 3
     assert sum(vendor.answered.values()) + len(vendor.live) == len(REQUESTS) + 1
-    assert any("expired: 4 of 8" in note or "expired" in note for note in notes)
+    assert any("expired: 4 of 8 requests came back, 4 were not asked" in note for note in notes)
 
 
 def test_a_row_whose_batches_never_get_to_it_stays_pending(tmp_path: Path) -> None:
@@ -104,7 +104,7 @@ def test_a_row_whose_batches_never_get_to_it_stays_pending(tmp_path: Path) -> No
     lost = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
     assert len(vendor.batches) == 2
     assert lost and all(isinstance(one, RequestFailed) and not one.fatal for one in lost)
-    assert "in 2 batches" in str(lost[0])
+    assert "batch_1 expired before it was asked, in 2 batches" in str(lost[0])
 
 
 def test_few_requests_are_asked_live_and_many_in_several_batches(tmp_path: Path) -> None:
