@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from flows.prices import price_engine_hour, price_tokens
 from flows.settings import BudgetConfig, Settings
 from infra.bench import Bench, Listener
+from infra.engines.batch_allowance import Allowance
 from infra.errors import InterruptedRun, Problem
 from infra.progress import JobProgress, Progress, StageProgress
 
@@ -89,6 +90,20 @@ class Treasurer(Listener):
 
     def engine_event(self, model: str, text: str) -> None:
         """Ignore it: engines are asked how long they have been up."""
+
+    def find_allowance(self, model: str) -> Allowance | None:
+        """Return what the bounds on tokens and cost leave to a model that spends ahead."""
+        budget = self.settings.budget
+        if budget.max_tokens is None and budget.max_cost is None:
+            return None
+        with self._lock:
+            spent = self.count(time.monotonic())
+        return Allowance(
+            tokens=None if budget.max_tokens is None else budget.max_tokens - spent.tokens,
+            usd=None if budget.max_cost is None else budget.max_cost - spent.usd,
+            usd_per_prompt_token=price_tokens(self.settings, model, 1, 0) or 0.0,
+            usd_per_output_token=price_tokens(self.settings, model, 0, 1) or 0.0,
+        )
 
     @contextmanager
     def explain_stop(self) -> Iterator[None]:

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from infra.asking import AskOptions
 from infra.cluster import Cluster, RayConfig
 from infra.engine_pool import EnginePool, PoolListener
+from infra.engines.batch_allowance import Allowance
 from infra.engines.config import ModelConfig
 from infra.engines.identity import identify_model, read_context_length
 from infra.fingerprints import hash_json
@@ -77,6 +78,10 @@ class Listener(ProgressListener, PoolListener):
         """Show a text and ask the person whether to go on; only after :meth:`can_approve`."""
         return False
 
+    def find_allowance(self, model: str) -> Allowance | None:
+        """Return what a budget leaves to a model; most watchers keep none."""
+        return None
+
 
 class Listeners(Listener):
     """Passes on what happens to several watchers."""
@@ -97,6 +102,11 @@ class Listeners(Listener):
         """Ask the first watcher who has a person to ask."""
         asked = (listener for listener in self._listeners if listener.can_approve())
         return next(asked).approve(text)
+
+    def find_allowance(self, model: str) -> Allowance | None:
+        """Return what the watcher that keeps a budget leaves to a model."""
+        found = (listener.find_allowance(model) for listener in self._listeners)
+        return next((allowance for allowance in found if allowance is not None), None)
 
     def stage_progress(self, progress: Progress, *, finished: bool) -> None:
         """Tell every watcher where a stage stands."""
@@ -141,7 +151,11 @@ class Bench:
         self._runner = runner
         self.cluster = Cluster(ray)
         self.pool = EnginePool(
-            self.cluster, models, listener, max_restarts=runner.max_engine_restarts
+            self.cluster,
+            models,
+            listener,
+            max_restarts=runner.max_engine_restarts,
+            storage=storage,
         )
 
     def __enter__(self) -> Bench:
@@ -231,6 +245,7 @@ class Bench:
             config=self._runner,
             stop=self.stop,
             provenance=self.provenance,
+            allowance=self.listener.find_allowance,
         )
 
     def provenance(self) -> dict[str, str]:

@@ -83,7 +83,7 @@ class Campaign:
         self._asked: dict[Any, int] = {}
         self._heard = [time.monotonic()] * len(replicas)
         self._loose_parts: dict[str, None] = {}
-        self.talk = EngineTalk(self._replicas, context.pool.tell)
+        self.talk = EngineTalk(self._replicas, context.pool.tell, context.allowance)
 
     def run(self) -> None:
         """Make every row; :class:`RequestFailed` if some stay pending after all others are done.
@@ -92,6 +92,7 @@ class Campaign:
         finds no row of the last try still being made.
         """
         try:
+            self.talk.begin()
             self._lend()
             while self._flights:
                 for flight in self._await_news():
@@ -258,16 +259,18 @@ class Campaign:
 
     def _stop(self) -> None:
         """Take nothing new, let open rows finish for a while, commit them, and end the run."""
-        for flight in self._land():
+        goes_on, busy = self.talk.halt()
+        for flight in self._land(wait=busy):
             self._receive(flight)
         self._show()
         progress = self._progress
         raise InterruptedRun(
             f"stopped in {self._stage.node.stage} at {progress.reused + progress.made:,} of "
             f"{progress.planned:,} rows; everything committed is kept"
+            + (f"; {goes_on}" if goes_on else "")
         )
 
-    def _land(self) -> list[Any]:
+    def _land(self, *, wait: bool = True) -> list[Any]:
         """Begin no further row and wait for the open ones; return the flights that are done.
 
         What is finished is committed at once, in case nobody waits, and again after the wait
@@ -278,7 +281,7 @@ class Campaign:
         if not self._flights:
             return []
         self._commit_finished()
-        flights, grace_s = list(self._flights), self._context.config.stop_grace_s
+        flights, grace_s = list(self._flights), self._context.config.stop_grace_s if wait else 0.0
         done, still_open = self._ray.wait(flights, num_returns=len(flights), timeout=grace_s)
         if still_open:
             calls = self._commit_finished()

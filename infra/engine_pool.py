@@ -28,6 +28,7 @@ from infra.engines.vllm_forks import ForkServer, can_fork
 from infra.errors import ClusterError, ConfigError, EngineError
 from infra.room import Need, Place, Room, free_memory_share
 from infra.stage_worker import StageWorker
+from infra.storage import Storage
 
 _WORKER_CPUS = 0.1
 _ENGINE_CPUS = 0.5
@@ -77,8 +78,10 @@ class EnginePool:
         listener: PoolListener,
         *,
         max_restarts: int = 3,
+        storage: Storage | None = None,
     ) -> None:
         self.cluster = cluster
+        self._storage = storage
         self._models = dict(models)
         self._listener = listener
         self._max_restarts = max_restarts
@@ -289,7 +292,7 @@ class EnginePool:
 
     def _open_engine(self, config: ModelConfig) -> tuple[Any | None, Callable[[], Engine]]:
         if config.engine != "vllm":
-            return None, open_remote_engine(config)
+            return None, open_remote_engine(config, self._storage)
         self.get_ready(config)
         ray = self.cluster.ensure()
         forks = self._forks.address if self._forks is not None else None
@@ -299,7 +302,9 @@ class EnginePool:
 
     def _open_worker(self, config: ModelConfig, open_engine: Callable[[], Engine]) -> Any:
         ray = self.cluster.ensure()
-        options: dict[str, Any] = {"num_cpus": _WORKER_CPUS, "max_concurrency": 1000}
+        # A batch's window is as wide as the batch: that is many chunks at once.
+        most = 1000 if config.batch is None else 100_000
+        options: dict[str, Any] = {"num_cpus": _WORKER_CPUS, "max_concurrency": most}
         if config.engine != "vllm":
             options |= _SPREAD
         worker = ray.remote(StageWorker).options(**options).remote(open_engine, _window(config))
@@ -374,6 +379,8 @@ class EnginePool:
 
 def _window(config: ModelConfig) -> int:
     """Return how many rows a worker keeps open; an engine of ours says once it is up."""
+    if config.batch is not None:
+        return config.batch.max_requests
     return 1 if config.engine == "vllm" else config.max_concurrency
 
 

@@ -11,6 +11,7 @@ import polars as pl
 
 from infra.asking import AskOptions
 from infra.engine_pool import EnginePool
+from infra.engines.batch_allowance import Allowance
 from infra.knobs import Knobs, execution
 from infra.manifests import NodeSpec
 from infra.progress import ProgressListener
@@ -67,3 +68,5 @@ class RunnerContext:
     config: RunnerConfig
     stop: threading.Event
     provenance: Callable[[], dict[str, str]]
+    allowance: Callable[[str], Allowance | None] = lambda _: None
+    """What the budget leaves to a model."""

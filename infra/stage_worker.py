@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 
 from infra.asking import AskOptions, RowSession
 from infra.engine_border import refuse_unreadable
+from infra.engines.batch_allowance import Allowance
 from infra.engines.core_binding import keep_to_cores
 from infra.engines.protocol import Engine
 from infra.errors import EngineError, Reject, RequestFailed
@@ -219,6 +220,17 @@ class StageWorker(Generic[E_]):
         """Return what an endpoint's engine has to say since it was asked, and what it learnt."""
         engine: Any = self._engine
         return (engine.take_notes(), engine.facts()) if hasattr(engine, "facts") else ([], {})
+
+    async def allow(self, allowance: Allowance | None) -> None:
+        """Tell an engine that spends ahead what the run's budget leaves."""
+        engine: Any = self._engine
+        if hasattr(engine, "allow"):
+            engine.allow(allowance)
+
+    async def halt(self) -> tuple[str, bool]:
+        """Send nothing ahead any more; return what goes on elsewhere, and if anything does here."""
+        engine: Any = self._engine
+        return (await engine.halt()) if hasattr(engine, "halt") else ("", True)
 
     async def close(self) -> None:
         """Close the engine's client."""

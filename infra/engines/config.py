@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import model_validator
 
+from infra.engines.batch_config import BatchConfig
 from infra.engines.dialect import DialectConfig
 from infra.knobs import Knobs, execution, group, identity, selection
 
@@ -105,6 +106,11 @@ class ModelConfig(Knobs):
     dialect: DialectConfig = group(
         DialectConfig(), description="Ways in which an endpoint's API differs from OpenAI's"
     )
+    batch: BatchConfig | None = group(
+        None,
+        description="Rows are asked through the endpoint's vendor batch API, at half the price and"
+        " within a day; {} takes the defaults",
+    )
     script: dict[str, str | int | float | bool] = execution(
         {}, description="What a scripted engine does: latency, faults, responder"
     )
@@ -129,6 +135,8 @@ class ModelConfig(Knobs):
     def _endpoint_needs_an_address(self) -> ModelConfig:
         if self.engine == "endpoint" and not self.base_url:
             raise ValueError("an endpoint needs base_url, for example http://127.0.0.1:8000/v1")
+        if self.batch is not None and (self.engine != "endpoint" or self.replicas > 1):
+            raise ValueError("batch is for endpoints, and for one replica: the vendor spreads it")
         if self.api_key is not None and not self.api_key.startswith(("env:", "prefect:")):
             raise ValueError("api_key names where the key is (env:NAME or prefect:block)")
         return self

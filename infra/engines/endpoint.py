@@ -26,6 +26,7 @@ from typing import Any, NoReturn
 
 import httpx
 
+from infra.engines.batch_allowance import Claim
 from infra.engines.concurrency import AdaptiveLimit, Permit
 from infra.engines.dialect import Dialect, Structure, begin_dialect, is_reference
 from infra.engines.dialect_learning import Complaint, learn
@@ -161,6 +162,29 @@ class EndpointEngine:
         prompt = completion.prompt_tokens or self._usage.count_prompt(request.messages)
         return replace(completion, prompt_tokens=prompt, estimated=True)
 
+    def read_reply(
+        self, status: int, content: bytes, kind: str = "", wait_s: float | None = None
+    ) -> Completion | Trouble:
+        """Read a reply, whichever way it came; secrets in it are not repeated."""
+        return read_body(
+            self.settings,
+            status,
+            content,
+            kind,
+            wait_s,
+            hide=self.hide_in,
+            count=self._usage.count,
+        )
+
+    def hide_in(self, text: str) -> str:
+        """Return what the server said without the secrets."""
+        return self._auth.hide_in(text)
+
+    def reckon(self, request: Request) -> Claim:
+        """Return the tokens that a request may take at most."""
+        prompt = self._usage.count_prompt(request.messages)
+        return Claim(prompt, request.sampling.max_new_tokens)
+
     async def _persist(self, request: Request) -> Completion:
         attempt = 0
         while True:
@@ -240,14 +264,11 @@ class EndpointEngine:
         except httpx.HTTPError as error:
             return describe_transport_error(self.settings, error)
         now = datetime.now(UTC)
-        outcome = read_body(
-            self.settings,
+        outcome = self.read_reply(
             response.status_code,
             content,
             response.headers.get("content-type", ""),
             read_retry_after(response.headers, now),
-            hide=self._auth.hide_in,
-            count=self._usage.count,
         )
         if isinstance(outcome, Completion):
             self.limit.record_success(permit, tokens=outcome.completion_tokens)

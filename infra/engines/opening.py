@@ -10,6 +10,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, cast
 
+from infra.engines.batch_engine import BatchEngine
 from infra.engines.config import ModelConfig
 from infra.engines.dialect import is_reference
 from infra.engines.endpoint import EndpointEngine
@@ -17,14 +18,21 @@ from infra.engines.endpoint_wire import EndpointSettings
 from infra.engines.protocol import Engine
 from infra.engines.scripted import Script, ScriptedEngine
 from infra.secrets import Secret, read_secret
+from infra.storage import Storage
 
 
-def open_remote_engine(config: ModelConfig) -> Callable[[], Engine]:
-    """Return a picklable function that opens the engine inside a worker."""
+def open_remote_engine(config: ModelConfig, storage: Storage | None = None) -> Callable[[], Engine]:
+    """Return a picklable function that opens the engine inside a worker.
+
+    An endpoint's batches are written down in ``storage``; without one it is asked live.
+    """
     if config.engine == "scripted":
         return cast(Callable[[], Engine], partial(ScriptedEngine, read_script(config)))
     settings = endpoint_settings(config)
     key, headers = read_endpoint_secrets(config)
+    if config.batch is not None and storage is not None:
+        opened = partial(BatchEngine, settings, config.batch, storage, key, headers)
+        return cast(Callable[[], Engine], opened)
     return cast(Callable[[], Engine], partial(EndpointEngine, settings, key, headers))
 
 

@@ -10,6 +10,7 @@ import pytest
 from flows.budget import Spent, Treasurer, check_budget
 from flows.opening import open_bench
 from flows.settings import BudgetConfig, Settings, load_settings
+from infra.engines.batch_allowance import Claim
 from infra.errors import InterruptedRun
 from infra.progress import JobProgress, StageProgress
 
@@ -87,3 +88,18 @@ def test_a_bound_on_cost_needs_a_price(tmp_path: Path) -> None:
     assert problem.todo == "set plan.usd_per_million_tokens.far"
     assert not check_budget(load(tmp_path, "budget.max_cost=5", "report.usd_per_engine_hour=2"))
     assert not check_budget(load(tmp_path))
+
+
+def test_what_is_left_is_told_to_who_spends_ahead(tmp_path: Path) -> None:
+    far = "models.far={engine: endpoint, model: big, base_url: 'http://127.0.0.1:9/v1', batch: {}}"
+    prices = "plan.usd_per_million_tokens={far: {prompt: 1.0, output: 2.0}}"
+    assert Treasurer(load(tmp_path, far)).find_allowance("far") is None
+    settings = load(tmp_path, far, prices, "budget.max_tokens=1000", "budget.max_cost=0.001")
+    treasurer = Treasurer(settings)
+    spent = StageProgress("characters", 10, 0, "far", prompt_tokens=300, completion_tokens=100)
+    treasurer.stage_progress(spent, finished=False)
+    left = treasurer.find_allowance("far")
+    assert left is not None and left.tokens == 600 and left.usd == pytest.approx(0.0005)
+    assert left.holds(Claim(100, 200)) and not left.holds(Claim(300, 101))
+    assert not left.holds(Claim(500, 101))
+    assert left.describe() == "600 tokens and 0.00 USD"
