@@ -119,17 +119,17 @@ class BatchWatch:
     async def _read_out(self, state: BatchState, deliver: Callable[[str, Reply], None]) -> int:
         """Deliver the lines of both files, and let others work in between."""
         answered: set[str] = set()
-        for name in state.files:
-            file = await self._api.download(name)
+        for source in state.files:
+            file = await self._api.download(source)
             if file is None:
-                self._tell(f"batch {state.batch_id}: the vendor keeps its file {name} no longer")
+                self._tell(f"batch {state.batch_id}: the vendor keeps its file {source} no longer")
                 continue
             with file:
                 for number, line in enumerate(file):
-                    found = read_line(line, self._read_reply)
-                    if found is not None and found[1] != UNASKED:
-                        deliver(*found)
-                        answered.add(found[0])
+                    name, reply = read_line(line, self._read_reply) or ("", UNASKED)
+                    if reply != UNASKED:
+                        deliver(name, reply)
+                        answered.add(name)
                     if number % _AT_ONCE == 0:
                         await asyncio.sleep(0)
         return len(answered)
