@@ -42,8 +42,12 @@ def read_yaml(text: str) -> Any:
     try:
         value = yaml.load(text, _Loader)
         _measure(value, {}, set())
+    except DoubledKey:
+        raise
     except RecursionError as error:
         raise yaml.YAMLError("nested too deep") from error
+    except ValueError as error:  # a date of no calendar, a number of thousands of digits
+        raise yaml.YAMLError(str(error)) from error
     return value
 
 

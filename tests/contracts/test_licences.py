@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+_SHOWN_CHARS = 200
 INFRA = Path(__file__).parents[2] / "infra"
 ALLOWED = re.compile(
     r"\b(?:MIT(?:-0|-CMU)?|Apache|BSD|0BSD|BSL-1\.0|ISC|ISCL|PSF|Python Software Foundation"
@@ -49,11 +50,8 @@ def read_licence(package: str) -> str | None:
         return None
     classifiers = told.get_all("Classifier") or []
     named = [text.split(" :: ")[-1] for text in classifiers if text.startswith("License")]
-    said = [
-        told.get("License-Expression") or "",
-        "; ".join(named),
-        (told.get("License") or "")[:200],
-    ]
+    said = [*(told.get_all("License-Expression") or []), "; ".join(named)]
+    said += [text[:_SHOWN_CHARS] for text in told.get_all("License") or []]
     return next(filter(None, said), "")
 
 

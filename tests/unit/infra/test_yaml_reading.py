@@ -26,13 +26,22 @@ def test_a_doubled_key_names_both_lines() -> None:
         ("a: &x [*x]\n", "inside of what it stands for"),
         ("&x {a: [{b: *x}]}\n", "inside of what it stands for"),
         ("[" * 2000 + "]" * 2000, "nested too deep"),
+        ("a: 2020-13-45\n", "month must be in"),
+        ("a: " + "9" * 5000, "digits"),
         (
             "a0: &a0 [x, x, x, x, x, x, x, x]\n"
             + "".join(f"a{n + 1}: &a{n + 1} [{', '.join([f'*a{n}'] * 8)}]\n" for n in range(8)),
             "more than 100,000 values",
         ),
     ],
-    ids=["alias of itself", "mapping of itself", "nested", "grown by aliases"],
+    ids=[
+        "alias of itself",
+        "mapping of itself",
+        "nested",
+        "no date",
+        "long number",
+        "grown by aliases",
+    ],
 )
 def test_what_nobody_would_write_is_no_yaml(text: str, told: str) -> None:
     with pytest.raises(yaml.YAMLError, match=told):

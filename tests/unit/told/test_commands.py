@@ -100,8 +100,6 @@ SERVED = [
               after=("--port", "99999")),
     Situation("what cannot be served", ("--model teacher", "can be served"), command=("serve",),
               after=("--model", "teacher")),
-    Situation("a doctor of nothing", ("no such file",), command=("doctor", "nope.yaml"),
-              without_config=True),
 ]  # fmt: skip
 
 MATRICES = [
