@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 FILE = "generation_config.json"
-_FIRST = ("do_sample", "num_beams")
+_FIRST = ("do_sample", "num_beams", "return_dict_in_generate")
 """What others are valid with or not."""
 _SAMPLING = {
     "temperature": 1.0, "top_p": 1.0, "top_k": 50, "typical_p": 1.0, "epsilon_cutoff": 0.0,
