@@ -119,7 +119,8 @@ def _is_direction(found: re.Match[str], before: str, text: str) -> bool:
     if not (_NEXT.match(after) or opens) or not _CHAT.search(inside):
         return False
     if _OF_BODY.match(inside):
-        return True
+        # "(My hands still smell of it.)" is an aside; a direction in the first person has stars.
+        return kind in ("star", "bold", "line", "wave") or not inside.lower().startswith("my ")
     if _DIRECTION.match(inside) or _FOREIGN_ACT.match(inside):
         # "(Think of it as …)" and "*Think!*" are speech: acting is told in the third person.
         return inside[0].islower() or _is_told(inside)

@@ -137,6 +137,7 @@ def test_what_cannot_be_trimmed_is_rejected_with_its_reason(text: str, reason: s
         "Fine \ufffd then.",
         "**Salt** it, then ~ wait ~ a day.",
         "My friends: salt, wind, and time.",
+        "Salt it. (My hands still smell of it.) Then wait.",
         "At market it goes so:\n\nBuyer: Fresh?\nNils: Always.",
         "Set {salt, wind} against {sun, sea}; 3 < 4 > 2.",
         "Human hands salt best. User or not, salt.",
