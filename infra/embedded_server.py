@@ -21,6 +21,7 @@ from typing import IO
 
 from infra.errors import ClusterError, ConfigError, Problem
 from infra.ports import find_port
+from infra.scheduling import wait_behind_engines
 
 _EMBEDDED: ContextVar[str] = ContextVar("embedded")
 _TIMEOUT_S = 120.0
@@ -88,7 +89,8 @@ def _start(port: int, settings: dict[str, str], said: IO[bytes]) -> subprocess.P
         "PREFECT__SERVER_FINAL": "1",
     }
     env = {**os.environ, **own, **settings}
-    return subprocess.Popen(command, env=env, stdout=said, stderr=said, start_new_session=True)
+    with wait_behind_engines():
+        return subprocess.Popen(command, env=env, stdout=said, stderr=said, start_new_session=True)
 
 
 def _send_what_waits() -> None:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -21,6 +20,7 @@ from typing import Any
 import psutil  # type: ignore[import-untyped]
 
 from infra.errors import ClusterError
+from infra.scheduling import wait_behind_engines
 
 _ATTEMPTS = 3
 _LAST_WORDS_S = 5.0
@@ -70,7 +70,8 @@ def start_local_ray(ray: Any, **settings: Any) -> None:
     for attempt in range(1, _ATTEMPTS + 1):
         before = _children()
         try:
-            with keep_to_loopback(), guard_token(), _behind_engines():
+            os.environ.setdefault(_REPORTS, "60000")
+            with keep_to_loopback(), guard_token(), wait_behind_engines():
                 ray.init(address="local", **settings)
         except (ConnectionError, RuntimeError, ValueError, TimeoutError):
             _end(_children() - before)
@@ -86,26 +87,6 @@ def start_local_ray(ray: Any, **settings: Any) -> None:
             _log.warning("Ray did not come up (%s); starting it once more", error)
         else:
             return
-
-
-@contextmanager
-def _behind_engines() -> Iterator[None]:
-    """Have the processes that start inside the block interrupt nobody when they wake.
-
-    The threads of a CPU engine wait for each other many times a token, so that an interruption of
-    one costs all of them: what Ray starts wakes often, does little, and can wait its turn. With a
-    model of 135 M on two cores the stage runner answers a fifth more rows so.
-    """
-    if sys.platform != "linux":
-        yield
-        return
-    os.environ.setdefault(_REPORTS, "60000")
-    policy, parameters = os.sched_getscheduler(0), os.sched_getparam(0)
-    os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
-    try:
-        yield
-    finally:
-        os.sched_setscheduler(0, policy, parameters)
 
 
 def _children() -> set[Any]:
