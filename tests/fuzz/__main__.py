@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
 import multiprocessing
 import os
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import redirect_stderr
 from multiprocessing.context import ForkProcess
 from pathlib import Path
 
@@ -67,7 +69,8 @@ def _load() -> None:
     """Import the readers so that the fuzzer sees which of their lines an input reaches."""
     import atheris
 
-    with atheris.instrument_imports(include=list(_INSTRUMENTED)):
+    told = io.StringIO()  # atheris names every module it instruments
+    with redirect_stderr(told), atheris.instrument_imports(include=list(_INSTRUMENTED)):
         for module in _INSTRUMENTED:
             importlib.import_module(module)
 
