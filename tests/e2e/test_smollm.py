@@ -1,16 +1,14 @@
-"""Runs a real language model from its GGUF file through the whole pipeline, killed once."""
+"""Runs a real language model from its GGUF file to a data set of real English, killed once."""
 
 from __future__ import annotations
 
 import json
 import signal
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 import pytest
 
-from infra.exported_models import verify_export
 from infra.model_folders import fetch_model
 from infra.rendering import load_tokenizer
 from tests.e2e.processes import (
@@ -28,14 +26,12 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
 MODEL = Path("data/models/SmolLM2-135M-Instruct.Q4_1.gguf")
 LONGEST_S = 900.0
 SMALLER = (
-    *("--set", "personas.sample=14", "--set", "instructions.limit=4"),
-    *("--set", "dialogues.characters_per_question=4"),
+    *("--until", "export"),
+    *("--set", "personas.sample=10", "--set", "instructions.limit=4"),
     # Chunks of two seconds, as a small cut of the run has only seconds to be killed in.
     *("--set", "runner.chunk_seconds=2"),
-    *("--set", "training.max_examples=6", "--set", "training.samples.characters=1"),
-    *("--set", "evaluation.questions.per_persona=1"),
-    *("--set", "evaluation.attribution.max_examples=5"),
 )
+"""Without its training: a few steps on a few rows neither gain nor prove anything."""
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +52,7 @@ def test_the_file_becomes_a_folder_with_the_models_own_tokens(home: Path) -> Non
     assert tokenizer.eos_token == "<|im_end|>"
 
 
-def test_a_run_on_real_english_is_killed_goes_on_and_ends_in_a_report(home: Path) -> None:
+def test_a_run_on_real_english_is_killed_goes_on_and_ends_in_a_data_set(home: Path) -> None:
     before, store = running_pids(), home / "store"
     command = ["run", "configs/smollm.yaml", "--set", f"storage.root={store}", *SMALLER]
     env = {"PREFECT_HOME": str(home / "prefect"), "HF_HUB_OFFLINE": "1"}
@@ -81,7 +77,6 @@ def test_a_run_on_real_english_is_killed_goes_on_and_ends_in_a_report(home: Path
         rows["key"].n_unique() == rows.height == result["counts"]["dialogues_generate"]["planned"]
     )
     check_english(Path(result["dataset"]))
-    check_model(result)
 
     cached = closing_line(run_command(command, env, timeout_s=LONGEST_S))
     assert (cached["counts"], cached["engines_started"]) == (result["counts"], {})
@@ -95,11 +90,3 @@ def check_english(dataset: Path) -> None:
     words = pl.Series([word.lower().strip(".,!?") for answer in answers for word in answer.split()])
     assert len(set(answers)) == len(answers) >= 4
     assert words.is_in(common).mean() > 0.2  # type: ignore[operator]
-
-
-def check_model(result: dict[str, Any]) -> None:
-    """What came out is a whole model, and the report says what it gained, with intervals."""
-    assert verify_export(Path(result["model"])).template == "chatml"
-    page = Path(result["report"]).read_text(encoding="utf-8")
-    assert f"{result['scores']['eval_loss_tuned']:.3f}" in page
-    assert "95 %" in page and "SmolLM2-135M-Instruct.Q4_1" in page
