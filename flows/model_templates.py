@@ -104,6 +104,12 @@ def note_models(settings: Settings, asked: Iterable[str]) -> Iterator[str]:
             continue  # told by the checks
         if roles is not None and (told := roles.describe()):
             yield f"models.{role}: its chat template wants it, so {told}"
+        if model is not None and model.batch is not None:
+            yield (
+                f"models.{role}: its rows are asked in batches of the vendor's, within"
+                f" {model.batch.window} each; set its price in plan.usd_per_million_tokens to the"
+                " vendor's for batches"
+            )
     if settings.training is None or settings.training.model not in settings.models:
         return
     base = settings.models[settings.training.model]

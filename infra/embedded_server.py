@@ -7,6 +7,7 @@ reach it, so that a run which stops in order can still say so.
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import subprocess
@@ -14,8 +15,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
+from functools import partial
 from pathlib import Path
 from typing import IO
 
@@ -24,6 +26,7 @@ from infra.ports import find_port
 from infra.scheduling import wait_behind_engines
 
 _EMBEDDED: ContextVar[str] = ContextVar("embedded")
+_LEADS_ELSEWHERE = frozenset({"PREFECT_API_URL", "PREFECT_PROFILE", "PREFECT_PROFILES_PATH"})
 _TIMEOUT_S = 120.0
 _GRACE_S = 5.0
 _GREETING_S = 10.0
@@ -37,33 +40,50 @@ def embedded_server() -> Iterator[Callable[[], None]]:
 
     The waiting function raises :class:`ClusterError` if the server does not come up.
     """
-    from prefect.settings import PREFECT_API_URL, get_current_settings, temporary_settings
-
-    settings = get_current_settings()
-    if settings.api.url:
-        address = str(settings.api.url)
-        yield lambda: _greet(address)
-        return
     port = find_port()
     url = f"http://127.0.0.1:{port}/api"
-    said = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the server
-    process = _start(port, settings.to_environment_variables(exclude_unset=True), said)
-    token = _EMBEDDED.set(url)
-    try:
+    with tempfile.TemporaryFile() as said, ExitStack() as ends:
+
+        def start(settings: dict[str, str]) -> subprocess.Popen[bytes]:
+            process = _start(port, settings, said)
+            ends.callback(_end, process)
+            return process
+
+        # Prefect's settings take 2 s to import; a server that they cannot change need not wait.
+        process = None if may_have_settings() else start({})
+        from prefect.settings import PREFECT_API_URL, get_current_settings, temporary_settings
+
+        if process is None:
+            settings = get_current_settings()
+            if settings.api.url:
+                address = str(settings.api.url)
+                yield lambda: _greet(address)
+                return
+            process = start(settings.to_environment_variables(exclude_unset=True))
+        token = _EMBEDDED.set(url)
+        ends.callback(_EMBEDDED.reset, token)
         with temporary_settings({PREFECT_API_URL: url}):
             try:
-                yield lambda: _await_health(process, url, said)
+                yield partial(_await_health, process, url, said)
             finally:
                 _send_what_waits()
-    finally:
-        _EMBEDDED.reset(token)
-        process.terminate()
-        try:
-            process.wait(_GRACE_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        said.close()
+
+
+def may_have_settings() -> bool:
+    """Tell whether Prefect may know of a server, or of settings that a server does not inherit.
+
+    Reads files and imports nothing. Prefect's sources are ``.env``, ``prefect.toml`` and
+    ``pyproject.toml`` of the working folder, profiles, and the environment, most of which a server
+    has from its parent.
+    """
+    home = Path(os.environ.get("PREFECT_HOME") or Path.home() / ".prefect").expanduser()
+    files = (Path(".env"), Path("prefect.toml"), home / "profiles.toml")
+    if any(os.environ.get(name) for name in _LEADS_ELSEWHERE):
+        return True
+    if any(path.is_file() for path in files):
+        return True
+    project = Path("pyproject.toml")
+    return project.is_file() and b"tool.prefect" in project.read_bytes()
 
 
 def is_embedded(url: str) -> bool:
@@ -72,11 +92,12 @@ def is_embedded(url: str) -> bool:
 
 
 def _start(port: int, settings: dict[str, str], said: IO[bytes]) -> subprocess.Popen[bytes]:
-    import prefect
-
+    found = importlib.util.find_spec("prefect")
+    if found is None or found.origin is None:
+        raise ConfigError(Problem("Prefect", "is not installed", "run `make install`"))
     command = [
         *(sys.executable, "-m", "uvicorn", "--factory", "prefect.server.api.server:create_app"),
-        *("--app-dir", str(Path(prefect.__file__).parent.parent)),
+        *("--app-dir", str(Path(found.origin).parent.parent)),
         *("--host", "127.0.0.1", "--port", str(port)),
         *("--log-level", "error", "--lifespan", "on"),
     ]
@@ -91,6 +112,15 @@ def _start(port: int, settings: dict[str, str], said: IO[bytes]) -> subprocess.P
     env = {**os.environ, **own, **settings}
     with wait_behind_engines():
         return subprocess.Popen(command, env=env, stdout=said, stderr=said, start_new_session=True)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(_GRACE_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def _send_what_waits() -> None:

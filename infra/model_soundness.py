@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from infra.known_architectures import can_serve, can_train, has_tokenizer
+from infra.tokenizer_json import open_tokenizer
 from infra.weight_files import (
     Tensor,
     UnsoundWeights,
@@ -231,9 +232,7 @@ def _compare_vocabularies(
 
 def _count_ids(path: Path) -> int:
     """Return the largest id of a tokenizer, plus one."""
-    from tokenizers import Tokenizer
-
-    vocabulary = Tokenizer.from_file(str(path)).get_vocab(with_added_tokens=True)
+    vocabulary = open_tokenizer(path).get_vocab(with_added_tokens=True)
     return max(vocabulary.values(), default=-1) + 1
 
 

@@ -184,6 +184,8 @@ def _fit(cluster: Cluster, run: RankRun, board: Any) -> BaseException | None:
     )
     from ray.train.torch import TorchConfig, TorchTrainer
 
+    from infra.local_ranks import LocalTorchConfig
+
     class EndOnOwnErrors(UserCallback):  # type: ignore[misc]
         """Ends the run at an error of ours: what a callback raises, Ray Train does not retry."""
 
@@ -212,11 +214,12 @@ def _fit(cluster: Cluster, run: RankRun, board: Any) -> BaseException | None:
         on_gpus = cluster.devices().on_gpus
     except OpenCharacterError as error:
         return error
+    alone = cluster.is_alone and not on_gpus
     path, filesystem = open_for_arrow(run.storage, run.folder)
     trainer = LeanTrainer(
         _be_rank,
         train_loop_config={"function": run.function, "argument": run.argument, "board": board},
-        torch_config=TorchConfig(backend="nccl" if on_gpus else "gloo"),
+        torch_config=LocalTorchConfig() if alone else TorchConfig("nccl" if on_gpus else "gloo"),
         scaling_config=ScalingConfig(
             num_workers=run.ranks,
             use_gpu=on_gpus,
@@ -228,9 +231,7 @@ def _fit(cluster: Cluster, run: RankRun, board: Any) -> BaseException | None:
             storage_filesystem=filesystem,
             failure_config=FailureConfig(max_failures=run.max_failures, controller_failure_limit=0),
             callbacks=[EndOnOwnErrors()],
-            worker_runtime_env={
-                "env_vars": _rank_environment(run.ranks, on_gpus, alone=cluster.is_alone)
-            },
+            worker_runtime_env={"env_vars": _rank_environment(run.ranks, on_gpus, alone=alone)},
             logging_config=LoggingConfig(log_level="ERROR"),
         ),
     )

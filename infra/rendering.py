@@ -25,6 +25,7 @@ from infra.model_folders import peek_model
 from infra.prompt_tokens import RenderingTokenizer
 from infra.thinking import find_facts, list_switches, read_own_template
 from infra.thought_marks import ThinkingFacts
+from infra.tokenizer_json import open_tokenizer
 
 _NO_CLASS = "TokenizersBackend"
 """What transformers writes for a tokenizer that is all in its ``tokenizer.json``."""
@@ -236,11 +237,9 @@ def count_plain_tokens(folder: Path, text: str) -> int | None:
     path = folder / "tokenizer.json"
     if not path.is_file():
         return None
-    from tokenizers import Tokenizer
-
     # A tokenizer that cannot be read is told by whoever loads the model in earnest.
     with suppress(Exception):
-        return len(Tokenizer.from_file(str(path)).encode(text, add_special_tokens=False).ids)
+        return len(open_tokenizer(path).encode(text, add_special_tokens=False).ids)
     return None
 
 

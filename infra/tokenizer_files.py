@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from infra.chat_template import find_template, read_special_tokens
+from infra.tokenizer_json import open_tokenizer
 
 
 @dataclass(frozen=True)
@@ -19,9 +20,7 @@ class TokenizerFiles:
 
     @cached_property
     def _inner(self) -> Any:
-        from tokenizers import Tokenizer
-
-        return Tokenizer.from_file(str(self.folder / "tokenizer.json"))
+        return open_tokenizer(self.folder / "tokenizer.json")
 
     @cached_property
     def added_tokens_decoder(self) -> Mapping[int, Any]:
