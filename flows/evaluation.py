@@ -81,6 +81,10 @@ class Evaluation:
             if role != TUNED:
                 self.ask_model(role, None)
 
+    def list_asked_later(self) -> tuple[str, ...]:
+        """Return the models that are there before training and are asked after it: the judges."""
+        return tuple(judge.model for judge in self.config.judges)
+
     def ask_after_training(self) -> None:
         """Start what needs the tuned model, and the score table."""
         if TUNED in self.config.models:

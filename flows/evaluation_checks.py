@@ -13,7 +13,7 @@ from tasks.evaluation.abilities import check_abilities
 from tasks.evaluation.answering import require_system_prompt
 from tasks.evaluation.calibration import read_labelled
 from tasks.evaluation.config import TUNED, EvaluationConfig, JudgeConfig, QuestionConfig
-from tasks.evaluation.naming import load_judging, read_prompt
+from tasks.evaluation.naming import load_judging, name_judgements, read_prompt
 from tasks.evaluation.people import digest_sheets
 from tasks.evaluation.personagym import check_checkout
 from tasks.evaluation.published import list_published
@@ -62,6 +62,7 @@ def check_evaluation(settings: Settings) -> Iterator[Problem]:
     if config is None:
         return
     yield from _check_roles(settings)
+    yield from _check_names(config)
     yield from _check_questions(settings, config.questions)
     yield from _collect(lambda: require_system_prompt(read_prompt(config.answers.prompt)))
     for judge in config.judges:
@@ -84,6 +85,19 @@ def _check_roles(settings: Settings) -> Iterator[Problem]:
             what = f"names a model {role!r} that is not configured"
             todo = f"known: {', '.join(sorted(settings.models)) or 'none'}"
         yield Problem(where, what, todo)
+
+
+def _check_names(config: EvaluationConfig) -> Iterator[Problem]:
+    """Find names that run together to one: of a judge ``a`` on ``b_c``, and ``a_b`` on ``c``."""
+    named: dict[str, list[str]] = {}
+    for judge in config.judges:
+        for role in config.models:
+            told = f"{judge.model} on {role}"
+            named.setdefault(name_judgements(judge.model, role), []).append(told)
+    for name, pairs in named.items():
+        if len(pairs) > 1:
+            what = f"two nodes would be called {name}: {', and '.join(pairs)}"
+            yield Problem(f"{_WHERE}.judges", what, "rename one of these models")
 
 
 def _check_questions(settings: Settings, config: QuestionConfig) -> Iterator[Problem]:

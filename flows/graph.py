@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from flows.evaluation_graph import EvaluationGraph, draw_evaluation
 from flows.settings import Settings
 from infra.bench import Bench
+from infra.errors import ConfigError, Problem
 from infra.manifests import NodeSpec
 from infra.remaking import read_remakes
 from tasks.characters.task import describe_characters
@@ -37,6 +39,14 @@ class Graph:
     evaluation: EvaluationGraph | None
     report: NodeSpec
     publish: NodeSpec | None
+
+    def __post_init__(self) -> None:
+        """Refuse two nodes of one name: one of them would be lost, the other counted twice."""
+        counted = Counter(node.stage for node in self.nodes())
+        twice = [name for name, count in counted.items() if count > 1]
+        if twice:
+            what = f"two of its nodes would be called {', and two '.join(twice)}"
+            raise ConfigError(Problem("the run", what, "rename one of the models that they name"))
 
     def funnel(self) -> list[str]:
         """Return the names of the nodes that lead from personas to SFT rows."""

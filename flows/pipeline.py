@@ -150,7 +150,8 @@ def start_nodes(bench: Bench, settings: Settings, graph: Graph, until: str) -> S
         evaluation.ask_before_training()
     ask_for_approval(bench, settings, graph, started, until)
     waiting = list(list_waiting(started).values())
-    started = train(bench, settings, graph, started, until, after=waiting)
+    later = evaluation.list_asked_later() if evaluation is not None else ()
+    started = train(bench, settings, graph, started, until, after=waiting, asked_later=later)
     if evaluation is not None:
         evaluation.ask_after_training()
     return report(bench, settings, graph, started, until)

@@ -23,10 +23,12 @@ def train(
     started: Started,
     until: str,
     after: Sequence[PrefectFuture[NodeRef]] = (),
+    asked_later: Sequence[str] = (),
 ) -> Started:
     """Start encoding and training behind the nodes that are started already.
 
-    ``after`` are nodes whose engines must be done before the ranks take their memory.
+    ``after`` are nodes whose engines must be done before the ranks take their memory,
+    ``asked_later`` the models whose engines are asked once more when the ranks are done.
     """
     config, retry = settings.training, settings.retry
     if config is None or graph.encoding is None or graph.training is None:
@@ -50,6 +52,7 @@ def train(
         examples,
         funnel,
         list_origins(settings),
+        asked_later,
         after=after,
     )
     return started

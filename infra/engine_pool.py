@@ -11,7 +11,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -159,6 +159,14 @@ class EnginePool:
         finally:
             self._room.leave(place)
 
+    def dismiss(self, keep: Collection[str]) -> None:
+        """Send away the idle engines of all models but these, as nobody will ask them again.
+
+        An engine that waits wakes often, and on CPUs that costs those who compute.
+        """
+        while self._evict(keep, "leaves: nobody asks it any more"):
+            pass
+
     def add_model(self, name: str, config: ModelConfig) -> None:
         """Let stages use a model that was not known when the run began: the tuned one."""
         self._models[name] = config
@@ -258,17 +266,17 @@ class EnginePool:
             return Need(1 + _WORKER_CPUS, config.tensor_parallel)
         return Need(CPUS_PER_ENGINE, 0)
 
-    def _evict(self) -> bool:
+    def _evict(self, keep: Collection[str] = (), why: str = "leaves: its place is needed") -> bool:
         """Stop the idle model that was used longest ago; tell whether there was one."""
         with self._room.changed:
-            idle = [name for name in list(self._open) if not self._users[name]]
+            idle = [name for name in list(self._open) if not self._users[name] and name not in keep]
             if not idle:
                 return False
             turns = {name: turn for turn, name in enumerate(self._turns)}
             name = min(idle, key=lambda name: turns.get(name, -1))
             opened, place = self._open.pop(name), self._places.pop(name)
             self._note_closed(name)
-        self._listener.engine_event(name, "leaves: its place is needed")
+        self._listener.engine_event(name, why)
         for replica in opened:
             self._stop(replica)
         self._room.leave(place)

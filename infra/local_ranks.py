@@ -10,16 +10,22 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
+import ray
 import ray.train
 from ray.train.backend import Backend
 from ray.train.torch import TorchConfig
 
+_LEAVE_S = 30.0
+
 
 class _LocalBackend(Backend):  # type: ignore[misc]
     """Starts a gloo process group over a file; a group that starts anew takes a new file."""
+
+    _folder = ""
 
     def on_start(self, worker_group: Any, backend_config: TorchConfig) -> None:
         """Join all ranks; called on the controller before they train."""
@@ -27,9 +33,15 @@ class _LocalBackend(Backend):  # type: ignore[misc]
         worker_group.execute(_join, self._folder, backend_config.timeout_s)
 
     def on_shutdown(self, worker_group: Any, backend_config: TorchConfig) -> None:
-        """Leave the group; called on the controller, whether ranks ended well or not."""
-        worker_group.execute(_leave)
-        shutil.rmtree(self._folder, ignore_errors=True)
+        """Leave the group; called on the controller, whether ranks ended well or not.
+
+        A rank that waits for one that is gone does not keep the others from starting anew.
+        """
+        try:
+            with suppress(ray.exceptions.GetTimeoutError):
+                ray.get(worker_group.execute_async(_leave), timeout=_LEAVE_S)
+        finally:
+            shutil.rmtree(self._folder, ignore_errors=True)
 
 
 class LocalTorchConfig(TorchConfig):  # type: ignore[misc]

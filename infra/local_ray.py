@@ -27,8 +27,17 @@ _LAST_WORDS_S = 5.0
 _OF_CLUSTERS = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 """Ray reads it when it is imported: 0 has a node know itself by 127.0.0.1 on every system, and
 each of its servers listens there alone. Given another address it listens on all interfaces."""
-_REPORTS = "REPORTER_UPDATE_INTERVAL_MS"
-"""How often Ray's agent looks through all processes, for a dashboard that a run does not start."""
+_SELDOM = {
+    "REPORTER_UPDATE_INTERVAL_MS": "60000",
+    "RAY_enable_metrics_collection": "0",
+    "RAY_event_stats": "0",
+    "RAY_memory_monitor_refresh_ms": "1000",
+    "RAY_raylet_check_gc_period_milliseconds": "1000",
+    "RAY_object_manager_timer_freq_ms": "1000",
+}
+"""What Ray does many times a second for a dashboard that a run does not start, or for nothing."""
+_IDLE = ("/log_monitor.py", "/autoscaler/_private/monitor.py")
+"""Processes of Ray that copy log lines to a driver that wants none, and that grow a cluster."""
 
 _log = logging.getLogger(__name__)
 
@@ -70,7 +79,8 @@ def start_local_ray(ray: Any, **settings: Any) -> None:
     for attempt in range(1, _ATTEMPTS + 1):
         before = _children()
         try:
-            os.environ.setdefault(_REPORTS, "60000")
+            for name, value in _SELDOM.items():
+                os.environ.setdefault(name, value)
             with keep_to_loopback(), guard_token(), wait_behind_engines():
                 ray.init(address="local", **settings)
         except (ConnectionError, RuntimeError, ValueError, TimeoutError):
@@ -86,6 +96,7 @@ def start_local_ray(ray: Any, **settings: Any) -> None:
                 ) from error
             _log.warning("Ray did not come up (%s); starting it once more", error)
         else:
+            _end({process for process in _children() - before if _says(process, *_IDLE)})
             return
 
 
@@ -95,14 +106,20 @@ def _children() -> set[Any]:
 
 
 def _is_of_ray(process: Any) -> bool:
+    return _says(process, "/ray/")
+
+
+def _says(process: Any, *words: str) -> bool:
+    """Tell whether one of these stands where a command line names its program."""
     try:
-        return any("/ray/" in word for word in process.cmdline()[:3])
+        head = process.cmdline()[:4]
     except psutil.Error:
         return False
+    return any(word in part for word in words for part in head)
 
 
 def _end(processes: set[Any]) -> None:
-    """End what a failed start left behind, as its ports and files are in the way of the next."""
+    """End processes of a Ray that is ours: idle ones, and what is in the way of the next start."""
     for process in processes:
         try:
             process.kill()

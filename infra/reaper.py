@@ -19,7 +19,9 @@ from contextlib import contextmanager, suppress
 
 import psutil  # type: ignore[import-untyped]
 
-_LOOK_EVERY_S = 1.0
+_LOOK_AGAIN_S = 1.0
+_LONGEST_S = 4.0
+"""A look at all processes takes a core 7 ms, so it is rarer while no new one comes."""
 _GRACE_S = 5.0
 
 
@@ -41,11 +43,14 @@ def reap_children() -> Iterator[None]:
 def watch(owner: int, pipe: int) -> None:
     """Remember the owner's descendants until the pipe closes, then end those that are left."""
     known: dict[int, float] = {}
+    pause = _LOOK_AGAIN_S
     while True:
-        closed, _, _ = select.select([pipe], [], [], _LOOK_EVERY_S)
+        closed, _, _ = select.select([pipe], [], [], pause)
         if closed and not os.read(pipe, 1):
             break
-        known |= _descendants(owner)
+        found = _descendants(owner)
+        pause = _LOOK_AGAIN_S if found.keys() - known.keys() else min(_LONGEST_S, 1.5 * pause)
+        known |= found
     deadline = time.monotonic() + _GRACE_S
     while _alive(known) and _exists(owner) and time.monotonic() < deadline:
         time.sleep(0.2)

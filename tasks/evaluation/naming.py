@@ -143,6 +143,11 @@ def describe_examples(
     )
 
 
+def name_judgements(judge: str, role: str) -> str:
+    """Return the name of the node that holds a judge's verdicts about a model."""
+    return f"judgements_{judge}_{role}"
+
+
 def describe_judgements(
     judge: JudgeConfig,
     role: str,
@@ -151,7 +156,7 @@ def describe_judgements(
     upstream: Sequence[NodeSpec],
 ) -> NodeSpec:
     """Name one judge's verdicts on one model's answers."""
-    return _describe_verdicts(f"judgements_{judge.model}_{role}", judge, questions, bench, upstream)
+    return _describe_verdicts(name_judgements(judge.model, role), judge, questions, bench, upstream)
 
 
 def describe_calibration(judge: JudgeConfig, questions: QuestionConfig, bench: Bench) -> NodeSpec:

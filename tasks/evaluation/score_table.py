@@ -17,6 +17,7 @@ from infra.storage import Storage
 from tasks.evaluation.agreement import Agreement, measure_agreement
 from tasks.evaluation.calibration import measure_calibration, read_labelled
 from tasks.evaluation.config import EvaluationConfig
+from tasks.evaluation.naming import name_judgements
 from tasks.evaluation.people import Rating, read_sheets
 from tasks.evaluation.published import JUDGE, PublishedSuite, find_published
 from tasks.evaluation.scoring import Evidence, choose_headline, compare_models, measure_models
@@ -50,7 +51,7 @@ class Inputs:
             for role in roles
             if f"answers_{role}" in found
         }
-        verdicts = [f"judgements_{judge}_{role}" for judge in judges for role in roles]
+        verdicts = [name_judgements(judge, role) for judge in judges for role in roles]
         evidence = Evidence(
             models=roles,
             judges=judges,

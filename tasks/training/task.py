@@ -114,8 +114,13 @@ def train_model(
     examples: NodeRef,
     funnel: Sequence[NodeRef],
     origins: Origins,
+    asked_later: Sequence[str],
 ) -> NodeRef:
-    """Fine-tune the base model, export it, and check that what was exported is what was trained."""
+    """Fine-tune the base model, export it, and check that what was exported is what was trained.
+
+    Engines leave before the ranks start, but those of the models in ``asked_later``, which stay
+    where they hold nothing that the ranks need.
+    """
     began = time.monotonic()
     manifest = read_manifest(bench.storage, encoded.manifest)
     job = _describe_job(bench, node, config, {part.holds: part for part in manifest.parts})
@@ -124,7 +129,7 @@ def train_model(
     count = config.samples.characters
     cast = revive(Example, rows)
     job = replace(job, probes=choose_ending_probes(job, choose_chat(job), cast, count))
-    # Idle engines leave where they hold what the ranks need; others stay for the stages to come.
+    bench.pool.dismiss(asked_later)
     bench.ranks = choose_ranks(config, bench.cluster.devices())
     need = count_needs(bench.cluster, bench.ranks)
     with bench.pool.make_room("training", need, memory_share=_FREE_MEMORY):

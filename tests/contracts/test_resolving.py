@@ -42,7 +42,7 @@ pytestmark = pytest.mark.resolver
 
 
 class DoesNotResolve(Exception):
-    """A set of requirements for which pip finds no versions, or no index to look in."""
+    """A set of requirements for which pip finds no sound versions, or no index to look in."""
 
 
 def read_pins(path: Path) -> dict[str, SpecifierSet]:
@@ -102,6 +102,12 @@ def resolve(
             )
         raise DoesNotResolve(f"pip resolves no {' '.join(requirements)}:\n{said}")
     found = json.loads(report.read_text(encoding="utf-8"))["install"]
+    withdrawn = [item["metadata"]["name"] for item in found if item.get("is_yanked")]
+    if withdrawn:
+        raise DoesNotResolve(
+            f"withdrawn by their makers, mostly because they are broken or unsafe: {withdrawn};"
+            " pin another version"
+        )
     return {
         canonicalize_name(item["metadata"]["name"]): item["metadata"]["version"] for item in found
     }
@@ -193,6 +199,13 @@ def test_a_package_without_a_pin_is_named(tmp_path: Path) -> None:
     resolved = resolve(["jinja2"], constraints, tmp_path)
     (floating,) = list_floating(resolved, read_pins(constraints))
     assert floating.startswith("markupsafe ")
+
+
+def test_a_release_that_was_withdrawn_is_refused(tmp_path: Path) -> None:
+    withdrawn = "attrs==21.1.0"
+    break_constraints(tmp_path, find_line("base", "attrs"), f"{withdrawn}\n")
+    with pytest.raises(DoesNotResolve, match=r"withdrawn by their makers.*attrs"):
+        resolve([withdrawn], tmp_path / "constraints-cpu.txt", tmp_path)
 
 
 def test_without_an_index_the_resolver_says_so(tmp_path: Path) -> None:

@@ -14,12 +14,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from email import message_from_bytes
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
 
+from tests.e2e.loopback_server import serve_on_loopback
 from tests.e2e.odd_endpoint import Body, OddEndpoint, Reply, answer
 
 Served = tuple[int, bytes]
@@ -205,18 +206,9 @@ class BatchVendor:
 @contextmanager
 def serve_batches(vendor: BatchVendor) -> Iterator[BatchVendor]:
     """Run a vendor as a server on loopback, in threads of this process."""
-    handler = type("Handler", (_Handler,), {"vendor": vendor})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    server.daemon_threads = True
-    vendor.address = f"http://127.0.0.1:{server.server_address[1]}/v1"
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
-    thread.start()
-    try:
+    with serve_on_loopback(_Handler, vendor=vendor) as address:
+        vendor.address = f"{address}/v1"
         yield vendor
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 def _line(name: str, reply: tuple[int, Any] | None, error: Body | None = None) -> bytes:

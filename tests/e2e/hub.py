@@ -11,12 +11,13 @@ import base64
 import hashlib
 import json
 import re
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
+
+from tests.e2e.loopback_server import serve_on_loopback
 
 LARGE_BYTES = 2_000
 TOKEN = "hub-token-of-the-tests"
@@ -80,21 +81,9 @@ class SmallHub:
 def run_hub() -> Iterator[SmallHub]:
     """Serve a hub until the context closes."""
     hub = SmallHub()
-
-    class Handler(_Handler):
-        known = hub
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    hub.url = f"http://127.0.0.1:{server.server_address[1]}"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    try:
+    with serve_on_loopback(_Handler, known=hub) as address:
+        hub.url = address
         yield hub
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -14,11 +14,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 from infra.engines.protocol import Message, Request, SamplingParams
 from infra.engines.scripted_answers import write_answer
+from tests.e2e.loopback_server import serve_on_loopback
 
 Body = dict[str, Any]
 Reply = tuple[int, Any]
@@ -45,18 +46,9 @@ class OddEndpoint:
 def serve_oddities() -> Iterator[OddEndpoint]:
     """Run the server in threads of this process."""
     endpoint = OddEndpoint()
-    handler = type("Handler", (_Handler,), {"endpoint": endpoint})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    server.daemon_threads = True
-    endpoint.address = f"http://127.0.0.1:{server.server_address[1]}/v1"
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
-    thread.start()
-    try:
+    with serve_on_loopback(_Handler, endpoint=endpoint) as address:
+        endpoint.address = f"{address}/v1"
         yield endpoint
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import psutil  # type: ignore[import-untyped]
 
+LOOPBACK = frozenset({"127.0.0.1", "::1", "::ffff:127.0.0.1"})
 _EVERY_S = 0.2
 
 

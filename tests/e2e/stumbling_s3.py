@@ -11,11 +11,12 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from unittest import mock
 
 from infra.storage import Storage, forget_connections
+from tests.e2e.loopback_server import serve_on_loopback
 
 _BUCKET = "bucket"
 _SLOW_DOWN = (
@@ -94,31 +95,22 @@ def run_s3() -> Iterator[StumblingS3]:
     moto = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
     moto.start()
     known = StumblingS3("", moto.get_host_and_port())
-
-    class Handler(_Handler):
-        server_state = known
-
-    proxy = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    proxy.daemon_threads = True
-    known.url = f"http://127.0.0.1:{proxy.server_address[1]}"
-    thread = threading.Thread(target=proxy.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
     environment = {
-        "AWS_ENDPOINT_URL": known.url,
         "AWS_ACCESS_KEY_ID": "test",
         "AWS_SECRET_ACCESS_KEY": "test",
         "AWS_DEFAULT_REGION": "us-east-1",
     }
     try:
-        with mock.patch.dict(os.environ, environment):
-            forget_connections()
-            known.client().create_bucket(Bucket=_BUCKET)
-            yield known
+        with serve_on_loopback(_Handler, server_state=known) as address:
+            known.url = address
+            with mock.patch.dict(os.environ, {**environment, "AWS_ENDPOINT_URL": address}):
+                try:
+                    forget_connections()
+                    known.client().create_bucket(Bucket=_BUCKET)
+                    yield known
+                finally:
+                    forget_connections()
     finally:
-        forget_connections()
-        proxy.shutdown()
-        thread.join()
-        proxy.server_close()
         moto.stop()
 
 

@@ -14,12 +14,11 @@ from tests.e2e.odd_endpoint import serve_oddities
 from tests.e2e.prefect_homes import make_home
 from tests.e2e.processes import run_command
 from tests.e2e.scripted import ScriptedWorld, read_parts
-from tests.e2e.sockets import watch_run
+from tests.e2e.sockets import LOOPBACK, watch_run
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
 
 MOST_LINES = 12
-LOOPBACK = {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
 
 
 def test_a_failing_run_tells_its_cause_once_and_shows_its_rejects(

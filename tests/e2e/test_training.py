@@ -28,6 +28,7 @@ from tasks.training.metrics import MetricRecord, TrainProgress, read_metrics
 from tasks.training.trainer import TrainingDiverged
 from tests.contracts.training_worlds import make_job, measure_distance, read_final
 from tests.e2e.processes import await_no_leftovers, running_pids
+from tests.e2e.sockets import LOOPBACK, Listeners
 from tests.e2e.training_process import diverge_at_once
 
 pytestmark = [
@@ -72,11 +73,11 @@ def losses(job: TrainJob) -> list[float]:
     return [record.loss for record in read(job) if record.loss is not None]
 
 
-def kill_a_rank() -> None:
+def kill_a_rank(driver: int | None = None) -> None:
     """Kill the rank that was started last, with the signal that cannot be caught."""
     ranks = [
         process
-        for process in psutil.Process().children(recursive=True)
+        for process in psutil.Process(driver).children(recursive=True)
         if "RayTrainWorker" in " ".join(process.cmdline() or [process.name()])
     ]
     assert len(ranks) == 2
@@ -143,6 +144,7 @@ def bucket(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
 
 
 def test_a_killed_run_goes_on_from_its_checkpoint_on_s3(bucket: str, tmp_path: Path) -> None:
+    """Its ranks have a Ray of their own, where they meet over a file; one is killed before."""
     root = f"{bucket}/{tmp_path.name}"
     job = make_job(root, "killed", models=tmp_path, **KNOBS)
     file = tmp_path / "job.pickle"
@@ -152,13 +154,24 @@ def test_a_killed_run_goes_on_from_its_checkpoint_on_s3(bucket: str, tmp_path: P
 
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
     assert process.stdout is not None
+    seen, last, started_anew = Listeners(), 0, False
     for line in process.stdout:
-        if int(line) >= SOON:
+        if not line.strip().isdigit():
+            continue  # Ray's word on the rank that was killed
+        step = int(line)
+        started_anew = started_anew or step < last
+        if step >= SOON and started_anew:
             break
+        if step >= SOON and not seen.places:
+            seen.look(psutil.Process(process.pid))
+            kill_a_rank(process.pid)
+        last = step
     process.kill()
     process.wait(timeout=30)
     process.stdout.close()
     await_no_leftovers(before)
+    assert any("RayTrainWo" in name for name in seen.places), "no rank was looked at"
+    assert set().union(*seen.places.values()) <= LOOPBACK, seen.places
 
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=300, check=True)
     outcome = json.loads(done.stdout.splitlines()[-1])

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,27 @@ def ask(
             await engine.close()
 
     return asyncio.run(main())
+
+
+def die_while_asking(
+    vendor: BatchVendor,
+    root: Path,
+    model: str = "plain",
+    before: Callable[[BatchEngine], Awaitable[None]] | None = None,
+) -> None:
+    """Ask, and end like a process that is killed as soon as the vendor has a batch."""
+
+    async def main() -> None:
+        engine = open_engine(vendor, root, model)
+        asking = asyncio.create_task(ask_all(engine, REQUESTS))
+        while not vendor.batches:
+            await asyncio.sleep(0)
+        if before is not None:
+            await before(engine)
+        asking.cancel()
+        await engine.close()
+
+    asyncio.run(main())
 
 
 def ask_live(requests: list[Request], model: str = "plain") -> list[Completion | BaseException]:
@@ -124,18 +146,13 @@ def test_few_requests_are_asked_live_and_many_in_several_batches(tmp_path: Path)
 def test_a_later_process_fetches_what_an_earlier_one_sent(tmp_path: Path) -> None:
     vendor = BatchVendor(held=True)
 
-    async def be_killed() -> str:
-        engine = open_engine(vendor, tmp_path, "strict")
-        asking = asyncio.create_task(ask_all(engine, REQUESTS))
-        while not vendor.batches or not next(iter(vendor.batches.values())).looks:
+    async def is_stopped(engine: BatchEngine) -> None:
+        while not next(iter(vendor.batches.values())).looks:
             await asyncio.sleep(0.01)
         told, live = await engine.halt()
-        assert not live
-        asking.cancel()
-        await engine.close()
-        return told
+        assert not live and "batch batch_0 goes on" in told
 
-    assert "batch batch_0 goes on" in asyncio.run(be_killed())
+    die_while_asking(vendor, tmp_path, "strict", before=is_stopped)
     lived = len(vendor.live)
     vendor.held = False
     left = [one for one in REQUESTS if "How are 0 goats" not in one.messages[-1].content]
@@ -176,15 +193,7 @@ def test_a_batch_whose_making_was_not_heard_of_is_looked_for(tmp_path: Path) -> 
 
     vendor = BatchVendor(lose=1)
 
-    async def die_in_between() -> None:
-        engine = open_engine(vendor, tmp_path / "death")
-        asking = asyncio.create_task(ask_all(engine, REQUESTS))
-        while not vendor.batches:
-            await asyncio.sleep(0)
-        asking.cancel()
-        await engine.close()
-
-    asyncio.run(die_in_between())
+    die_while_asking(vendor, tmp_path / "death")
     outcomes, _ = ask(vendor, tmp_path / "death", REQUESTS)
     assert len(vendor.batches) == 1
     assert outcomes == ask_live(REQUESTS)
@@ -243,15 +252,7 @@ def test_a_dialect_that_only_batches_refuse_is_learnt_from_their_lines(tmp_path:
 
     vendor = BatchVendor(speak_in_batches=refuse_fields, held=True)
 
-    async def be_killed() -> None:
-        engine = open_engine(vendor, tmp_path / "two")
-        asking = asyncio.create_task(ask_all(engine, REQUESTS))
-        while not vendor.batches:
-            await asyncio.sleep(0.01)
-        asking.cancel()
-        await engine.close()
-
-    asyncio.run(be_killed())
+    die_while_asking(vendor, tmp_path / "two")
     vendor.held = False
     left = [one for one in REQUESTS if "How are 0 goats" not in one.messages[-1].content]
     outcomes, _ = ask(vendor, tmp_path / "two", left)

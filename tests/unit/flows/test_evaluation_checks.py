@@ -114,3 +114,20 @@ def test_unseen_characters_need_a_held_out_share(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         check_settings(settings)
     assert "held out" in index_problems(caught)["curation.validation_share"].what
+
+
+def test_two_nodes_of_one_name_are_refused(tmp_path: Path) -> None:
+    config = configure(
+        tmp_path / "data",
+        judges=[{"model": "judge_a"}, {"model": "judge_a_b"}],
+        models=["b_c", "c"],
+    )
+    config["models"] |= dict.fromkeys(("judge_a", "judge_a_b", "b_c", "c"), SCRIPTED)
+    settings = resolve_settings(load_settings(write_config(tmp_path, config)))
+    with pytest.raises(ConfigError) as caught:
+        check_settings(settings)
+    what = index_problems(caught)["evaluation.judges"].what
+    assert "judgements_judge_a_b_c" in what
+    assert "judge_a on b_c" in what and "judge_a_b on c" in what
+    with open_bench(settings, Quiet()) as bench, pytest.raises(ConfigError, match="judge_a_b_c"):
+        draw_graph(settings, bench)  # however it was built
