@@ -2,24 +2,21 @@
 
 Rows are reused by recipe key, and a key knows a stage's code only by its VERSION. So each stage
 runs on a fixed input with fixed prompts, knobs and scripted answers, and the digest of what comes
-out is written down beside the version it belongs to.
+out is written down beside the version it belongs to. The stages after curation are held by
+``test_golden_evaluation``.
 """
 
 from __future__ import annotations
 
-import asyncio
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
 
-from infra.asking import AskOptions, RowSession
 from infra.engines.protocol import Message, Request, SamplingParams
-from infra.engines.scripted import Script, ScriptedEngine
 from infra.engines.scripted_answers import write_answer
 from infra.errors import Reject
 from infra.fingerprints import content_key, hash_json
@@ -43,15 +40,7 @@ from tasks.personas.config import PersonaConfig
 from tasks.personas.selection import select_personas
 from tasks.personas.sources import RawPersona
 from tasks.records import PROFILE_FIELDS, Character, Dialogue, Instruction, Turn
-
-
-@dataclass(frozen=True)
-class Golden:
-    """Is what a stage's output was when its version was set."""
-
-    version: int
-    digest: str
-
+from tests.contracts.golden import Golden, digest_records, hold_to_version, make_rows
 
 GOLDEN = {
     "personas": Golden(2, "b8583e6d117aca3b8f4a11a771859d96"),
@@ -73,7 +62,6 @@ QUESTIONS = [
     ("Name three fish.", "Cod, eel and carp.", "Which is longest?", "The eel, as a rule."),
     ("How do I tie a knot?", "Slowly.", "And untie it?", "Fast.", "Thanks! Any more?", "No."),
 ]
-OPTIONS = AskOptions(temperature=0.7, top_p=0.9, max_new_tokens=400, max_attempts=2, seed=5)
 
 
 def version_of(stage: str) -> int:
@@ -88,30 +76,8 @@ def version_of(stage: str) -> int:
     }[stage]
 
 
-def digest_records(*groups: Iterable[object]) -> str:
-    return hash_json([[to_plain(record) for record in group] for group in groups])
-
-
 def digest_outcome(outcome: Mapping[str, str] | Reject) -> dict[str, str]:
     return to_plain(outcome) if isinstance(outcome, Reject) else dict(outcome)
-
-
-def make_rows(maker: Any, rows: Sequence[Any]) -> str:
-    """Run a maker over rows with answers of which some are unusable; digest what comes out."""
-
-    async def make_all() -> list[object]:
-        engine = ScriptedEngine(Script(bad_output_share=0.6))
-        made: list[object] = []
-        for row in rows:
-            session = RowSession(row.key, engine, None, OPTIONS)
-            outcome = await maker.make(row.key, row, session)
-            made.append([to_plain(outcome), session.attempts, session.requests])
-        return made
-
-    made = asyncio.run(make_all())
-    rejected = sum("reason" in outcome[0] for outcome in made if isinstance(outcome, list))
-    assert 0 < rejected < len(made)  # both fates are covered
-    return hash_json(made)
 
 
 def make_characters() -> str:
@@ -323,14 +289,7 @@ STAGES: dict[str, Callable[[Path], str]] = {
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_output_moves_only_with_the_version(stage: str, tmp_path: Path) -> None:
-    golden, found, version = GOLDEN[stage], STAGES[stage](tmp_path), version_of(stage)
-    if version != golden.version:
-        pytest.fail(f'{stage} is version {version} now: write Golden({version}, "{found}") here')
-    if found != golden.digest:
-        pytest.fail(
-            f"output of stage {stage} changed: raise its VERSION to {version + 1} and write "
-            f'Golden({version + 1}, "{found}") here; rows of version {version} lie in stores'
-        )
+    hold_to_version(stage, GOLDEN[stage], version_of(stage), STAGES[stage](tmp_path))
 
 
 def test_the_same_input_gives_the_same_output_twice(tmp_path: Path) -> None:
