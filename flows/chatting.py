@@ -19,7 +19,7 @@ from flows.character_prompt import (
     read_profile,
     render_system_prompt,
 )
-from flows.conversation import Conversation
+from flows.conversation import LOOPED, Conversation
 from flows.settings import Settings
 from flows.tuned_model import choose_model
 from infra.engines.config import ModelConfig
@@ -222,6 +222,8 @@ def _answer(text: str, conversation: Conversation, desk: Desk, name: str) -> Non
         desk.note("(it thought, and did not answer: max_thought_tokens allows longer thoughts)")
     elif not heard and reason != "stopped":
         desk.note(describe_silence(reason, thought))
+    elif reason == LOOPED:
+        desk.note("(broken off: it repeats itself, and is not remembered; ask otherwise)")
     elif reason == "length":
         desk.note("(cut off: --max-new-tokens allows longer answers)")
     if conversation.forgotten > forgotten:

@@ -8,11 +8,17 @@ from dataclasses import dataclass, field, replace
 from infra.engines.protocol import Message, Request, SamplingParams
 from infra.engines.streaming import Piece
 from infra.errors import PromptTooLong
+from infra.loops import find_loop
 
 Stream = Callable[[Request], Iterator[Piece]]
 """Answers a request in pieces; raises :class:`PromptTooLong` before the first."""
 
 Encode = Callable[[Sequence[Message]], tuple[int, ...]]
+
+LOOPED = "looped"
+"""How an answer ends that went round in circles."""
+
+_LOOK_EVERY_CHARS = 80
 
 
 @dataclass
@@ -35,16 +41,25 @@ class Conversation:
 
         An answer that is broken off is remembered as far as it was heard; a question without
         any answer is not, and neither is what turned out to be a thought. The oldest exchanges are
-        forgotten when the prompt grows too long.
+        forgotten when the prompt grows too long. An answer that goes round in circles is broken
+        off (``LOOPED``) and forgotten, as it would draw the next ones in.
         """
         self.turns.append(Message("user", text))
         heard: list[str] = []
+        unseen = 0
         try:
             for piece in self._answer():
                 if piece.retracts:
                     heard.clear()
                 heard.append(piece.text)
                 yield piece
+                unseen += len(piece.text)
+                if unseen >= _LOOK_EVERY_CHARS:
+                    unseen = 0
+                    if find_loop("".join(heard)) is not None:
+                        heard.clear()
+                        yield Piece("", LOOPED)
+                        return
         finally:
             said = "".join(heard).strip()
             if said:

@@ -175,6 +175,22 @@ def test_sampling_that_cannot_be_followed_is_refused(
     assert not SPOKEN
 
 
+def test_an_answer_that_goes_round_in_circles_is_broken_off_and_forgotten(
+    say: Callable[..., None], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def circle(request: Request) -> str:
+        SPOKEN.append(request)
+        first = len(SPOKEN) == 1
+        return "I love the people of my town. " * 40 if first else "I bake bread."
+
+    monkeypatch.setattr(f"{__name__}.remember", circle)
+    say("Hi\nAnd then?\n")
+    out, err = capsys.readouterr()
+    assert "broken off: it repeats itself" in err
+    assert out.endswith("I bake bread.\n")
+    assert [message.content for message in SPOKEN[1].messages[1:]] == ["And then?"]
+
+
 def test_a_blank_answer_says_so(
     say: Callable[..., None], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
