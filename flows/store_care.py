@@ -94,8 +94,11 @@ def _miss_store(storage: Storage) -> Problem:
         return Problem(storage.root, "there is no store", todo)
     root = Path(storage.root)
     what = "there is no store" if root.is_dir() else "there is no such folder"
-    near = [path for path in (*_list_folders(root), *_list_folders(root.parent), root.parent)]
-    stores = {path.name: path for path in near if (path / STORE_MARKER).is_file()}
+    inside, beside = (
+        {path.name: path for path in near if (path / STORE_MARKER).is_file()}
+        for near in (_list_folders(root), [*_list_folders(root.parent), root.parent])
+    )
+    stores = inside or beside
     alike = difflib.get_close_matches(root.name, stores, n=1) or list(stores)[:1]
     return Problem(storage.root, what, f"did you mean {stores[alike[0]]}?" if alike else todo)
 

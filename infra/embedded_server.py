@@ -50,7 +50,8 @@ def embedded_server() -> Iterator[Callable[[], None]]:
             return process
 
         # Prefect's settings take 2 s to import; a server that they cannot change need not wait.
-        process = None if may_have_settings() else start({})
+        known = "prefect.settings" in sys.modules or may_have_settings()
+        process = None if known else start({})
         from prefect.settings import PREFECT_API_URL, get_current_settings, temporary_settings
 
         if process is None:
