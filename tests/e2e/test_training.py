@@ -143,6 +143,7 @@ def bucket(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
     server.stop()
 
 
+@pytest.mark.timeout(900)  # three trainings, two of them killed
 def test_a_killed_run_goes_on_from_its_checkpoint_on_s3(bucket: str, tmp_path: Path) -> None:
     """Its ranks have a Ray of their own, where they meet over a file; one is killed before."""
     root = f"{bucket}/{tmp_path.name}"
@@ -173,7 +174,7 @@ def test_a_killed_run_goes_on_from_its_checkpoint_on_s3(bucket: str, tmp_path: P
     assert any("RayTrainWo" in name for name in seen.places), "no rank was looked at"
     assert set().union(*seen.places.values()) <= LOOPBACK, seen.places
 
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=300, check=True)
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=600, check=True)
     outcome = json.loads(done.stdout.splitlines()[-1])
     assert outcome["resumed_at"] in range(EVERY, STEPS, EVERY)
     storage = Storage(root)
