@@ -15,6 +15,7 @@ from infra.chat_roles import ChatRoles, arrange, probe_roles
 from infra.chat_template import ChatTemplate, find_template, read_special_tokens
 from infra.engines.protocol import Message
 from infra.errors import TemplateRefused
+from infra.tokenizer_json import open_tokenizer
 
 CHARS_A_TOKEN = 4
 """English text under today's tokenizers, roughly; for models whose tokenizer is not here."""
@@ -72,9 +73,7 @@ def _load_tokenizer(folder: Path) -> Any:
     path = folder / "tokenizer.json"
     if not path.is_file():
         return None
-    from tokenizers import Tokenizer
-
     try:
-        return Tokenizer.from_file(str(path))
+        return open_tokenizer(path)
     except Exception:  # the library raises nothing narrower; the run tells of a broken file
         return None
