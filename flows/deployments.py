@@ -1,7 +1,8 @@
 """Holds the flows that the Prefect UI, schedules and workers start, and puts them into service.
 
-``infra/prefect/prefect.yaml`` says how each is deployed. `python -m flows.deployments serve` serves
-all of them with their schedules from this one process; `… automations` loads the automations.
+``infra/deploy/prefect/prefect.yaml`` says how each is deployed. `python -m flows.deployments serve`
+serves all of them with their schedules from this one process; `… automations` loads the
+automations.
 """
 
 from __future__ import annotations
@@ -21,16 +22,16 @@ from prefect.exceptions import ObjectNotFound
 from prefect.schedules import Cron
 from pydantic import BaseModel, ConfigDict, Field
 
-from flows.opening import prepare
+from flows.control.stopping import run_until_told_to_stop
 from flows.parameters import Recipe, Stage, SynthesisSize, list_preview_overrides
 from flows.pipeline import RunResult, run_pipeline
-from flows.settings import load_settings
-from flows.stopping import run_until_told_to_stop
+from flows.recipe.opening import prepare
+from flows.recipe.settings import load_settings
+from infra.cluster.reaper import reap_children
 from infra.errors import ConfigError, OpenCharacterError, Problem
-from infra.prefect_leases import outlive_lost_leases
-from infra.reaper import reap_children
+from infra.orchestration.leases import outlive_lost_leases
 
-PREFECT_FOLDER = Path(__file__).resolve().parent.parent / "infra" / "prefect"
+PREFECT_FOLDER = Path(__file__).resolve().parent.parent / "infra" / "deploy" / "prefect"
 DEMO = Recipe()
 AS_CONFIGURED = SynthesisSize()
 NOTIFICATION = "send-notification"

@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 
 from prefect.futures import PrefectFuture
 
-from flows.evaluation_graph import EvaluationGraph
-from flows.graph import Graph
-from flows.settings import Settings
-from flows.stages import Started
-from infra.bench import Bench
-from infra.manifests import NodeRef
+from flows.recipe.evaluation_graph import EvaluationGraph
+from flows.recipe.graph import Graph
+from flows.recipe.settings import Settings
+from flows.recipe.stages import Started
+from infra.context import Bench
+from infra.store.manifests import NodeRef
 from tasks.evaluation.config import TUNED, EvaluationConfig
 from tasks.evaluation.task import (
     answer_questions,

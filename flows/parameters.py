@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from flows.settings import Settings
+from flows.recipe.settings import Settings
 
 Stage = Literal[
     "personas",

@@ -11,26 +11,26 @@ from contextlib import contextmanager, suppress
 from prefect import flow
 from pydantic import BaseModel, ConfigDict
 
-from flows.again import check_wishes, close_wishes, wish_remakes
-from flows.approval import ask_for_approval, check_approval, needs_approval
-from flows.budget import Treasurer
-from flows.display import current_watcher
+from flows.control.approval import ask_for_approval, check_approval, needs_approval
+from flows.control.budget import Treasurer
+from flows.control.display import current_watcher
+from flows.control.rerun import check_wishes, close_wishes, wish_remakes
 from flows.evaluation import list_waiting, plan_evaluation
-from flows.graph import Graph, draw_graph
-from flows.machine_checks import check_machine
-from flows.opening import open_bench, prepare
-from flows.plan_table import print_plan
-from flows.planning import draw_plan
-from flows.run_history import RunRecord, note_end, record_run
-from flows.settings import Settings, dump_settings
-from flows.stages import Started
+from flows.plan.planning import draw_plan
+from flows.plan.table import print_plan
+from flows.recipe.graph import Graph, draw_graph
+from flows.recipe.machine_checks import check_machine
+from flows.recipe.opening import open_bench, prepare
+from flows.recipe.settings import Settings, dump_settings
+from flows.recipe.stages import Started
+from flows.runs.history import RunRecord, note_end, record_run
 from flows.synthesis import synthesise
 from flows.training import train
-from infra.bench import Bench, Listener, Listeners
-from infra.events import Watchman
-from infra.manifests import Manifest, NodeRef, is_done, read_manifest
-from infra.orchestration import PrefectListener, publish_plan, publish_report
-from infra.remaking import write_remakes
+from infra.context import Bench, Listener, Listeners
+from infra.generation.remaking import write_remakes
+from infra.orchestration.events import Watchman
+from infra.orchestration.tasks import PrefectListener, publish_plan, publish_report
+from infra.store.manifests import Manifest, NodeRef, is_done, read_manifest
 from tasks.export.task import export_folder
 from tasks.publishing.task import check_hub, publish_run
 from tasks.reporting.task import write_report

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from prefect.futures import PrefectFuture
 
-from flows.graph import Graph
-from flows.settings import Settings
-from flows.stages import STAGES, Started
-from infra.bench import Bench
-from infra.manifests import NodeRef
+from flows.recipe.graph import Graph
+from flows.recipe.settings import Settings
+from flows.recipe.stages import STAGES, Started
+from infra.context import Bench
+from infra.orchestration.tasks import await_node
+from infra.store.manifests import NodeRef
 from tasks.characters.task import write_characters
 from tasks.curation.task import curate_dialogues
 from tasks.dialogues.task import play_dialogues, require_cast, take_given_dialogues
@@ -89,4 +90,4 @@ def _check_cast(settings: Settings, personas: PrefectFuture[NodeRef]) -> None:
     """Raise :class:`ConfigError` before a model is asked, if there are too few for a question."""
     personas.wait()
     if personas.state.is_completed():  # else its own error is the one to tell
-        require_cast(settings.dialogues.characters_per_question, personas.result().accepted)
+        require_cast(settings.dialogues.characters_per_question, await_node(personas).accepted)

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 from prefect.futures import PrefectFuture
 
-from flows.graph import Graph
-from flows.settings import Settings
-from flows.stages import Started
-from infra.bench import Bench
-from infra.manifests import NodeRef
-from tasks.training.finishing import Origins
-from tasks.training.model_card import Upstream
+from flows.recipe.graph import Graph
+from flows.recipe.settings import Settings
+from flows.recipe.stages import Started
+from infra.context import Bench
+from infra.store.manifests import NodeRef
+from tasks.training.model.card import Upstream
+from tasks.training.model.finishing import Origins
 from tasks.training.task import encode_rows, train_model
 
 

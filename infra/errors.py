@@ -9,9 +9,9 @@ The tree, with the command line's exit code::
     ├── DiskFull               1   no room where rows are kept; waiting does not make any
     ├── DamagedFile            1   a file of the store is not as it was written
     ├── YieldError             1   a stage accepted less than its ``min_yield``
-    ├── ExportError            1   what training left is not a model (tasks.training.export_errors)
-    ├── TrainingDiverged       1   the loss was no finite number any more (tasks.training.trainer)
-    ├── RanksFailed            1   ranks were lost more often than allowed (infra.ray_train)
+    ├── ExportError            1   what training left is not a model (training.model.export_errors)
+    ├── TrainingDiverged       1   the loss was no finite number any more (training.ranks.trainer)
+    ├── RanksFailed            1   ranks were lost more often than allowed (infra.cluster.ray_train)
     ├── InterruptedRun       130   Ctrl-C or SIGTERM; everything committed is kept
     └── TransientError         1   may pass when tried again: Prefect retries it with backoff
         ├── StorageError       1   a read, write or listing failed after bounded retries

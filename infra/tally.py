@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from infra.row_store import Envelope
+    from infra.store.row_store import Envelope
 
 _SAMPLES = 5
 _SAMPLE_CHARS = 200

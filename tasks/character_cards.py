@@ -14,10 +14,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from infra.card_files import is_too_deep
 from infra.errors import Reject
-from infra.row_input import BadRow, RawRow
-from infra.text_cleaning import clean_text
+from infra.input.card_files import is_too_deep
+from infra.input.row_input import BadRow, RawRow
+from infra.text.text_cleaning import clean_text
 
 SPEC, SPEC_VERSION = "chara_card_v3", "3.0"
 OURS = "opencharacter"

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from infra.errors import Reject
-from infra.fingerprints import content_key
-from infra.text_cleaning import clean_text
-from infra.thoughts import part_thought
+from infra.store.fingerprints import content_key
+from infra.text.text_cleaning import clean_text
+from infra.thoughts.parting import part_thought
 from tasks.records import Turn
 
 Role = Literal["system", "user", "assistant", "tool"]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import polars as pl
 
-from infra.fingerprints import row_key
-from infra.row_store import parents_digest
-from infra.text_cleaning import clean_text, strip_quotes
+from infra.store.fingerprints import row_key
+from infra.store.row_store import parents_digest
+from infra.text.text_cleaning import clean_text, strip_quotes
 
 
 def normalise_persona(text: str) -> str:

@@ -1,7 +1,8 @@
 """Defines the records that stages exchange: the project's data dictionary.
 
-Every record is frozen; its Arrow schema is derived from it by :mod:`infra.schema`. Keys are 32
-hex digits (:mod:`infra.fingerprints`). Stages meet in these records on disk and nowhere else.
+Every record is frozen; its Arrow schema is derived from it by :mod:`infra.store.schema`. Keys are
+32 hex digits (:mod:`infra.store.fingerprints`). Stages meet in these records on disk and nowhere
+else.
 """
 
 from __future__ import annotations

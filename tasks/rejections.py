@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 
 from infra.errors import YieldError
-from infra.fingerprints import content_key
+from infra.store.fingerprints import content_key
 from tasks.records import Rejection
 
 _DETAIL_CHARS = 600

@@ -6,8 +6,8 @@ from typing import Any, Literal
 
 from pydantic import model_validator
 
-from infra.engines.batch_config import BatchConfig
-from infra.engines.dialect import DialectConfig
+from infra.engines.batch.config import BatchConfig
+from infra.engines.endpoint.dialect import DialectConfig
 from infra.knobs import Knobs, execution, group, identity, selection
 
 _RENDERED = frozenset({"messages", "conversation", "tools", "documents", "add_generation_prompt"})

@@ -7,15 +7,15 @@ from contextlib import suppress
 from pathlib import Path
 
 from infra.engines.config import ModelConfig
+from infra.engines.model_facts import find_cached_commit, is_hub_name
 from infra.errors import ConfigError, Problem
-from infra.exported_models import EXPORT_MANIFEST
-from infra.file_digests import digest_once
-from infra.fingerprints import hash_parts
-from infra.gguf_models import identify_gguf, is_gguf
-from infra.model_facts import find_cached_commit, is_hub_name
-from infra.model_folders import locate_file, name_model_version
-from infra.model_soundness import read_model_config
-from infra.storage import is_remote
+from infra.models.exported import EXPORT_MANIFEST
+from infra.models.file_digests import digest_once
+from infra.models.folders import locate_file, name_model_version
+from infra.models.gguf_models import identify_gguf, is_gguf
+from infra.models.soundness import read_model_config
+from infra.store.fingerprints import hash_parts
+from infra.store.storage import is_remote
 
 _WEIGHTS = ("*.safetensors", "*.bin", "*.gguf")
 """The first that is there is what is loaded."""

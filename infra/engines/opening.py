@@ -10,15 +10,15 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, cast
 
-from infra.engines.batch_engine import BatchEngine
+from infra.engines.batch.engine import BatchEngine
 from infra.engines.config import ModelConfig
-from infra.engines.dialect import is_reference
-from infra.engines.endpoint import EndpointEngine
-from infra.engines.endpoint_wire import EndpointSettings
-from infra.engines.protocol import Engine
+from infra.engines.endpoint.dialect import is_reference
+from infra.engines.endpoint.endpoint import EndpointEngine
+from infra.engines.endpoint.wire import EndpointSettings
 from infra.engines.scripted import Script, ScriptedEngine
-from infra.secrets import Secret, read_secret
-from infra.storage import Storage
+from infra.protocol import Engine
+from infra.secrets.secrets import Secret, read_secret
+from infra.store.storage import Storage
 
 
 def open_remote_engine(config: ModelConfig, storage: Storage | None = None) -> Callable[[], Engine]:

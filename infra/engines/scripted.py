@@ -15,9 +15,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from infra.engines.protocol import Completion, Request
 from infra.engines.scripted_answers import AnswerWriter, write_answer
 from infra.errors import ConfigError, EngineError, Problem, RequestFailed
+from infra.protocol import Completion, Request
 
 _GLANCE_S = 0.05
 Responder = Callable[[Request], str]
@@ -58,7 +58,7 @@ class Script:
 
 
 class ScriptedEngine:
-    """Implements the :class:`infra.engines.protocol.Engine` protocol by following a script.
+    """Implements the :class:`infra.protocol.Engine` protocol by following a script.
 
     Args:
         script: How it behaves.

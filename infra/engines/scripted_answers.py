@@ -14,8 +14,8 @@ from collections.abc import Iterator, Sequence
 from math import ceil, floor
 from typing import Any, TypeVar
 
-from infra.engines.protocol import Request
 from infra.errors import ConfigError, Problem
+from infra.protocol import Request
 
 _FIRST = (
     "Ada Bruno Carla Dmitri Elena Farid Greta Hugo Imani Jonas Keiko Lena Marco Nadia Omar Priya"

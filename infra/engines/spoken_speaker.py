@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 
-from infra.engines.protocol import Completion, Request
-from infra.engines.streaming import Piece, Speaker
-from infra.thought_marks import NOTHING_KNOWN, ThinkingFacts
-from infra.thoughts import ThoughtFilter
+from infra.protocol import Completion, Piece, Request, Speaker
+from infra.thoughts.marks import NOTHING_KNOWN, ThinkingFacts
+from infra.thoughts.parting import ThoughtFilter
 
 UNSPOKEN = "unspoken"
 """Why an answer ended that is none: the model thought to the end of its tokens."""
@@ -18,7 +17,7 @@ class SpokenSpeaker:
     """A speaker without its thoughts.
 
     Whole answers (:meth:`generate`) are left to who asks for them: a
-    :class:`infra.asking.RowSession` parts them once.
+    :class:`infra.generation.asking.RowSession` parts them once.
     """
 
     def __init__(self, speaker: Speaker, facts: ThinkingFacts = NOTHING_KNOWN) -> None:

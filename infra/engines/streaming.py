@@ -11,46 +11,14 @@ import queue
 import threading
 from collections.abc import AsyncIterator, Coroutine, Generator
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from typing import Any, Protocol, TypeVar
+from dataclasses import replace
+from typing import Any, TypeVar
 
 from infra.engines.config import ModelConfig
-from infra.engines.protocol import Completion, Engine, Request
-from infra.text_cleaning import PieceCleaner, remove_unreadable
+from infra.protocol import Completion, Engine, Piece, Request, Speaker
+from infra.text.text_cleaning import PieceCleaner, remove_unreadable
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """Is the next part of an answer; the last one says why it ended (``stop``, ``length``).
-
-    ``reasoning`` is what the engine gives apart from the text. What comes out of a
-    :class:`SpokenSpeaker` holds none: there ``thinking`` says that the model thinks meanwhile, and
-    ``retracts`` that all before was a thought, and that the answer begins here.
-    """
-
-    text: str
-    finish_reason: str | None = None
-    reasoning: str = ""
-    thinking: bool = False
-    retracts: bool = False
-
-
-class Speaker(Engine, Protocol):
-    """Is an engine that also answers in pieces."""
-
-    async def start(self) -> str:
-        """Get ready, and tell what answers; :class:`EngineError` if it cannot."""
-        ...
-
-    def stream(self, request: Request) -> AsyncIterator[Piece]:
-        """Answer one request in pieces.
-
-        Raises :class:`PromptTooLong` before the first piece, else :class:`RequestFailed` or
-        :class:`EngineError`. Closing the iterator stops the answer.
-        """
-        ...
 
 
 class WholeSpeaker:
@@ -90,13 +58,13 @@ def open_speaker(config: ModelConfig) -> Speaker:
     )
 
     if config.engine == "vllm":
-        from infra.engines.forked_speaker import ForkedSpeaker
-        from infra.engines.vllm_forks import can_fork
-        from infra.engines.vllm_speaker import VllmSpeaker
+        from infra.engines.vllm.forked_speaker import ForkedSpeaker
+        from infra.engines.vllm.forks import can_fork
+        from infra.engines.vllm.speaker import VllmSpeaker
 
         return ForkedSpeaker(config) if can_fork() else VllmSpeaker(config)
     if config.engine == "endpoint":
-        from infra.engines.endpoint_speaker import EndpointSpeaker
+        from infra.engines.endpoint.speaker import EndpointSpeaker
 
         return EndpointSpeaker(endpoint_settings(config), *read_endpoint_secrets(config))
     return WholeSpeaker(open_remote_engine(config)(), f"scripted engine {config.model}")

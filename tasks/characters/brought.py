@@ -13,8 +13,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from infra.errors import Reject
-from infra.text_cleaning import clean_text
-from infra.thoughts import part_thought
+from infra.text.text_cleaning import clean_text
+from infra.thoughts.parting import part_thought
 from tasks.character_cards import Card
 from tasks.characters.labels import find_label
 from tasks.conversations import parse_text, show

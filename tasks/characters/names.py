@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from infra.errors import Reject
-from infra.wording import split_words
+from infra.text.wording import split_words
 
 _MOST_WORDS = 7
 _INTRODUCED = re.compile(

@@ -7,10 +7,10 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from infra.chat_marks import strip_frame
 from infra.errors import Reject
-from infra.json_answers import find_json
-from infra.text_cleaning import drop_terminal_codes, mend_surrogates
+from infra.text.chat_marks import strip_frame
+from infra.text.json_answers import find_json
+from infra.text.text_cleaning import drop_terminal_codes, mend_surrogates
 from tasks.characters.age_words import tells_age
 from tasks.characters.labels import find_labels
 from tasks.records import PROFILE_FIELDS

@@ -9,13 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from infra.broken_text import find_broken_text
-from infra.chat_marks import find_mark, strip_marks
 from infra.errors import Reject
-from infra.loops import find_loop
-from infra.placeholders import find_placeholder
-from infra.text_cleaning import strip_quotes
-from infra.wording import shorten, split_words
+from infra.text.broken_text import find_broken_text
+from infra.text.chat_marks import find_mark, strip_marks
+from infra.text.loops import find_loop
+from infra.text.placeholders import find_placeholder
+from infra.text.text_cleaning import strip_quotes
+from infra.text.wording import shorten, split_words
 from tasks.characters.ages import check_age_of_persona
 from tasks.characters.names import check_name, strip_introduction
 from tasks.characters.profile import LONG_CHARS

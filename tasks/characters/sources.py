@@ -13,11 +13,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from infra.card_files import NO_CARD
 from infra.errors import Problem, Reject
-from infra.fingerprints import row_key
-from infra.row_input import BadRow, Source, check_rows, digest_rows, read_rows
-from infra.schema import to_plain
+from infra.input.card_files import NO_CARD
+from infra.input.row_input import BadRow, Source, check_rows, digest_rows, read_rows
+from infra.store.fingerprints import row_key
+from infra.store.schema import to_plain
 from tasks.character_cards import CARD_COLUMN, Card, adapt_row
 from tasks.characters.brought import (
     PROFILE_COLUMNS,

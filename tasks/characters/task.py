@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import time
 
-from infra.bench import Bench
-from infra.manifests import NodeRef, NodeSpec
-from infra.orchestration import node_task
+from infra.context import Bench
+from infra.generation.stage_runner import run_row_stage
+from infra.input.row_input import Source
+from infra.orchestration.tasks import node_task
 from infra.paths import require_path
-from infra.prompts import PromptTemplate
-from infra.reading import read_accepted
-from infra.row_input import Source
-from infra.set_store import read_set, write_set
-from infra.stage_runner import run_row_stage
+from infra.rendering.prompts import PromptTemplate
+from infra.store.manifests import NodeRef, NodeSpec
+from infra.store.reading import read_accepted
+from infra.store.set_store import read_set, write_set
 from tasks.characters.config import CharacterConfig
 from tasks.characters.sources import (
     APART,

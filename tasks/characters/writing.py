@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar
 
-from infra.asking import RowSession
-from infra.engines.protocol import Completion
 from infra.errors import Reject
-from infra.languages import is_language
-from infra.prompts import PromptTemplate
+from infra.generation.asking import RowSession
+from infra.protocol import Completion
+from infra.rendering.prompts import PromptTemplate
+from infra.text.languages import is_language
 from tasks.characters.profile import LONG_CHARS, check_profile, parse_profile, profile_schema
 from tasks.characters.quality import find_profile_fault, tidy_profile
 from tasks.records import Character

@@ -13,12 +13,12 @@ from typing import cast, get_args
 
 import polars as pl
 
-from infra.chat_marks import strip_marks
-from infra.engines.protocol import Role
 from infra.errors import Reject
-from infra.prompts import PromptTemplate
-from infra.schema import from_plain
-from infra.wording import shorten, split_words
+from infra.protocol import Role
+from infra.rendering.prompts import PromptTemplate
+from infra.store.schema import from_plain
+from infra.text.chat_marks import strip_marks
+from infra.text.wording import shorten, split_words
 from tasks.curation.config import CurationConfig
 from tasks.curation.decontamination import QuestionIndex, find_hits
 from tasks.curation.duplicates import find_twins

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import ceil
 
-from infra.wording import split_words
+from infra.text.wording import split_words
 
 _OPENING = 3
 

@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from infra.fingerprints import hash_parts
-from infra.near_duplicates import find_near_duplicates
-from infra.wording import split_words
+from infra.store.fingerprints import hash_parts
+from infra.text.near_duplicates import find_near_duplicates
+from infra.text.wording import split_words
 
 
 @dataclass(frozen=True, slots=True)

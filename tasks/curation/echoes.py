@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from infra.wording import make_shingles, measure_jaccard, shorten, split_words
+from infra.text.wording import make_shingles, measure_jaccard, shorten, split_words
 
 _HEADER = re.compile(
     r"^[\s#*_>]*(?:persona description|character specification|character profile|user's query)"

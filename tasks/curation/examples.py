@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import lru_cache
 
 from infra.errors import ConfigError, Problem
-from infra.fingerprints import hash_parts, row_key
-from infra.prompts import PromptTemplate
+from infra.rendering.prompts import PromptTemplate
+from infra.store.fingerprints import hash_parts, row_key
 from tasks.records import Example, Split, Turn
 
 _HASH_RANGE = 1 << 128

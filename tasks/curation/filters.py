@@ -1,6 +1,6 @@
 """Judges one dialogue at a time: each filter is a pure function with a typed reason.
 
-The filters that speak of phrases know English only, those of speech (:mod:`infra.speech`) any
+The filters that speak of phrases know English only, those of speech (:mod:`infra.text.speech`) any
 language: they catch in brought dialogues what a teacher would be asked again for. Reasons are
 listed in the order in which they are applied; a dialogue is counted under the first that rejects.
 """
@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from infra.errors import Reject
-from infra.refusals import find_ai_admission, find_refusal, fold_quotes
-from infra.speech import SpeechFault, find_speech_fault
-from infra.wording import shorten, split_words
+from infra.text.refusals import find_ai_admission, find_refusal, fold_quotes
+from infra.text.speech import SpeechFault, find_speech_fault
+from infra.text.wording import shorten, split_words
 from tasks.curation.config import CurationConfig
 from tasks.curation.echoes import (
     find_profile_echo,

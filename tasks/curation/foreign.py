@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from infra.languages import detect_languages
+from infra.text.languages import detect_languages
 
 _JUDGED_CHARS = 600
 _ENGLISH = frozenset(

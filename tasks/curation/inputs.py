@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from infra.errors import ConfigError, Problem
-from infra.storage import FileStat, digest_input, find_inputs, open_input
+from infra.store.storage import FileStat, digest_input, find_inputs, open_input
 from tasks.curation.config import CurationConfig
 from tasks.curation.toxicity import WordList, make_word_list
 

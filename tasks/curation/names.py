@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from infra.wording import split_words
+from infra.text.wording import split_words
 
 _TITLES = frozenset(
     (

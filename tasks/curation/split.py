@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from infra.fingerprints import hash_parts
+from infra.store.fingerprints import hash_parts
 
 
 def choose_validation(

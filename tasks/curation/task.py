@@ -5,14 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from infra.bench import Bench
+from infra.context import Bench
 from infra.errors import YieldError
-from infra.manifests import NodeRef, NodeSpec
-from infra.orchestration import node_task
+from infra.orchestration.tasks import node_task
 from infra.paths import require_path
-from infra.prompts import PromptTemplate
-from infra.reading import read_accepted_frame, read_frames
-from infra.set_store import write_set
+from infra.rendering.prompts import PromptTemplate
+from infra.store.manifests import NodeRef, NodeSpec
+from infra.store.reading import read_accepted_frame, read_frames
+from infra.store.set_store import write_set
 from tasks.curation.config import CurationConfig
 from tasks.curation.curate import curate
 from tasks.curation.inputs import digest_inputs, load_inputs

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from infra.wording import split_words
+from infra.text.wording import split_words
 
 
 @dataclass(frozen=True, slots=True)

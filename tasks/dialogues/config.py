@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from infra.input.row_input import Source
 from infra.knobs import Knobs, execution, group, identity, selection
-from infra.row_input import Source
-from infra.speech import StageDirections
+from infra.text.speech import StageDirections
 
 
 class StrategyConfig(Knobs):

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar
 
-from infra.answer_cleaning import clean_answer
-from infra.asking import RowSession
-from infra.engines.protocol import Completion, Message
 from infra.errors import Reject
-from infra.prompts import PromptTemplate
-from infra.speech import StageDirections, read_speech
+from infra.generation.asking import RowSession
+from infra.protocol import Completion, Message
+from infra.rendering.prompts import PromptTemplate
+from infra.text.speech import StageDirections, read_speech
+from infra.text.text_cleaning import clean_answer
 from tasks.records import Dialogue, Turn
 
 
@@ -86,7 +86,7 @@ def read_answer(
     """Read what the character says; curation judges what another answer could not mend.
 
     The reasons: filtered, truncated (nothing was said before the tokens ran out), and those of
-    :func:`infra.speech.read_speech`.
+    :func:`infra.text.speech.read_speech`.
     """
     if completion.finish_reason == "content_filter":
         return Reject("filtered", completion.text[-100:])

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from infra.fingerprints import hash_parts
+from infra.store.fingerprints import hash_parts
 
 _U64 = np.uint64
 _EXPECTED = 8

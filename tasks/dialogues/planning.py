@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import polars as pl
 
-from infra.fingerprints import row_key
-from infra.row_store import parents_digest
-from infra.schema import arrow_schema
+from infra.store.fingerprints import row_key
+from infra.store.row_store import parents_digest
+from infra.store.schema import arrow_schema
 from tasks.dialogues.generation import DialogueInput
 from tasks.dialogues.pairing import choose_characters
 from tasks.records import Character, Instruction

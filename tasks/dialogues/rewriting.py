@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
 
-from infra.asking import RowSession
-from infra.chat_marks import ends_openly
-from infra.engines.protocol import Completion
 from infra.errors import Reject
-from infra.json_answers import find_json
-from infra.prompts import PromptTemplate
-from infra.speech import StageDirections, read_speech
-from infra.text_cleaning import drop_terminal_codes
+from infra.generation.asking import RowSession
+from infra.protocol import Completion
+from infra.rendering.prompts import PromptTemplate
+from infra.text.chat_marks import ends_openly
+from infra.text.json_answers import find_json
+from infra.text.speech import StageDirections, read_speech
+from infra.text.text_cleaning import drop_terminal_codes
 from tasks.dialogues.generation import DialogueInput, find_speaker, finish_dialogue
 from tasks.records import Dialogue, Turn
 
@@ -113,7 +113,7 @@ def read_rewriting(
     """Read the rewritten dialogue; user and context turns that changed are restored and marked.
 
     The reasons: filtered, truncated, not_json, not_a_list, turn_count, wrong_role, and those of
-    :func:`infra.speech.read_speech` for each turn that the character speaks.
+    :func:`infra.text.speech.read_speech` for each turn that the character speaks.
     """
     if completion.finish_reason == "content_filter":
         return Reject("filtered", completion.text[-100:])

@@ -14,9 +14,9 @@ from dataclasses import dataclass, replace
 from typing import cast, get_args
 
 from infra.errors import Problem, Reject
-from infra.fingerprints import content_key, row_key
-from infra.row_input import BadRow, RawRow, Source, check_columns, digest_rows, read_rows
-from infra.text_cleaning import clean_text
+from infra.input.row_input import BadRow, RawRow, Source, check_columns, digest_rows, read_rows
+from infra.store.fingerprints import content_key, row_key
+from infra.text.text_cleaning import clean_text
 from tasks.conversations import list_turns, name_instruction, read_text, read_turns, show
 from tasks.dialogues.config import DialogueConfig
 from tasks.persona_rows import normalise_persona

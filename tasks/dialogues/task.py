@@ -6,17 +6,17 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from infra.bench import Bench
+from infra.context import Bench
 from infra.errors import ConfigError, Problem
-from infra.manifests import NodeRef, NodeSpec
-from infra.orchestration import node_task
+from infra.generation.stage_runner import run_row_stage
+from infra.generation.stage_worker import RowMaker
+from infra.input.row_input import Source
+from infra.orchestration.tasks import node_task
 from infra.paths import require_path
-from infra.prompts import PromptTemplate
-from infra.reading import read_accepted
-from infra.row_input import Source
-from infra.set_store import write_set
-from infra.stage_runner import run_row_stage
-from infra.stage_worker import RowMaker
+from infra.rendering.prompts import PromptTemplate
+from infra.store.manifests import NodeRef, NodeSpec
+from infra.store.reading import read_accepted
+from infra.store.set_store import write_set
 from tasks.dialogues.config import DialogueConfig, RewriteConfig, StrategyConfig
 from tasks.dialogues.generation import GeneratePlayer
 from tasks.dialogues.planning import plan_dialogues

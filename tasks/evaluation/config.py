@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import field_validator, model_validator
 
 from infra.knobs import Knobs, execution, group, identity, selection
-from tasks.evaluation.abilities import AbilitiesConfig
+from tasks.evaluation.measures.abilities import AbilitiesConfig
 
 TUNED = "tuned"
 """Role of the model that this run trains."""

@@ -6,13 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from infra.bench import Bench, model_identity
-from infra.fingerprints import hash_json, hash_parts
-from infra.manifests import NodeSpec
+from infra.context import Bench, model_identity
 from infra.paths import require_path
-from infra.prompts import PromptTemplate
-from tasks.evaluation.abilities import AbilitiesConfig, digest_tasks
-from tasks.evaluation.calibration import digest_labelled
+from infra.rendering.prompts import PromptTemplate
+from infra.store.fingerprints import hash_json, hash_parts
+from infra.store.manifests import NodeSpec
 from tasks.evaluation.config import (
     TUNED,
     AttributionConfig,
@@ -23,9 +21,11 @@ from tasks.evaluation.config import (
     SettingsConfig,
     WritingConfig,
 )
-from tasks.evaluation.people import digest_sheets
-from tasks.evaluation.personagym import digest_checkout, read_prompts
-from tasks.evaluation.rubrics import JudgingPrompts, bind_rubrics, load_rubrics
+from tasks.evaluation.judging.calibration import digest_labelled
+from tasks.evaluation.judging.people import digest_sheets
+from tasks.evaluation.judging.rubrics import JudgingPrompts, bind_rubrics, load_rubrics
+from tasks.evaluation.measures.abilities import AbilitiesConfig, digest_tasks
+from tasks.evaluation.questions.personagym import digest_checkout, read_prompts
 
 VERSIONS = {
     "question_settings": 2,

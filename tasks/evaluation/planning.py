@@ -13,13 +13,13 @@ from typing import TypeVar
 
 import polars as pl
 
-from infra.fingerprints import row_key
-from infra.row_store import parents_digest
-from infra.schema import to_table
+from infra.store.fingerprints import row_key
+from infra.store.row_store import parents_digest
+from infra.store.schema import to_table
 from tasks.evaluation.answering import AnswerInput
-from tasks.evaluation.judging import ExamplesInput, JudgementInput
-from tasks.evaluation.questions import ChosenSettings, QuestionsInput
-from tasks.evaluation.rubrics import TASKS
+from tasks.evaluation.judging.judging import ExamplesInput, JudgementInput
+from tasks.evaluation.judging.rubrics import TASKS
+from tasks.evaluation.questions.writing import ChosenSettings, QuestionsInput
 from tasks.records import Answer, EvalQuestion, EvalTask, ScoreExamples
 
 I = TypeVar("I")  # noqa: E741 - the input record of a maker

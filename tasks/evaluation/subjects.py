@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import polars as pl
 
-from infra.bench import Bench
+from infra.context import Bench
 from infra.engines.config import ModelConfig
-from infra.fingerprints import hash_parts
-from infra.manifests import NodeRef, read_manifest
-from infra.reading import read_accepted, read_accepted_frame
-from infra.storage import Storage
+from infra.store.fingerprints import hash_parts
+from infra.store.manifests import NodeRef, read_manifest
+from infra.store.reading import read_accepted, read_accepted_frame
+from infra.store.storage import Storage
 from tasks.evaluation.config import TUNED, QuestionConfig
 from tasks.records import Character
 

@@ -6,19 +6,16 @@ import time
 from collections.abc import Sequence
 from functools import partial
 
-from infra.bench import Bench, read_chat_template
-from infra.cluster_jobs import run_on_cluster
-from infra.manifests import NodeRef, NodeSpec, PartRef, write_table
-from infra.orchestration import node_task
+from infra.context import Bench, read_chat_template
+from infra.generation.cluster_jobs import run_on_cluster
+from infra.generation.stage_runner import run_row_stage
+from infra.orchestration.tasks import node_task
 from infra.paths import require_path
-from infra.reading import read_accepted
-from infra.schema import to_table
-from infra.set_store import write_set, write_set_manifest
-from infra.stage_runner import run_row_stage
-from tasks.evaluation.abilities import AbilitiesConfig
+from infra.store.manifests import NodeRef, NodeSpec, PartRef, write_table
+from infra.store.reading import read_accepted
+from infra.store.schema import to_table
+from infra.store.set_store import write_set, write_set_manifest
 from tasks.evaluation.answering import Answerer, require_system_prompt
-from tasks.evaluation.attribution import plan_attribution, score_plan
-from tasks.evaluation.calibration import plan_calibration, read_labelled
 from tasks.evaluation.config import (
     AnswerConfig,
     AttributionConfig,
@@ -29,8 +26,12 @@ from tasks.evaluation.config import (
     SettingsConfig,
     WritingConfig,
 )
-from tasks.evaluation.general_tasks import measure_model
-from tasks.evaluation.judging import ExampleWriter, Judge
+from tasks.evaluation.judging.calibration import plan_calibration, read_labelled
+from tasks.evaluation.judging.judging import ExampleWriter, Judge
+from tasks.evaluation.measures.abilities import AbilitiesConfig
+from tasks.evaluation.measures.attribution import plan_attribution, score_plan
+from tasks.evaluation.measures.general_tasks import measure_model
+from tasks.evaluation.measures.score_table import Inputs, make_score_table
 from tasks.evaluation.naming import load_judging, read_prompt
 from tasks.evaluation.planning import (
     plan_answers,
@@ -38,15 +39,14 @@ from tasks.evaluation.planning import (
     plan_judgements,
     plan_question_rows,
 )
-from tasks.evaluation.question_sets import Sources, collect_questions
-from tasks.evaluation.questions import (
+from tasks.evaluation.questions.sets import Sources, collect_questions
+from tasks.evaluation.questions.writing import (
     ChosenSettings,
     QuestionWriter,
     SettingsChooser,
     WrittenQuestions,
     load_settings,
 )
-from tasks.evaluation.score_table import Inputs, make_score_table
 from tasks.evaluation.subjects import choose_subjects, find_profiles, open_model
 from tasks.persona_rows import plan_persona_rows
 from tasks.records import (

@@ -10,7 +10,7 @@ from jinja2 import StrictUndefined, TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from infra.errors import ConfigError, Problem
-from infra.markdown import escape_markdown
+from infra.text.markdown import escape_markdown
 from tasks.export.rows import DialogueRow
 
 _SIZES = (

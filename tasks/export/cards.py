@@ -10,9 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import polars as pl
 
-from infra.manifests import PartRef, write_file
-from infra.schema import from_plain
-from infra.storage import Storage
+from infra.store.manifests import PartRef, write_file
+from infra.store.schema import from_plain
+from infra.store.storage import Storage
 from tasks.character_cards import encode_card, make_card, renew_card
 from tasks.export.rows import CharacterRow
 from tasks.records import CardCharacter, Character

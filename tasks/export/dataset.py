@@ -11,8 +11,8 @@ from typing import TypeVar
 
 import polars as pl
 
-from infra.manifests import PartRef, write_file
-from infra.storage import Storage
+from infra.store.manifests import PartRef, write_file
+from infra.store.storage import Storage
 from tasks.export.card import CardFacts, Count, Provenance, SourceFacts, TableFacts, render_card
 from tasks.export.cards import write_cards
 from tasks.export.config import ExportConfig

@@ -16,13 +16,13 @@ from typing import TypeVar
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from infra.manifests import PartRef, refer_to_file
-from infra.schema import arrow_schema, to_plain
-from infra.storage import Storage
+from infra.store.manifests import PartRef, refer_to_file
+from infra.store.schema import arrow_schema, to_plain
+from infra.store.storage import Storage
 
 T = TypeVar("T")
 Plain = dict[str, object]
-"""A record as nested plain data, as :func:`infra.schema.to_plain` makes it."""
+"""A record as nested plain data, as :func:`infra.store.schema.to_plain` makes it."""
 
 _BATCH_ROWS = 2_000
 _READ_BYTES = 1 << 20

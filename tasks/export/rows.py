@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from infra.schema import from_plain
+from infra.store.schema import from_plain
 from tasks.records import BroughtCharacter, Character, Strategy, Turn
 
 _BLOCK_ROWS = 5_000

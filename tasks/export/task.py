@@ -8,13 +8,13 @@ from typing import cast
 
 import polars as pl
 
-from infra.bench import Bench
-from infra.fingerprints import hash_parts
-from infra.manifests import Manifest, NodeRef, NodeSpec, read_manifest
-from infra.orchestration import node_task
+from infra.context import Bench
+from infra.orchestration.tasks import node_task
 from infra.paths import require_path
-from infra.reading import read_accepted_frame, read_frames
-from infra.set_store import write_set_manifest
+from infra.store.fingerprints import hash_parts
+from infra.store.manifests import Manifest, NodeRef, NodeSpec, read_manifest
+from infra.store.reading import read_accepted_frame, read_frames
+from infra.store.set_store import write_set_manifest
 from tasks.export.card import Count, PromptFacts, Provenance, SourceFacts, StageFacts
 from tasks.export.config import ExportConfig
 from tasks.export.dataset import export_dataset as write_dataset

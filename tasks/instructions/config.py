@@ -6,8 +6,8 @@ from typing import Any, Literal
 
 from pydantic import model_validator
 
+from infra.input.row_input import Source
 from infra.knobs import Knobs, execution, group, identity, selection
-from infra.row_input import Source
 
 Format = Literal["auto", "alpaca", "lima", "persona_hub", "messages", "pairs"]
 MultiTurn = Literal["keep", "split"]

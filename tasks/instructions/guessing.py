@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from infra.asking import RowSession
-from infra.engines.protocol import Completion
 from infra.errors import Reject
-from infra.languages import is_language
-from infra.prompts import PromptTemplate
+from infra.generation.asking import RowSession
+from infra.protocol import Completion
+from infra.rendering.prompts import PromptTemplate
+from infra.text.languages import is_language
 from tasks.instructions.synthesis import parse_guess
 from tasks.records import Instruction, Turn
 

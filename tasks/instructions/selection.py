@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from infra.errors import Reject
-from infra.fingerprints import hash_parts
-from infra.languages import detect_languages
+from infra.store.fingerprints import hash_parts
+from infra.text.languages import detect_languages
 from tasks.conversations import name_instruction
 from tasks.instructions.config import InstructionConfig
 from tasks.instructions.sources import RawConversation, read_conversations

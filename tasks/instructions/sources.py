@@ -9,9 +9,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from infra.errors import ConfigError, Problem, Reject
-from infra.fingerprints import hash_json, hash_parts
-from infra.languages import known_languages
-from infra.row_input import (
+from infra.input.row_input import (
     SUFFIXES,
     BadRow,
     RawRow,
@@ -20,6 +18,8 @@ from infra.row_input import (
     peek_rows,
     read_rows,
 )
+from infra.store.fingerprints import hash_json, hash_parts
+from infra.text.languages import known_languages
 from tasks.instructions.config import InstructionConfig, InstructionSource
 from tasks.instructions.formats import CORPORA, QUESTIONS, find_format, fold_name, read_row
 from tasks.records import Turn

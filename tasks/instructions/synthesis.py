@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterable
 
 from infra.errors import Reject
-from infra.fingerprints import hash_parts
-from infra.text_cleaning import clean_text, strip_quotes
+from infra.store.fingerprints import hash_parts
+from infra.text.text_cleaning import clean_text, strip_quotes
 
 _MIN_CHARS = 10
 _SHOWN_CHARS = 200

@@ -6,13 +6,13 @@ import time
 
 import polars as pl
 
-from infra.bench import Bench
-from infra.manifests import NodeRef, NodeSpec
-from infra.orchestration import node_task
+from infra.context import Bench
+from infra.generation.stage_runner import run_row_stage
+from infra.orchestration.tasks import node_task
 from infra.paths import require_path
-from infra.prompts import PromptTemplate
-from infra.set_store import read_set, write_set
-from infra.stage_runner import run_row_stage
+from infra.rendering.prompts import PromptTemplate
+from infra.store.manifests import NodeRef, NodeSpec
+from infra.store.set_store import read_set, write_set
 from tasks.instructions.config import InstructionConfig, InstructionSynthesisConfig
 from tasks.instructions.guessing import InstructionGuesser
 from tasks.instructions.selection import select_instructions

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from infra.input.row_input import Source
 from infra.knobs import Knobs, execution, selection
-from infra.row_input import Source
 
 
 class PersonaConfig(Knobs):

@@ -11,9 +11,9 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from infra.fingerprints import content_key, hash_parts
-from infra.languages import detect_languages
-from infra.near_duplicates import find_near_duplicates
+from infra.store.fingerprints import content_key, hash_parts
+from infra.text.languages import detect_languages
+from infra.text.near_duplicates import find_near_duplicates
 from tasks.persona_rows import normalise_persona
 from tasks.personas.config import PersonaConfig
 from tasks.personas.sources import RawPersona

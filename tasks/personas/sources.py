@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from infra.errors import Problem
-from infra.languages import known_languages
-from infra.row_input import BadRow, check_rows, digest_rows, read_rows
+from infra.input.row_input import BadRow, check_rows, digest_rows, read_rows
+from infra.text.languages import known_languages
 from tasks.character_cards import CARD_COLUMN, PERSONA_COLUMN, Card, adapt_row, is_card
 from tasks.personas.config import PersonaConfig
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 
-from infra.bench import Bench
-from infra.manifests import NodeRef, NodeSpec
-from infra.orchestration import node_task
-from infra.set_store import write_set
+from infra.context import Bench
+from infra.orchestration.tasks import node_task
+from infra.store.manifests import NodeRef, NodeSpec
+from infra.store.set_store import write_set
 from tasks.personas.config import PersonaConfig
 from tasks.personas.selection import select_personas as choose_personas
 from tasks.personas.sources import digest_persona_sources, read_persona_rows

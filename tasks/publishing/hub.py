@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from infra.errors import ConfigError, OpenCharacterError, Problem, TransientError
-from infra.secrets import Secret
+from infra.secrets.secrets import Secret
 from tasks.publishing.parcels import Kind, Parcel, ParcelFile, find_stale
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Literal
 
-from infra.exported_models import EXPORT_MANIFEST, ExportManifest
-from infra.manifests import Manifest
-from infra.storage import Storage
+from infra.models.exported import EXPORT_MANIFEST, ExportManifest
+from infra.store.manifests import Manifest
+from infra.store.storage import Storage
 
 Kind = Literal["dataset", "model"]
 

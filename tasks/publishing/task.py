@@ -9,13 +9,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from infra.bench import Bench
+from infra.context import Bench
 from infra.errors import ConfigError, Problem, StorageError
-from infra.manifests import NodeRef, NodeSpec, read_manifest, write_file
-from infra.orchestration import node_task
-from infra.secrets import read_secret
-from infra.set_store import write_set_manifest
-from infra.storage import FileStat, Storage, digest_input, is_remote
+from infra.orchestration.tasks import node_task
+from infra.secrets.secrets import read_secret
+from infra.store.manifests import NodeRef, NodeSpec, read_manifest, write_file
+from infra.store.set_store import write_set_manifest
+from infra.store.storage import FileStat, Storage, digest_input, is_remote
 from tasks.publishing.config import PublishConfig
 from tasks.publishing.hub import Fetch, Hub, Pushed
 from tasks.publishing.parcels import (

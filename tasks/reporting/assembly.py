@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from tasks.records import Ability
-from tasks.reporting.browser import Limits, choose_rows, encode_rows
 from tasks.reporting.charts import draw_attribution, draw_funnel, draw_scores
 from tasks.reporting.config import ReportConfig
-from tasks.reporting.headline import list_figures, list_verdicts
-from tasks.reporting.judges import (
+from tasks.reporting.page import MakingFacts, ReportFacts, ScoreFacts
+from tasks.reporting.run_nodes import RunNodes
+from tasks.reporting.sections.browser import Limits, choose_rows, encode_rows
+from tasks.reporting.sections.headline import list_figures, list_verdicts
+from tasks.reporting.sections.judges import (
     build_agreement_table,
     build_calibration_table,
     list_judge_notes,
 )
-from tasks.reporting.learning import TrainingLine, describe_training
-from tasks.reporting.making import (
+from tasks.reporting.sections.learning import TrainingLine, describe_training
+from tasks.reporting.sections.making import (
     FUNNEL,
     SCORED,
     build_cost_table,
@@ -21,15 +23,13 @@ from tasks.reporting.making import (
     list_bars,
     list_rejects,
 )
-from tasks.reporting.overview import (
+from tasks.reporting.sections.overview import (
     RunFacts,
     build_model_table,
     build_node_table,
     list_licences,
 )
-from tasks.reporting.page import MakingFacts, ReportFacts, ScoreFacts
-from tasks.reporting.run_nodes import RunNodes
-from tasks.reporting.scoring import (
+from tasks.reporting.sections.scoring import (
     build_ability_table,
     build_attribution_table,
     build_difference_table,
@@ -38,7 +38,7 @@ from tasks.reporting.scoring import (
     list_judges,
     split_comparisons,
 )
-from tasks.score_records import (
+from tasks.scores import (
     AgreementLine,
     Calibration,
     Comparison,

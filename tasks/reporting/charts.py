@@ -17,8 +17,8 @@ from markupsafe import Markup
 from tasks.reporting.figures import write_count
 from tasks.reporting.measure_names import TASKS, name_task
 from tasks.reporting.pictures import embed_svg
-from tasks.reporting.scoring import find_measure, list_models
-from tasks.score_records import Measure, MeasureName
+from tasks.reporting.sections.scoring import find_measure, list_models
+from tasks.scores import Measure, MeasureName
 
 _INK, _SOFT, _LINE = "#010101", "#020202", "#030303"
 _SERIES = tuple(f"#0{place}0a0b" for place in range(6))

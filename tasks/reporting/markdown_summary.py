@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from infra.markdown import escape_markdown
+from infra.text.markdown import escape_markdown
 from tasks.reporting.measure_names import name_judge
-from tasks.reporting.scoring import (
+from tasks.reporting.sections.scoring import (
     build_attribution_table,
     build_difference_table,
     build_score_table,
@@ -14,7 +14,7 @@ from tasks.reporting.scoring import (
     split_comparisons,
 )
 from tasks.reporting.tables import Cell, Row, Table
-from tasks.score_records import Comparison, Measure
+from tasks.scores import Comparison, Measure
 
 _SHOWN = ("models", "measure", "difference", "95 % interval", "p")
 """Columns of a difference that a summary has room for; the others are in the report."""

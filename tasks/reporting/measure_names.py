@@ -8,7 +8,7 @@ from typing import Literal, get_args
 
 from tasks.records import EvalTask
 from tasks.reporting.figures import UNKNOWN, write_number
-from tasks.score_records import PANEL, MeasureName
+from tasks.scores import PANEL, MeasureName
 
 TASKS: tuple[EvalTask, ...] = get_args(EvalTask)
 

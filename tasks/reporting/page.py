@@ -14,11 +14,11 @@ from markupsafe import Markup
 
 from infra.errors import ConfigError, Problem
 from infra.paths import require_path
-from tasks.reporting.headline import Figure, Verdict
-from tasks.reporting.judges import JudgeNote
-from tasks.reporting.learning import TrainingLine
-from tasks.reporting.making import RejectGroup
-from tasks.reporting.overview import RunFacts
+from tasks.reporting.sections.headline import Figure, Verdict
+from tasks.reporting.sections.judges import JudgeNote
+from tasks.reporting.sections.learning import TrainingLine
+from tasks.reporting.sections.making import RejectGroup
+from tasks.reporting.sections.overview import RunFacts
 from tasks.reporting.tables import Table
 
 PAGE, STYLE, SCRIPT = "page.html.j2", "style.css", "browser.js"

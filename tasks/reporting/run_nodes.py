@@ -7,10 +7,10 @@ from typing import TypeVar
 
 import polars as pl
 
-from infra.manifests import Manifest, NodeRef, read_manifest, read_tables
-from infra.reading import read_accepted_frame, read_rejected_frame
-from infra.set_store import revive
-from infra.storage import Storage
+from infra.store.manifests import Manifest, NodeRef, read_manifest, read_tables
+from infra.store.reading import read_accepted_frame, read_rejected_frame
+from infra.store.set_store import revive
+from infra.store.storage import Storage
 
 R = TypeVar("R")
 

@@ -5,17 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from infra.bench import Bench
-from infra.manifests import NodeRef, NodeSpec, write_file
-from infra.orchestration import node_task
-from infra.set_store import write_set_manifest
+from infra.context import Bench
+from infra.orchestration.tasks import node_task
+from infra.store.manifests import NodeRef, NodeSpec, write_file
+from infra.store.set_store import write_set_manifest
 from tasks.reporting.assembly import assemble_report
 from tasks.reporting.config import ReportConfig
 from tasks.reporting.markdown_summary import summarise_scores
-from tasks.reporting.overview import ModelLine, RunFacts
 from tasks.reporting.page import read_templates, render_report
 from tasks.reporting.run_nodes import RunNodes
-from tasks.score_records import Comparison, Measure
+from tasks.reporting.sections.overview import ModelLine, RunFacts
+from tasks.scores import Comparison, Measure
 
 VERSION = 3
 

@@ -9,8 +9,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from infra.bench import Bench, model_identity
-from infra.manifests import (
+from infra.cluster.ray_train import count_needs
+from infra.context import Bench, model_identity
+from infra.orchestration.tasks import node_task
+from infra.progress import JobProgress
+from infra.rendering.encoder import load_tokenizer
+from infra.store.manifests import (
     NodeRef,
     NodeSpec,
     PartRef,
@@ -19,29 +23,26 @@ from infra.manifests import (
     refer_to_file,
     write_table,
 )
-from infra.orchestration import node_task
-from infra.progress import JobProgress
-from infra.ray_train import count_needs
-from infra.reading import read_accepted_frame
-from infra.rendering import load_tokenizer
-from infra.schema import to_table
-from infra.set_store import revive, write_set_manifest
+from infra.store.reading import read_accepted_frame
+from infra.store.schema import to_table
+from infra.store.set_store import revive, write_set_manifest
 from tasks.records import Example, Rejection
-from tasks.training.batching import choose_ranks
 from tasks.training.config import TrainingConfig
-from tasks.training.controls import shuffle_profiles
-from tasks.training.deepspeed_config import load_deepspeed_config
-from tasks.training.finishing import (
+from tasks.training.model.finishing import (
     Finishing,
     Origins,
     choose_chat,
     choose_ending_probes,
     finish_model,
 )
-from tasks.training.job import TrainJob, run_job
-from tasks.training.metrics import TrainProgress
-from tasks.training.preparation import Encoded, encode_examples
-from tasks.training.templates import choose_format, read_templates
+from tasks.training.ranks.deepspeed_config import load_deepspeed_config
+from tasks.training.ranks.job import TrainJob
+from tasks.training.ranks.launch import run_job
+from tasks.training.ranks.metrics import TrainProgress
+from tasks.training.rows.batching import choose_ranks
+from tasks.training.rows.controls import shuffle_profiles
+from tasks.training.rows.preparation import Encoded, encode_examples
+from tasks.training.rows.templates import choose_format, read_templates
 
 VERSIONS = {"encoding": 1, "training": 1}
 

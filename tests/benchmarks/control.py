@@ -17,10 +17,10 @@ import json
 from datetime import date
 from pathlib import Path
 
-from flows.opening import prepare
 from flows.pipeline import opencharacter
-from infra.manifests import read_manifest
-from infra.storage import Storage
+from flows.recipe.opening import prepare
+from infra.store.manifests import read_manifest
+from infra.store.storage import Storage
 
 _MEASURES = ("attribution", "profile_gain", "persona_score")
 
@@ -64,8 +64,8 @@ def main() -> None:
 
 def count_held_out(config: str, overrides: list[str]) -> int:
     """Count the characters of the validation split of the tuned run."""
-    from infra.manifests import refer_to
-    from infra.reading import read_accepted_frame
+    from infra.store.manifests import refer_to
+    from infra.store.reading import read_accepted_frame
 
     storage = Storage(prepare(config, overrides).storage.root)
     summary = json.loads(storage.read_bytes("runs/tuned/summary.json"))

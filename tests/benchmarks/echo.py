@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from infra.asking import RowSession
-from infra.engines.protocol import Completion
 from infra.errors import Reject
-from infra.prompts import PromptTemplate
+from infra.generation.asking import RowSession
+from infra.protocol import Completion
+from infra.rendering.prompts import PromptTemplate
 
 
 @dataclass(frozen=True, slots=True)

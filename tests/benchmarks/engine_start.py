@@ -21,9 +21,9 @@ from datetime import date
 from pathlib import Path
 
 from infra.engines.config import ModelConfig
-from infra.engines.forked_server import ForkedServer
-from infra.engines.vllm_forks import ForkServer
-from infra.engines.vllm_server import VllmServer
+from infra.engines.vllm.forked_server import ForkedServer
+from infra.engines.vllm.forks import ForkServer
+from infra.engines.vllm.server import VllmServer
 from tests.benchmarks.hardware import describe_hardware
 
 _HERE = "tests.benchmarks.engine_start"

@@ -98,11 +98,11 @@ def measure_generate(task: Task) -> dict[str, float]:
     """Time vLLM's own batch call over all prompts at once."""
     from vllm import LLM, SamplingParams
 
-    from infra.engines.sampler import settle_sampler
-    from infra.engines.vllm_server import engine_arguments
-    from infra.fingerprints import request_seed
-    from infra.gpu_memory import read_gpu_gib
-    from infra.rendering import load_encoder
+    from infra.cluster.gpu_memory import read_gpu_gib
+    from infra.engines.vllm.sampler import settle_sampler
+    from infra.engines.vllm.server import engine_arguments
+    from infra.rendering.encoder import load_encoder
+    from infra.store.fingerprints import request_seed
     from tests.benchmarks.echo import EchoSampling
 
     on_cpu = not count_gpus()
@@ -138,13 +138,13 @@ def measure_generate(task: Task) -> dict[str, float]:
 
 def measure_runner(task: Task) -> dict[str, float]:
     """Time the stage runner on the same rows: from the first lease to the manifest."""
-    from infra.bench import Bench, Listener
-    from infra.cluster import RayConfig
-    from infra.manifests import NodeSpec, open_store
+    from infra.cluster.session import RayConfig
+    from infra.context import Bench, Listener
+    from infra.generation.row_stage import RunnerConfig
+    from infra.generation.stage_runner import run_row_stage
     from infra.progress import Progress
-    from infra.row_stage import RunnerConfig
-    from infra.stage_runner import run_row_stage
-    from infra.storage import Storage
+    from infra.store.manifests import NodeSpec, open_store
+    from infra.store.storage import Storage
     from tests.benchmarks.echo import EchoMaker, EchoSampling
 
     class Quiet(Listener):
@@ -193,7 +193,7 @@ def run_side(
 
 
 def _make_inputs(rows: int) -> pl.DataFrame:
-    from infra.fingerprints import content_key
+    from infra.store.fingerprints import content_key
 
     texts = [
         f"A baker number {n} from Lisbon who loves hiking and has {n} cats" for n in range(rows)
@@ -204,7 +204,7 @@ def _make_inputs(rows: int) -> pl.DataFrame:
 
 def _load_prompt() -> Any:
     from infra.paths import require_path
-    from infra.prompts import PromptTemplate
+    from infra.rendering.prompts import PromptTemplate
 
     return PromptTemplate.load(require_path("prompts/instruction.j2", "bench"))
 

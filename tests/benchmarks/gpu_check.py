@@ -31,7 +31,7 @@ from typing import Any
 
 from infra.paths import require_path
 from tasks.training.config import TrainingConfig
-from tasks.training.export_checks import measure_loss
+from tasks.training.model.export_checks import measure_loss
 from tests.benchmarks.hardware import count_gpus, describe_hardware
 from tests.benchmarks.random_models import SHAPES, write_model
 from tests.benchmarks.training_rows import DATA, lay_out_rows

@@ -9,9 +9,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from infra.model_folders import fetch_model
+from infra.models.folders import fetch_model
 from tasks.training.config import TrainingConfig
-from tasks.training.token_files import IGNORED, collate, open_rows
+from tasks.training.rows.token_files import IGNORED, collate, open_rows
 from tests.benchmarks.training_rows import DATA
 from tests.benchmarks.training_sides import Figures, Setup, StepClock
 

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from infra.engines.cpu_threads import BINDING
-from infra.model_folders import fetch_model
+from infra.models.folders import fetch_model
 from tasks.training.config import TrainingConfig
 from tests.benchmarks.generation import run_side
 from tests.benchmarks.hardware import describe_hardware

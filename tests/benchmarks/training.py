@@ -27,7 +27,7 @@ import yaml
 from infra.engines.cpu_threads import choose_cpu_dtype
 from infra.paths import require_path
 from tasks.training.config import TrainingConfig
-from tasks.training.export_checks import measure_loss
+from tasks.training.model.export_checks import measure_loss
 from tests.benchmarks.hardware import count_gpus, describe_hardware
 from tests.benchmarks.training_rows import DATA, lay_out_rows
 from tests.benchmarks.training_sides import UNDISTURBED, Figures, Setup, Side, train

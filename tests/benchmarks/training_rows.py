@@ -9,14 +9,14 @@ from typing import get_args
 
 import polars as pl
 
-from infra.fingerprints import content_key
+from configs.demo.world.lessons import School
 from infra.paths import require_path
-from infra.prompts import PromptTemplate
+from infra.rendering.prompts import PromptTemplate
+from infra.store.fingerprints import content_key
 from tasks.curation.examples import ExampleBuilder
-from tasks.demo_world.lessons import School
 from tasks.records import Example, Split, Turn
 from tasks.training.config import TrainingConfig
-from tasks.training.preparation import Encoded, encode_examples
+from tasks.training.rows.preparation import Encoded, encode_examples
 
 DATA = "data"
 """The folder of the rows."""

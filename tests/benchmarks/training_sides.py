@@ -19,16 +19,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from infra.manifests import PartRef, digest_bytes, refer_to_file
-from infra.rendering import load_tokenizer
-from infra.storage import Storage
+from infra.rendering.encoder import load_tokenizer
+from infra.store.manifests import PartRef, digest_bytes, refer_to_file
+from infra.store.storage import Storage
 from tasks.training.config import TrainingConfig
-from tasks.training.deepspeed_config import load_deepspeed_config, name_layout
-from tasks.training.job import TrainJob, read_outcome
-from tasks.training.metrics import TrainProgress, read_metrics
-from tasks.training.rank import run_rank
-from tasks.training.templates import choose_format
-from tasks.training.token_files import IGNORED, TokenFile
+from tasks.training.ranks.deepspeed_config import load_deepspeed_config, name_layout
+from tasks.training.ranks.job import TrainJob, read_outcome
+from tasks.training.ranks.metrics import TrainProgress, read_metrics
+from tasks.training.ranks.rank import run_rank
+from tasks.training.rows.templates import choose_format
+from tasks.training.rows.token_files import IGNORED, TokenFile
 from tests.benchmarks.training_rows import DATA, MESSAGES
 
 Side = Literal["ours", "trl", "plain"]

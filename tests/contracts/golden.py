@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from infra.asking import AskOptions, RowSession
 from infra.engines.scripted import Script, ScriptedEngine
-from infra.fingerprints import hash_json
-from infra.schema import to_plain
+from infra.generation.asking import AskOptions, RowSession
+from infra.store.fingerprints import hash_json
+from infra.store.schema import to_plain
 
 OPTIONS = AskOptions(temperature=0.7, top_p=0.9, max_new_tokens=400, max_attempts=2, seed=5)
 

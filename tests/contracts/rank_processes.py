@@ -21,7 +21,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
-from infra.ports import find_port
+from infra.cluster.ports import find_port
 
 _LIMIT_S = 120
 
@@ -93,8 +93,8 @@ def _serve() -> None:
     import trl.trainer.sft_trainer  # noqa: F401
     from transformers.conversion_mapping import get_checkpoint_conversion_mapping
 
-    import tasks.training.rank
-    import tasks.training.trainer  # noqa: F401
+    import tasks.training.ranks.rank
+    import tasks.training.ranks.trainer  # noqa: F401
 
     get_checkpoint_conversion_mapping("llama")  # built once a process, of very many patterns
     gc.freeze()  # or every rank would look through all that was imported for what can go

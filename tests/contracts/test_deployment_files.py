@@ -22,22 +22,22 @@ from prefect.exceptions import ParameterTypeError
 from prefect.utilities.callables import parameter_schema
 
 from flows.deployments import read_automations, read_deployments
-from flows.settings import StorageConfig, load_settings
-from infra.events import OUTPUT_COLLAPSE, STAGE_COMMITTED, THROUGHPUT_LOW
+from flows.recipe.settings import StorageConfig, load_settings
+from infra.orchestration.events import OUTPUT_COLLAPSE, STAGE_COMMITTED, THROUGHPUT_LOW
 
 ROOT = Path(__file__).parents[2]
 PROJECT = "/opt/opencharacter"
 POOL = "opencharacter"
 BLOCK = "00000000-0000-0000-0000-000000000001"
 FILES = (
-    "infra/prefect/prefect.yaml",
-    "infra/prefect/automations",
-    "infra/docker/Dockerfile",
-    "infra/docker/compose.yaml",
-    "infra/kubernetes/raycluster.yaml",
-    "infra/kubernetes/rayjob.yaml",
-    "infra/ray/cluster.yaml",
-    "infra/slurm/run.sbatch",
+    "infra/deploy/prefect/prefect.yaml",
+    "infra/deploy/prefect/automations",
+    "infra/deploy/docker/Dockerfile",
+    "infra/deploy/docker/compose.yaml",
+    "infra/deploy/kubernetes/raycluster.yaml",
+    "infra/deploy/kubernetes/rayjob.yaml",
+    "infra/deploy/ray/cluster.yaml",
+    "infra/deploy/slurm/run.sbatch",
 )
 WITH_IMAGES = tuple(name for name in FILES if (ROOT / name).is_file())
 GCS_PORT, DASHBOARD_PORT = 6379, 8265
@@ -49,7 +49,8 @@ def read(name: str) -> str:
 
 @cache
 def find_pin(package: str) -> str:
-    found = re.search(rf"^{re.escape(package)}==(\S+)$", read("infra/constraints-base.txt"), re.M)
+    pins = read("infra/deploy/constraints-base.txt")
+    found = re.search(rf"^{re.escape(package)}==(\S+)$", pins, re.M)
     assert found, f"{package} is not pinned"
     return found[1]
 
@@ -61,12 +62,12 @@ def find_image() -> str:
 
 
 def load_compose() -> dict[str, Any]:
-    data: dict[str, Any] = yaml.safe_load(read("infra/docker/compose.yaml"))
+    data: dict[str, Any] = yaml.safe_load(read("infra/deploy/docker/compose.yaml"))
     return data
 
 
 def load_cluster() -> dict[str, Any]:
-    documents = list(yaml.safe_load_all(read("infra/kubernetes/raycluster.yaml")))
+    documents = list(yaml.safe_load_all(read("infra/deploy/kubernetes/raycluster.yaml")))
     (cluster,) = [item for item in documents if item["kind"] == "RayCluster"]
     found: dict[str, Any] = cluster
     return found
@@ -101,7 +102,9 @@ def test_every_deployment_is_complete_and_its_flow_takes_its_parameters() -> Non
 
 
 def test_prefect_reads_the_same_file() -> None:
-    model = PrefectYamlModel.model_validate(yaml.safe_load(read("infra/prefect/prefect.yaml")))
+    model = PrefectYamlModel.model_validate(
+        yaml.safe_load(read("infra/deploy/prefect/prefect.yaml"))
+    )
     assert model.prefect_version == find_pin("prefect")
     assert [item.name for item in model.deployments] == [item.name for item in read_deployments()]
     for item in model.deployments:
@@ -167,11 +170,11 @@ def test_one_image_everywhere() -> None:
     services = load_compose()["services"]
     assert services["worker"]["image"] == services["ray-head"]["image"] == find_image()
     assert {pod["containers"][0]["image"] for pod in list_pods()} == {find_image()}
-    job = yaml.safe_load(read("infra/kubernetes/rayjob.yaml"))["spec"]
+    job = yaml.safe_load(read("infra/deploy/kubernetes/rayjob.yaml"))["spec"]
     submitter = job["submitterPodTemplate"]["spec"]["containers"][0]
     assert submitter["image"] == find_image()
-    assert yaml.safe_load(read("infra/ray/cluster.yaml"))["docker"]["image"] == find_image()
-    assert f"-t {find_image()} ." in read("infra/docker/Dockerfile")
+    assert yaml.safe_load(read("infra/deploy/ray/cluster.yaml"))["docker"]["image"] == find_image()
+    assert f"-t {find_image()} ." in read("infra/deploy/docker/Dockerfile")
 
 
 def test_versions_are_those_that_are_installed() -> None:
@@ -179,7 +182,9 @@ def test_versions_are_those_that_are_installed() -> None:
     server = load_compose()["services"]["server"]["image"]
     assert server == f"prefecthq/prefect:{find_pin('prefect')}-python3.11"
     python = tomllib.loads(read("pyproject.toml"))["project"]["requires-python"]
-    assert python.startswith(">=3.11,") and "FROM python:3.11-" in read("infra/docker/Dockerfile")
+    assert python.startswith(">=3.11,") and "FROM python:3.11-" in read(
+        "infra/deploy/docker/Dockerfile"
+    )
 
 
 def test_no_image_names_a_host() -> None:
@@ -190,7 +195,7 @@ def test_no_image_names_a_host() -> None:
 
 def test_rows_are_kept_where_the_project_keeps_them() -> None:
     data = f"{PROJECT}/{StorageConfig().root}"
-    dockerfile = read("infra/docker/Dockerfile")
+    dockerfile = read("infra/deploy/docker/Dockerfile")
     assert f"WORKDIR {PROJECT}\n" in dockerfile
     assert json.dumps(data) in next(
         line for line in dockerfile.splitlines() if line.startswith("VOLUME")
@@ -204,9 +209,9 @@ def test_rows_are_kept_where_the_project_keeps_them() -> None:
         mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
         assert mounts == {"data": data, "shm": "/dev/shm"}
         assert {volume["name"] for volume in pod["volumes"]} == set(mounts)
-    options = yaml.safe_load(read("infra/ray/cluster.yaml"))["docker"]["run_options"]
+    options = yaml.safe_load(read("infra/deploy/ray/cluster.yaml"))["docker"]["run_options"]
     assert any(option.startswith("--volume=") and option.endswith(f":{data}") for option in options)
-    assert f"cd {PROJECT}\n" in read("infra/docker/worker.sh")
+    assert f"cd {PROJECT}\n" in read("infra/deploy/docker/worker.sh")
 
 
 @pytest.mark.parametrize(("extra", "taken_out"), [("cpu", True), ("gpu", False)])
@@ -229,9 +234,9 @@ def test_make_install_holds_each_extra_to_its_own_pins(
 
 def test_the_image_installs_the_gpu_extra_under_its_pins() -> None:
     (line,) = [
-        line for line in read("infra/docker/Dockerfile").splitlines() if "--editable" in line
+        line for line in read("infra/deploy/docker/Dockerfile").splitlines() if "--editable" in line
     ]
-    assert "--constraint infra/constraints-gpu.txt" in line and "'.[gpu,train]'" in line
+    assert "--constraint infra/deploy/constraints-gpu.txt" in line and "'.[gpu,train]'" in line
 
 
 def test_ports_agree() -> None:
@@ -244,7 +249,7 @@ def test_ports_agree() -> None:
     assert services["worker"]["environment"]["PREFECT_API_URL"] == "http://server:4200/api"
     ports = next(list_pods())["containers"][0]["ports"]
     assert [port["containerPort"] for port in ports] == [GCS_PORT, DASHBOARD_PORT]
-    assert f"EXPOSE {GCS_PORT} {DASHBOARD_PORT}" in read("infra/docker/Dockerfile")
+    assert f"EXPOSE {GCS_PORT} {DASHBOARD_PORT}" in read("infra/deploy/docker/Dockerfile")
 
 
 def test_services_wait_for_services_that_say_when_they_are_ready() -> None:
@@ -255,9 +260,9 @@ def test_services_wait_for_services_that_say_when_they_are_ready() -> None:
             assert "healthcheck" in compose["services"][name]
     url = compose["services"]["server"]["environment"]["PREFECT_API_DATABASE_CONNECTION_URL"]
     assert url == "postgresql+asyncpg://prefect:${POSTGRES_PASSWORD}@postgres:5432/prefect"
-    worker = read("infra/docker/worker.sh")
+    worker = read("infra/deploy/docker/worker.sh")
     assert f"--pool {POOL} " in worker and f"work-pool create {POOL} " in worker
-    assert "--prefect-file infra/prefect/prefect.yaml" in worker
+    assert "--prefect-file infra/deploy/prefect/prefect.yaml" in worker
 
 
 # --- Ray, Kubernetes, Slurm
@@ -265,7 +270,7 @@ def test_services_wait_for_services_that_say_when_they_are_ready() -> None:
 
 def test_ray_up_accepts_the_cluster_file() -> None:
     schema = json.loads(files("ray.autoscaler").joinpath("ray-schema.json").read_text())
-    data = yaml.safe_load(read("infra/ray/cluster.yaml"))
+    data = yaml.safe_load(read("infra/deploy/ray/cluster.yaml"))
     jsonschema.validate(data, schema)
     assert data["max_workers"] == len(data["provider"]["worker_ips"])
     assert f"--port={GCS_PORT}" in data["head_start_ray_commands"][-1]
@@ -274,10 +279,10 @@ def test_ray_up_accepts_the_cluster_file() -> None:
 
 def test_the_ray_job_runs_on_the_ray_cluster() -> None:
     cluster = load_cluster()
-    job = yaml.safe_load(read("infra/kubernetes/rayjob.yaml"))
+    job = yaml.safe_load(read("infra/deploy/kubernetes/rayjob.yaml"))
     assert job["apiVersion"] == cluster["apiVersion"] == "ray.io/v1"
     assert job["spec"]["clusterSelector"] == {"ray.io/cluster": cluster["metadata"]["name"]}
-    claims = [item for item in yaml.safe_load_all(read("infra/kubernetes/raycluster.yaml"))]
+    claims = [item for item in yaml.safe_load_all(read("infra/deploy/kubernetes/raycluster.yaml"))]
     named = {item["metadata"]["name"] for item in claims if "Claim" in item["kind"]}
     used = {
         volume["persistentVolumeClaim"]["claimName"]
@@ -290,8 +295,8 @@ def test_the_ray_job_runs_on_the_ray_cluster() -> None:
 
 def test_commands_in_files_are_commands_of_the_project() -> None:
     """Load each configuration with the changes that the file makes."""
-    job = yaml.safe_load(read("infra/kubernetes/rayjob.yaml"))["spec"]["entrypoint"]
-    up = re.search(r"opencharacter run [^']+", read("infra/ray/cluster.yaml"))
+    job = yaml.safe_load(read("infra/deploy/kubernetes/rayjob.yaml"))["spec"]["entrypoint"]
+    up = re.search(r"opencharacter run [^']+", read("infra/deploy/ray/cluster.yaml"))
     assert up is not None
     for command in (job.partition("&& ")[2], up[0]):
         program, verb, config, flag, change = shlex.split(command)
@@ -299,7 +304,7 @@ def test_commands_in_files_are_commands_of_the_project() -> None:
         assert load_settings(ROOT / config, [change]).ray.address == "auto"
 
 
-@pytest.mark.parametrize("name", ["infra/slurm/run.sbatch", "infra/docker/worker.sh"])
+@pytest.mark.parametrize("name", ["infra/deploy/slurm/run.sbatch", "infra/deploy/docker/worker.sh"])
 def test_shell_scripts_parse(name: str) -> None:
     shell = "bash" if name.endswith("sbatch") else "sh"
     done = subprocess.run([shell, "-n", str(ROOT / name)], capture_output=True, check=False)
@@ -307,7 +312,7 @@ def test_shell_scripts_parse(name: str) -> None:
 
 
 def test_the_slurm_job_is_told_before_it_ends_and_starts_what_is_installed() -> None:
-    script = read("infra/slurm/run.sbatch")
+    script = read("infra/deploy/slurm/run.sbatch")
     lines = script.splitlines()
     settings = [index for index, line in enumerate(lines) if line.startswith("#SBATCH")]
     code = next(i for i, line in enumerate(lines) if line and not line.startswith("#"))

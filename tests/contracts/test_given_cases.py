@@ -10,23 +10,23 @@ from typing import Any
 
 import pytest
 
-from infra.chat_roles import ChatRoles, probe_roles
-from infra.chat_template import ChatTemplate
-from infra.engine_border import clean_completion
-from infra.engines.protocol import Completion, Message
+from infra.engines.border import clean_completion
+from infra.engines.spoken import find_missing_answer, take_speech
 from infra.errors import Reject
-from infra.rendering import PromptEncoder
-from infra.row_input import RawRow, Source, read_rows
-from infra.spoken import find_missing_answer, take_speech
-from infra.thinking import list_switches
+from infra.input.row_input import RawRow, Source, read_rows
+from infra.protocol import Completion, Message
+from infra.rendering.chat_roles import ChatRoles, probe_roles
+from infra.rendering.chat_template import ChatTemplate
+from infra.rendering.encoder import PromptEncoder
+from infra.thoughts.thinking import list_switches
 from tasks.characters.brought import read_profile
 from tasks.characters.writing import CharacterWriter
 from tasks.dialogues.generation import read_answer
-from tasks.evaluation.verdicts import read_score
+from tasks.evaluation.judging.verdicts import read_score
 from tasks.instructions.config import InstructionConfig
 from tasks.instructions.selection import select_instructions
 from tasks.instructions.sources import check_instruction_sources, read_conversations
-from tasks.training.generation_settings import clean_settings, name_invalid
+from tasks.training.model.generation_settings import clean_settings, name_invalid
 
 CASES = Path(__file__).parents[3] / "shared" / "cases"
 pytestmark = pytest.mark.skipif(not CASES.is_dir(), reason=f"no collected cases at {CASES}")

@@ -16,12 +16,12 @@ from typing import Any
 import polars as pl
 import pytest
 
-from infra.engines.protocol import Message, Request, SamplingParams
 from infra.engines.scripted_answers import write_answer
 from infra.errors import Reject
-from infra.fingerprints import content_key, hash_json
-from infra.prompts import PromptTemplate
-from infra.schema import to_plain, to_table
+from infra.protocol import Message, Request, SamplingParams
+from infra.rendering.prompts import PromptTemplate
+from infra.store.fingerprints import content_key, hash_json
+from infra.store.schema import to_plain, to_table
 from tasks.characters import task as characters_task
 from tasks.characters.profile import parse_profile, profile_schema
 from tasks.characters.writing import CharacterInput, CharacterWriter

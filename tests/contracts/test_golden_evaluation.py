@@ -15,24 +15,29 @@ from typing import Any
 import polars as pl
 import pytest
 
-from infra.fingerprints import content_key, hash_json
-from infra.prompts import PromptTemplate
-from infra.rendering import load_tokenizer
-from infra.schema import to_plain, to_table
-from tasks.evaluation import attribution
+from infra.rendering.encoder import load_tokenizer
+from infra.rendering.prompts import PromptTemplate
+from infra.store.fingerprints import content_key, hash_json
+from infra.store.schema import to_plain, to_table
 from tasks.evaluation.answering import Answerer, AnswerInput
-from tasks.evaluation.calibration import Labelled, measure_calibration
-from tasks.evaluation.held_out import take_held_out
-from tasks.evaluation.judging import ExamplesInput, ExampleWriter, Judge, JudgementInput
+from tasks.evaluation.judging.calibration import Labelled, measure_calibration
+from tasks.evaluation.judging.judging import ExamplesInput, ExampleWriter, Judge, JudgementInput
+from tasks.evaluation.judging.rubrics import TASKS, JudgingPrompts, Rubric, bind_rubrics
+from tasks.evaluation.measures import attribution
+from tasks.evaluation.measures.scoring import (
+    Evidence,
+    choose_headline,
+    compare_models,
+    measure_models,
+)
 from tasks.evaluation.naming import VERSIONS
-from tasks.evaluation.questions import (
+from tasks.evaluation.questions.held_out import take_held_out
+from tasks.evaluation.questions.writing import (
     QuestionsInput,
     QuestionWriter,
     SettingsChooser,
     SettingsInput,
 )
-from tasks.evaluation.rubrics import TASKS, JudgingPrompts, Rubric, bind_rubrics
-from tasks.evaluation.scoring import Evidence, choose_headline, compare_models, measure_models
 from tasks.export import task as export_task
 from tasks.export.rows import make_character_rows, make_dialogue_rows, make_sft_rows
 from tasks.records import (
@@ -46,9 +51,9 @@ from tasks.records import (
     Turn,
 )
 from tasks.training import task as training_task
-from tasks.training.encoding import EncodedExample, ExampleEncoder
-from tasks.training.packing import Document, pack_documents
-from tasks.training.templates import choose_format
+from tasks.training.rows.encoding import EncodedExample, ExampleEncoder
+from tasks.training.rows.packing import Document, pack_documents
+from tasks.training.rows.templates import choose_format
 from tests.contracts.golden import Golden, digest_records, hold_to_version, make_rows
 
 GOLDEN = {

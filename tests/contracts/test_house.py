@@ -7,6 +7,8 @@ import json
 import re
 import subprocess
 import sys
+from collections import Counter
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -15,6 +17,8 @@ import pytest
 ROOT = Path(__file__).parents[2]
 LAYERS = ("flows", "tasks", "infra", "configs", "tests")
 MOST_LINES = 500
+MOST_MODULES = 15
+ROOMS = ("flows", "tasks", "infra")
 VAGUE = {"utils", "util", "helpers", "helper", "common", "misc"}
 
 # Joined here, so that this file does not name what it forbids.
@@ -41,25 +45,25 @@ KNOWN_HOSTS = {
 """Hosts that may stand in a URL: papers, licences, code, the machine itself."""
 
 WORKER_MODULES = (
-    "infra.stage_worker",
-    "infra.asking",
-    "infra.rendering",
+    "infra.generation.stage_worker",
+    "infra.generation.asking",
+    "infra.rendering.encoder",
     *sorted(
-        f"infra.engines.{path.stem}"
-        for path in (ROOT / "infra" / "engines").glob("*.py")
-        if path.stem not in ("__init__", "vllm_imports")  # that is for a fork server alone
+        ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        for path in (ROOT / "infra" / "engines").rglob("*.py")
+        if path.stem not in ("__init__", "imports")  # that is for a fork server alone
     ),
     "tasks.characters.writing",
     "tasks.dialogues.generation",
     "tasks.dialogues.rewriting",
     "tasks.instructions.guessing",
     "tasks.evaluation.answering",
-    "tasks.evaluation.judging",
-    "tasks.evaluation.questions",
-    "tasks.training.job",
-    "tasks.training.rank",
-    "tasks.training.trainer",
-    "infra.ray_train",
+    "tasks.evaluation.judging.judging",
+    "tasks.evaluation.questions.writing",
+    "tasks.training.ranks.launch",
+    "tasks.training.ranks.rank",
+    "tasks.training.ranks.trainer",
+    "infra.cluster.ray_train",
 )
 
 
@@ -89,6 +93,24 @@ def list_modules() -> list[Path]:
     return modules
 
 
+def name_modules() -> dict[str, Path]:
+    named = {}
+    for path in list_modules():
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        named[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return named
+
+
+def read_imports(path: Path) -> Iterator[str]:
+    """Return every module that a file imports, wherever in it, packages included."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+
+
 def read_texts() -> dict[str, str]:
     texts: dict[str, str] = {}
     for path in list_files():
@@ -104,6 +126,27 @@ def test_no_module_is_longer_than_a_sitting() -> None:
         for path in list_modules()
     }
     assert {name: count for name, count in lines.items() if count > MOST_LINES} == {}
+
+
+def test_no_room_holds_more_than_can_be_overseen() -> None:
+    rooms = Counter(
+        path.parent.relative_to(ROOT).as_posix()
+        for path in list_modules()
+        if path.name != "__init__.py" and path.relative_to(ROOT).parts[0] in ROOMS
+    )
+    assert {room: count for room, count in rooms.items() if count > MOST_MODULES} == {}
+
+
+def test_no_module_imports_in_a_circle() -> None:
+    imports = {
+        name: set(read_imports(path))
+        for name, path in name_modules().items()
+        if name.partition(".")[0] in ROOMS
+    }
+    while free := [name for name, found in imports.items() if not found & imports.keys()]:
+        for name in free:
+            del imports[name]
+    assert imports == {}, "these import each other, or what does"
 
 
 def test_every_module_says_its_purpose_in_one_sentence() -> None:
@@ -174,4 +217,4 @@ def test_ray_workers_never_import_prefect() -> None:
 
 @pytest.mark.parametrize("heavy", ["prefect", "ray", "vllm", "torch", "transformers", "polars"])
 def test_help_answers_at_once_because_the_command_line_imports_nothing_heavy(heavy: str) -> None:
-    assert heavy not in import_alone("flows.cli")
+    assert heavy not in import_alone("flows.cli.main")

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 _SHOWN_CHARS = 200
-INFRA = Path(__file__).parents[2] / "infra"
+DEPLOY = Path(__file__).parents[2] / "infra" / "deploy"
 ALLOWED = re.compile(
     r"\b(?:MIT(?:-0|-CMU)?|Apache|BSD|0BSD|BSL-1\.0|ISC|ISCL|PSF|Python Software Foundation"
     r"|Unlicense|CC0|MPL|Mozilla Public License|HPND|CNRI-Python|Zlib)\b"
@@ -33,7 +33,7 @@ EXCEPTIONS = {
 def list_pinned() -> list[str]:
     lines = [
         line
-        for path in sorted(INFRA.glob("constraints-*.txt"))
+        for path in sorted(DEPLOY.glob("constraints-*.txt"))
         for line in path.read_text(encoding="utf-8").splitlines()
     ]
     return sorted({line.partition("==")[0].strip() for line in lines if "==" in line})

@@ -8,8 +8,8 @@ from typing import Any
 
 import yaml
 
-from flows.opening import prepare
-from flows.planning import draw_plan
+from flows.plan.planning import draw_plan
+from flows.recipe.opening import prepare
 
 ALPACA, PH_INSTRUCT = 51_010, 50_000
 LIMA_SINGLE, LIMA_MULTI, LIMA_USER_TURNS = 1_000, 30, 1_074

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 from huggingface_hub import HfApi, constants
 
-from flows.checks import list_asked_roles
-from flows.planning import plan_run
-from flows.retired_models import find_retirements
-from flows.settings import Settings, load_settings
-from infra.model_facts import find_model_facts, is_hub_name
+from flows.plan.planning import plan_run
+from flows.recipe.checks import list_asked_roles
+from flows.recipe.retired_models import find_retirements
+from flows.recipe.settings import Settings, load_settings
+from infra.engines.model_facts import find_model_facts, is_hub_name
 from infra.paths import packaged_configs
-from tasks.evaluation.published import list_published
+from tasks.evaluation.measures.published import list_published
 
 LIMA, ALPACA, PH = (
     "data/sources/lima/train.jsonl",

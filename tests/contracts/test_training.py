@@ -13,14 +13,14 @@ import pytest
 
 from infra.errors import ConfigError, InterruptedRun, StorageError
 from infra.paths import packaged_configs
-from infra.storage import Storage
-from tasks.training.checkpoints import list_whole
+from infra.store.storage import Storage
 from tasks.training.config import LoraConfig
-from tasks.training.deepspeed_config import PLAIN
-from tasks.training.job import TrainJob, TrainOutcome
-from tasks.training.metrics import MetricRecord, read_metrics
-from tasks.training.samples import Probe, load_samples
-from tasks.training.trainer import TrainingDiverged
+from tasks.training.ranks.checkpoints import list_whole
+from tasks.training.ranks.deepspeed_config import PLAIN
+from tasks.training.ranks.job import TrainJob, TrainOutcome
+from tasks.training.ranks.metrics import MetricRecord, read_metrics
+from tasks.training.ranks.samples import Probe, load_samples
+from tasks.training.ranks.trainer import TrainingDiverged
 from tests.contracts.rank_processes import RankProcesses
 from tests.contracts.training_runs import (
     Driver,

@@ -13,17 +13,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from infra.engines.protocol import Message
 from infra.paths import packaged_configs
-from infra.prompt_tokens import SENTINEL
-from infra.rendering import PromptEncoder, load_tokenizer
+from infra.protocol import Message
+from infra.rendering.encoder import PromptEncoder, load_tokenizer
+from infra.rendering.prompt_tokens import SENTINEL
 from tasks.records import Example
 from tasks.training.config import TrainingConfig
-from tasks.training.encoding import EncodedExample, ExampleEncoder
-from tasks.training.packing import Document, pack_documents
-from tasks.training.preparation import encode_examples
-from tasks.training.templates import ChatFormat, choose_format
-from tasks.training.token_files import (
+from tasks.training.rows.encoding import EncodedExample, ExampleEncoder
+from tasks.training.rows.packing import Document, pack_documents
+from tasks.training.rows.preparation import encode_examples
+from tasks.training.rows.templates import ChatFormat, choose_format
+from tasks.training.rows.token_files import (
     TokenDocument,
     TokenFileWriter,
     collate,

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from infra.storage import Storage
-from tasks.training.job import TrainJob, TrainOutcome, read_outcome
-from tasks.training.metrics import MetricRecord, TrainProgress, read_metrics
+from infra.store.storage import Storage
+from tasks.training.ranks.job import TrainJob, TrainOutcome, read_outcome
+from tasks.training.ranks.metrics import MetricRecord, TrainProgress, read_metrics
 from tests.contracts.training_worlds import PAD
 
 
@@ -37,7 +37,7 @@ def train(
     job: TrainJob, driver: Driver | None = None
 ) -> tuple[TrainOutcome | None, list[MetricRecord]]:
     """Train a job to its end, or until the driver ends it."""
-    from tasks.training.rank import run_rank
+    from tasks.training.ranks.rank import run_rank
 
     run_rank(job, driver or Driver())
     storage = Storage(job.storage_root)
@@ -65,7 +65,7 @@ def train_and_record_rates(job: TrainJob) -> list[float]:
 
 def die_before_marker(job: TrainJob, step: int) -> None:
     """Die when a checkpoint's files are all written, and its marker is not."""
-    from tasks.training import checkpoints, rank_checkpoints
+    from tasks.training.ranks import checkpoints, rank_checkpoints
 
     write_marker = checkpoints.write_marker
 
@@ -119,7 +119,7 @@ def measure_reloaded_loss(job: TrainJob, folder: str) -> float:
     import torch
     from transformers import AutoModelForCausalLM
 
-    from tasks.training.token_files import collate, open_rows
+    from tasks.training.rows.token_files import collate, open_rows
 
     assert job.validation is not None
     rows = open_rows(Path(job.storage_root, job.validation.path))

@@ -14,12 +14,12 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 
-from infra.manifests import PartRef, refer_to_file
-from infra.storage import FileStat, Storage, digest_input
+from infra.store.manifests import PartRef, refer_to_file
+from infra.store.storage import FileStat, Storage, digest_input
 from tasks.training.config import TrainingConfig
-from tasks.training.deepspeed_config import load_deepspeed_config
-from tasks.training.job import TrainJob
-from tasks.training.token_files import TokenDocument, TokenFileWriter
+from tasks.training.ranks.deepspeed_config import load_deepspeed_config
+from tasks.training.ranks.job import TrainJob
+from tasks.training.rows.token_files import TokenDocument, TokenFileWriter
 
 Weights = dict[str, npt.NDArray[np.float32]]
 

@@ -29,7 +29,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Address of a real Prefect server with a database of its own, for this session's flows."""
-    from infra.prefect_defaults import apply_defaults
+    from infra.orchestration.defaults import apply_defaults
 
     apply_defaults(PREFECT_LOGGING_LEVEL="ERROR")
     from prefect.settings import (
@@ -38,7 +38,7 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         temporary_settings,
     )
 
-    from infra.embedded_server import embedded_server
+    from infra.orchestration.embedded_server import embedded_server
 
     database = make_home(tmp_path_factory.mktemp("prefect")) / DATABASE
     own = {PREFECT_API_DATABASE_CONNECTION_URL: f"sqlite+aiosqlite:///{database}"}
@@ -51,7 +51,7 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def ray_cluster() -> Iterator[None]:
     """A real local Ray, used and left running by the flows of this session."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    from infra.local_ray import keep_to_loopback, start_local_ray
+    from infra.cluster.local_ray import keep_to_loopback, start_local_ray
 
     with keep_to_loopback():
         import ray

@@ -15,12 +15,12 @@ from typing import Any
 
 import ray
 
-from infra.cluster import Cluster, RayConfig
-from infra.devices import Devices
-from infra.engine_pool import EnginePool
+from infra.cluster.devices import Devices
+from infra.cluster.ray_train import RankLink, RankRun, count_needs, run_ranks
+from infra.cluster.session import Cluster, RayConfig
 from infra.engines.config import ModelConfig
-from infra.ray_train import RankLink, RankRun, count_needs, run_ranks
-from infra.storage import Storage
+from infra.generation.engine_pool import EnginePool
+from infra.store.storage import Storage
 from tests.e2e.scripted import Silent
 
 _MODEL = ModelConfig(

@@ -9,7 +9,7 @@ import psutil  # type: ignore[import-untyped]
 import ray
 from ray._private import services
 
-from infra.local_ray import start_local_ray
+from infra.cluster.local_ray import start_local_ray
 
 
 def main() -> None:

@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 
-from infra.engines.protocol import Message, Request, SamplingParams
 from infra.engines.scripted_answers import write_answer
+from infra.protocol import Message, Request, SamplingParams
 from tests.e2e.loopback_server import serve_on_loopback
 
 Body = dict[str, Any]

@@ -23,7 +23,7 @@ from typing import Any
 import httpx
 import psutil  # type: ignore[import-untyped]
 
-from infra.ports import find_port
+from infra.cluster.ports import find_port
 
 ROOT = Path(__file__).parents[2]
 PREFECT = [sys.executable, "-m", "prefect"]

@@ -18,7 +18,7 @@ _COMMAND = [sys.executable, "-m", "flows.cli"]
 _WORKER = "PYTEST_XDIST_WORKER"
 _LEFT_BEHIND = (
     *("raylet", "gcs_server", "ray::", "uvicorn"),
-    *("EngineCore", "VLLM::", "infra.engines.vllm_imports"),
+    *("EngineCore", "VLLM::", "infra.engines.vllm.imports"),
 )
 
 

@@ -12,15 +12,15 @@ from typing import Any
 import polars as pl
 import yaml
 
-from flows.graph import Graph, draw_graph
-from flows.opening import open_bench, prepare
 from flows.pipeline import RunResult, opencharacter
-from infra.bench import Listener
-from infra.engines.protocol import Request
+from flows.recipe.graph import Graph, draw_graph
+from flows.recipe.opening import open_bench, prepare
+from infra.context import Listener
 from infra.engines.scripted_answers import write_answer
-from infra.manifests import Manifest, read_manifest
 from infra.progress import Progress
-from infra.row_store import read_rows
+from infra.protocol import Request
+from infra.store.manifests import Manifest, read_manifest
+from infra.store.row_store import read_rows
 
 LEDGER = "OPENCHARACTER_TEST_LEDGER"
 ROW_STAGES = ("guesses", "characters", "dialogues_generate", "dialogues_rewrite")
@@ -124,8 +124,8 @@ class ScriptedWorld:
 
 def read_parts(root: Path, stage: str) -> pl.DataFrame:
     """Read every row on disk, replaced chunks left out, to see that none is there twice."""
-    from infra.row_store import list_parts
-    from infra.storage import Storage
+    from infra.store.row_store import list_parts
+    from infra.store.storage import Storage
 
     storage = Storage(str(root))
     frames = [

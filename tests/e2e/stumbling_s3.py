@@ -15,7 +15,7 @@ from http.server import BaseHTTPRequestHandler
 from typing import Any
 from unittest import mock
 
-from infra.storage import Storage, forget_connections
+from infra.store.storage import Storage, forget_connections
 from tests.e2e.loopback_server import serve_on_loopback
 
 _BUCKET = "bucket"

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from infra.cluster import Cluster, RayConfig
-from infra.cluster_jobs import run_on_cluster
-from infra.engine_pool import EnginePool
+from infra.cluster.session import Cluster, RayConfig
+from infra.generation.cluster_jobs import run_on_cluster
+from infra.generation.engine_pool import EnginePool
 from infra.paths import packaged_configs
-from tasks.evaluation.abilities import AbilitiesConfig
-from tasks.evaluation.general_tasks import measure_model
+from tasks.evaluation.measures.abilities import AbilitiesConfig
+from tasks.evaluation.measures.general_tasks import measure_model
 from tests.e2e.scripted import Silent
 from tests.unit.evaluation.test_abilities import write_task
 

@@ -18,7 +18,7 @@ import httpx
 import psutil  # type: ignore[import-untyped]
 import pytest
 
-from infra.ports import find_port
+from infra.cluster.ports import find_port
 from tests.e2e.processes import await_no_leftovers, run_command, running_pids
 from tests.e2e.terminal import Terminal
 

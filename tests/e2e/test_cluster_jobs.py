@@ -8,10 +8,10 @@ from collections.abc import Callable
 
 import pytest
 
-from infra.cluster import Cluster, RayConfig
-from infra.cluster_jobs import run_on_cluster
-from infra.engine_pool import EnginePool
+from infra.cluster.session import Cluster, RayConfig
 from infra.errors import ConfigError, InterruptedRun, Problem
+from infra.generation.cluster_jobs import run_on_cluster
+from infra.generation.engine_pool import EnginePool
 from infra.progress import Progress
 from tests.e2e.scripted import Silent
 

@@ -20,7 +20,7 @@ import psutil  # type: ignore[import-untyped]
 import pytest
 import yaml
 
-from infra.exported_models import verify_export
+from infra.models.exported import verify_export
 from tests.e2e.prefect_homes import DATABASE
 from tests.e2e.processes import (
     await_no_leftovers,

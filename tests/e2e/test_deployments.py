@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from infra.manifests import read_manifest
-from infra.storage import Storage
+from infra.store.manifests import read_manifest
+from infra.store.storage import Storage
 from tests.e2e.prefect_world import Server, run_postgres, run_server, run_worker
 from tests.e2e.processes import await_no_leftovers, count_parts, running_pids
 from tests.e2e.scripted import ROW_STAGES, ScriptedWorld, read_parts
@@ -67,7 +67,7 @@ def test_runs_are_started_cancelled_resumed_and_cached_through_the_api(tmp_path:
 def deploy(server: Server, *chosen: str) -> None:
     server.call("work-pool", "create", "opencharacter", "--type", "process", "--overwrite")
     which = chosen or ("--all",)
-    server.call("deploy", *which, "--prefect-file", "infra/prefect/prefect.yaml")
+    server.call("deploy", *which, "--prefect-file", "infra/deploy/prefect/prefect.yaml")
 
 
 def check_deployments(server: Server) -> None:

@@ -19,13 +19,13 @@ import httpx
 import psutil  # type: ignore[import-untyped]
 import pytest
 
-from infra.engines.dialect import DialectConfig
-from infra.engines.endpoint import EndpointEngine
-from infra.engines.endpoint_wire import EndpointSettings
-from infra.engines.protocol import Completion, Message, Request, SamplingParams
+from infra.cluster.ports import find_port
+from infra.engines.endpoint.dialect import DialectConfig
+from infra.engines.endpoint.endpoint import EndpointEngine
+from infra.engines.endpoint.wire import EndpointSettings
 from infra.errors import PromptTooLong, RequestFailed
-from infra.ports import find_port
-from infra.secrets import Secret, read_secret
+from infra.protocol import Completion, Message, Request, SamplingParams
+from infra.secrets.secrets import Secret, read_secret
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 

@@ -12,14 +12,14 @@ from typing import Any
 import polars as pl
 import pytest
 
-from flows.comparing import compare_runs
-from flows.lineage import show_lineage
-from flows.matrix import opencharacter_matrix
-from flows.opening import open_bench, prepare
+from flows.look.comparing import compare_runs
+from flows.look.lineage import show_lineage
+from flows.look.matrix import opencharacter_matrix
+from flows.look.sheets import SheetOptions, write_sheet
 from flows.pipeline import RunResult
-from flows.sheets import SheetOptions, write_sheet
+from flows.recipe.opening import open_bench, prepare
 from infra.errors import ConfigError, StorageError, YieldError
-from infra.manifests import NodeRef, read_manifest, read_tables
+from infra.store.manifests import NodeRef, read_manifest, read_tables
 from tests.e2e.scripted import LEDGER, ScriptedWorld, Silent, read_parts
 from tests.e2e.test_pipeline import latest_states
 from tests.unit.evaluation.test_personagym import lay_out
@@ -224,7 +224,7 @@ def test_models_that_do_not_fit_side_by_side_take_turns(
 ) -> None:
     import ray
 
-    from infra.engine_pool import _WORKER_CPUS
+    from infra.generation.engine_pool import _WORKER_CPUS
 
     monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 1.5 * _WORKER_CPUS})
     overrides = (*ALONE, "evaluation.models=[teacher, other]")

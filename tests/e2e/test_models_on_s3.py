@@ -12,15 +12,15 @@ import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
-from infra import model_folders
 from infra.engines.config import ModelConfig
 from infra.engines.identity import identify_model
+from infra.engines.model_facts import ModelFacts, find_model_facts
 from infra.errors import ConfigError, StorageError
-from infra.exported_models import publish_export, withdraw_export
-from infra.model_facts import ModelFacts, find_model_facts
-from infra.model_folders import fetch_export, fetch_model, peek_model
-from infra.storage import Storage, find_inputs
-from tests.unit.infra.test_exported_models import build_export
+from infra.models import folders as model_folders
+from infra.models.exported import publish_export, withdraw_export
+from infra.models.folders import fetch_export, fetch_model, peek_model
+from infra.store.storage import Storage, find_inputs
+from tests.unit.infra.models.test_exported_models import build_export
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
 
@@ -107,7 +107,7 @@ def test_a_folder_of_ones_own_is_copied_once_and_only_what_is_read(
     assert sorted(path.name for path in light.iterdir()) == ["config.json", "tokenizer.json"]
     assert find_model_facts(ModelConfig(model=address)) == ModelFacts(512, 32, 2, 8, 16, 64)
     # Several processes of a machine want it at once, as an engine, its worker and the ranks do.
-    code = f"from infra.model_folders import fetch_model; print(fetch_model({address!r}))"
+    code = f"from infra.models.folders import fetch_model; print(fetch_model({address!r}))"
     running = [
         subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
         for _ in range(3)

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from infra.cluster.ports import find_port
 from infra.errors import RequestFailed
-from infra.ports import find_port
 from tests.e2e.odd_endpoint import SECRET, OddEndpoint, serve_oddities
 from tests.e2e.scripted import ScriptedWorld, read_parts
 

@@ -9,17 +9,17 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from flows.lineage import show_lineage
-from flows.opening import prepare
+from configs.demo.world.texts import draw_advice, write_persona, write_profile, write_voice
+from configs.demo.world.world import Character, World
+from flows.look.lineage import show_lineage
 from flows.pipeline import opencharacter
-from flows.planning import plan_run
+from flows.plan.planning import plan_run
+from flows.recipe.opening import prepare
 from infra.errors import ConfigError, YieldError
-from infra.gguf_conversion import convert
-from infra.manifests import refer_to
-from infra.reading import read_accepted_frame
-from infra.storage import Storage
-from tasks.demo_world.texts import draw_advice, write_persona, write_profile, write_voice
-from tasks.demo_world.world import Character, World
+from infra.models.gguf_conversion import convert
+from infra.store.manifests import refer_to
+from infra.store.reading import read_accepted_frame
+from infra.store.storage import Storage
 from tests.e2e.scripted import ScriptedWorld
 from tests.unit.cards import encode, make_png, make_text, make_v2, make_v3
 from tests.unit.training.exports import load_tokenizer

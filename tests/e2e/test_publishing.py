@@ -10,13 +10,13 @@ from types import SimpleNamespace
 import pytest
 from prefect import flow
 
-from infra.bench import Bench
-from infra.cluster import RayConfig
+from infra.cluster.session import RayConfig
+from infra.context import Bench
 from infra.errors import ConfigError, StorageError, TransientError
-from infra.manifests import Manifest, NodeSpec, read_manifest
-from infra.orchestration import RetryConfig
-from infra.row_stage import RunnerConfig
-from infra.storage import Storage
+from infra.generation.row_stage import RunnerConfig
+from infra.orchestration.tasks import RetryConfig
+from infra.store.manifests import Manifest, NodeSpec, read_manifest
+from infra.store.storage import Storage
 from tasks.publishing.config import PublishConfig
 from tasks.publishing.task import check_hub, describe_publish, publish_run
 from tests.e2e.hub import TOKEN, SmallHub, run_hub

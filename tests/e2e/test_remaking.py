@@ -5,7 +5,7 @@ from __future__ import annotations
 import polars as pl
 import pytest
 
-from flows.planning import plan_run
+from flows.plan.planning import plan_run
 from infra.errors import ConfigError, InterruptedRun
 from tests.e2e.scripted import ScriptedWorld, read_parts
 from tests.e2e.test_pipeline import latest_states

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from infra.storage import Storage
+from infra.store.storage import Storage
 from tasks.reporting.assembly import assemble_report
 from tasks.reporting.config import ReportConfig
-from tasks.reporting.overview import ModelLine, RunFacts
 from tasks.reporting.page import read_templates, render_report
 from tasks.reporting.run_nodes import RunNodes
+from tasks.reporting.sections.overview import ModelLine, RunFacts
 from tests.e2e.chromium import Page, open_chromium
 from tests.unit.reporting.worlds import NASTY, make_persona_text, write_run
 

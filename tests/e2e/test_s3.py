@@ -16,8 +16,8 @@ import fsspec
 import httpx
 import pytest
 
+from infra.cluster.ports import find_port
 from infra.errors import ConfigError
-from infra.ports import find_port
 from tests.e2e.processes import (
     await_no_leftovers,
     closing_line,
@@ -154,7 +154,7 @@ def test_a_node_that_has_nothing_of_the_drivers_runs_the_demo_from_s3(
 def test_a_bucket_that_is_not_there_is_said_before_anything_starts(
     endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from flows.opening import prepare
+    from flows.recipe.opening import prepare
 
     world = ScriptedWorld.make(tmp_path)
     for name, value in credentials(endpoint).items():

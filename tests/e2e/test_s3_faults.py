@@ -10,17 +10,18 @@ from pathlib import Path
 
 import pytest
 
-from infra import parquet_reads
-from infra import storage as storage_module
 from infra.errors import ConfigError, StorageError
-from infra.key_index import FAN_IN
-from infra.manifests import (
+from infra.secrets.s3_credentials import apply_credentials
+from infra.store import parquet_reads
+from infra.store import storage as storage_module
+from infra.store.key_index import FAN_IN
+from infra.store.manifests import (
     Manifest,
     PartRef,
     find_sound_manifest,
     write_manifest,
 )
-from infra.row_store import (
+from infra.store.row_store import (
     MERGE_CHUNKS,
     commit_chunk,
     compact_chunks,
@@ -31,8 +32,7 @@ from infra.row_store import (
     read_rows,
     write_members,
 )
-from infra.s3_credentials import apply_credentials
-from infra.storage import Storage, forget_connections
+from infra.store.storage import Storage, forget_connections
 from tests.e2e.stumbling_s3 import FAIR, StumblingS3, Weather, run_s3
 from tests.unit.infra.nodes import NODE, Note, make_manifest, make_plan, make_row
 

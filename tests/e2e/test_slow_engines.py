@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from flows.display import watch
-from infra.bench import Bench
+from flows.control.display import watch
+from infra.context import Bench
 from infra.errors import InterruptedRun, YieldError
 from infra.progress import Progress, StageProgress
 from tests.e2e.processes import (

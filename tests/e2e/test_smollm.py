@@ -9,8 +9,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from infra.model_folders import fetch_model
-from infra.rendering import load_tokenizer
+from infra.models.folders import fetch_model
+from infra.rendering.encoder import load_tokenizer
 from tests.e2e.processes import (
     await_no_leftovers,
     closing_line,

@@ -7,8 +7,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from infra.engines.protocol import Request
 from infra.engines.scripted_answers import AnswerWriter, write_answer
+from infra.protocol import Request
 from tests.e2e.scripted import ROW_STAGES, ScriptedWorld
 
 pytestmark = pytest.mark.e2e

@@ -18,14 +18,15 @@ import psutil  # type: ignore[import-untyped]
 import pytest
 from moto.server import ThreadedMotoServer
 
-from infra.cluster import Cluster, RayConfig
+from infra.cluster.ray_train import RankRun, open_for_arrow, run_ranks
+from infra.cluster.session import Cluster, RayConfig
 from infra.errors import InterruptedRun
-from infra.ray_train import RankRun, open_for_arrow, run_ranks
-from infra.storage import Storage
-from tasks.training.checkpoints import list_whole
-from tasks.training.job import TrainJob, TrainOutcome, run_job
-from tasks.training.metrics import MetricRecord, TrainProgress, read_metrics
-from tasks.training.trainer import TrainingDiverged
+from infra.store.storage import Storage
+from tasks.training.ranks.checkpoints import list_whole
+from tasks.training.ranks.job import TrainJob, TrainOutcome
+from tasks.training.ranks.launch import run_job
+from tasks.training.ranks.metrics import MetricRecord, TrainProgress, read_metrics
+from tasks.training.ranks.trainer import TrainingDiverged
 from tests.contracts.training_worlds import make_job, measure_distance, read_final
 from tests.e2e.processes import await_no_leftovers, running_pids
 from tests.e2e.sockets import LOOPBACK, Listeners

@@ -9,9 +9,9 @@ import json
 import sys
 import threading
 
-from flows.display import watch
+from flows.control.display import watch
 from flows.pipeline import opencharacter
-from infra.bench import Bench, Listener
+from infra.context import Bench, Listener
 from infra.progress import Progress, StageProgress
 from tests.e2e.local_nodes import local_nodes
 

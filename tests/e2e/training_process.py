@@ -9,12 +9,13 @@ import threading
 from dataclasses import asdict
 from pathlib import Path
 
-from infra.cluster import Cluster, RayConfig
-from infra.ray_train import RankLink
-from infra.reaper import reap_children
-from tasks.training.job import TrainJob, run_job
-from tasks.training.metrics import TrainProgress
-from tasks.training.trainer import TrainingDiverged
+from infra.cluster.ray_train import RankLink
+from infra.cluster.reaper import reap_children
+from infra.cluster.session import Cluster, RayConfig
+from tasks.training.ranks.job import TrainJob
+from tasks.training.ranks.launch import run_job
+from tasks.training.ranks.metrics import TrainProgress
+from tasks.training.ranks.trainer import TrainingDiverged
 
 
 def _tell(progress: TrainProgress) -> None:

@@ -24,22 +24,22 @@ _FOUND = Path("build") / "fuzz"
 _AT_ONCE = 2
 _SHOWN_LINES = 40
 _INSTRUMENTED = (
-    "infra.broken_text",
-    "infra.card_files",
-    "infra.chat_template",
-    "infra.csv_rows",
-    "infra.engines.endpoint_replies",
-    "infra.json_answers",
-    "infra.json_rows",
-    "infra.prompts",
-    "infra.speech",
-    "infra.thoughts",
+    "infra.text.broken_text",
+    "infra.input.card_files",
+    "infra.rendering.chat_template",
+    "infra.input.csv_rows",
+    "infra.engines.endpoint.replies",
+    "infra.text.json_answers",
+    "infra.input.json_rows",
+    "infra.rendering.prompts",
+    "infra.text.speech",
+    "infra.thoughts.parting",
     "infra.yaml_reading",
     "tasks.character_cards",
     "tasks.characters.brought",
     "tasks.characters.profile",
     "tasks.dialogues.rewriting",
-    "tasks.evaluation.verdicts",
+    "tasks.evaluation.judging.verdicts",
 )
 
 

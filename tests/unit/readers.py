@@ -9,24 +9,24 @@ from contextlib import suppress
 import yaml
 from jinja2 import TemplateError
 
-from infra.card_files import read_card_file
-from infra.chat_template import ChatTemplate
-from infra.csv_rows import BadHeader, read_csv
-from infra.engine_border import clean_completion
-from infra.engines.endpoint_replies import parse_json, read_completion, read_error
-from infra.engines.protocol import Completion, Message
+from infra.engines.border import clean_completion
+from infra.engines.endpoint.replies import parse_json, read_completion, read_error
 from infra.errors import ConfigError, Reject, TemplateRefused
-from infra.json_answers import find_values
-from infra.json_rows import NotJson, read_json, read_json_lines
-from infra.prompts import PromptTemplate
-from infra.thoughts import part_thought
+from infra.input.card_files import read_card_file
+from infra.input.csv_rows import BadHeader, read_csv
+from infra.input.json_rows import NotJson, read_json, read_json_lines
+from infra.protocol import Completion, Message
+from infra.rendering.chat_template import ChatTemplate
+from infra.rendering.prompts import PromptTemplate
+from infra.text.json_answers import find_values
+from infra.thoughts.parting import part_thought
 from infra.yaml_reading import DoubledKey, read_yaml
 from tasks.character_cards import read_card
 from tasks.characters.brought import read_profile
 from tasks.characters.profile import parse_profile
 from tasks.dialogues.generation import read_answer
 from tasks.dialogues.rewriting import read_rewriting
-from tasks.evaluation.verdicts import read_verdict
+from tasks.evaluation.judging.verdicts import read_verdict
 from tasks.records import Turn
 
 _SOURCE = (Turn("user", "Why is bread brown?"), Turn("assistant", "Because of the heat."))

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from infra.errors import ConfigError, Reject
-from infra.row_input import BadRow, RawRow, Source, find_row_files, read_rows
-from infra.schema import from_plain, to_plain, to_table
-from infra.storage import Storage
+from infra.input.row_input import BadRow, RawRow, Source, find_row_files, read_rows
+from infra.store.schema import from_plain, to_plain, to_table
+from infra.store.storage import Storage
 from tasks.character_cards import (
     Card,
     adapt_row,

@@ -10,19 +10,19 @@ from pathlib import Path
 
 import pytest
 
-from infra.engines.protocol import Message
+from configs.demo.world.calibration import FILE_NAME, write_calibration
+from configs.demo.world.lessons import Noise, School
+from configs.demo.world.manners import MANNERS
+from configs.demo.world.rubrics import DEMO_RUBRIC
+from configs.demo.world.texts import FIELDS
+from configs.demo.world.topics import FORMS, TOPICS
+from configs.demo.world.trades import TRADES
+from configs.demo.world.world import held_out_characters, held_out_questions
 from infra.paths import packaged_configs
-from infra.prompts import PromptTemplate
-from tasks.demo_world.calibration import FILE_NAME, write_calibration
-from tasks.demo_world.lessons import Noise, School
-from tasks.demo_world.manners import MANNERS
-from tasks.demo_world.rubrics import DEMO_RUBRIC
-from tasks.demo_world.texts import FIELDS
-from tasks.demo_world.topics import FORMS, TOPICS
-from tasks.demo_world.trades import TRADES
-from tasks.demo_world.world import held_out_characters, held_out_questions
-from tasks.evaluation.calibration import Labelled, plan_calibration, read_labelled
-from tasks.evaluation.rubrics import RubricPrompt, load_rubrics
+from infra.protocol import Message
+from infra.rendering.prompts import PromptTemplate
+from tasks.evaluation.judging.calibration import Labelled, plan_calibration, read_labelled
+from tasks.evaluation.judging.rubrics import RubricPrompt, load_rubrics
 
 DEMO = packaged_configs() / "demo"
 HEADINGS = {

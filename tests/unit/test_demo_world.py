@@ -7,24 +7,24 @@ from pathlib import Path
 
 import pytest
 
-from infra.paths import packaged_configs
-from infra.prompts import PromptTemplate
-from tasks.demo_world.data import write_data
-from tasks.demo_world.lessons import Lesson, Noise, School
-from tasks.demo_world.manners import MANNERS
-from tasks.demo_world.measures import HeldOutWorld
-from tasks.demo_world.places import PLACES
-from tasks.demo_world.texts import FIELDS, draw_advice, write_neutral, write_voice
-from tasks.demo_world.topics import GENERAL, HOBBIES, TOPICS
-from tasks.demo_world.trades import TRADES
-from tasks.demo_world.verdicts import draw_other
-from tasks.demo_world.world import (
+from configs.demo.world.data import write_data
+from configs.demo.world.lessons import Lesson, Noise, School
+from configs.demo.world.manners import MANNERS
+from configs.demo.world.measures import HeldOutWorld
+from configs.demo.world.places import PLACES
+from configs.demo.world.texts import FIELDS, draw_advice, write_neutral, write_voice
+from configs.demo.world.topics import GENERAL, HOBBIES, TOPICS
+from configs.demo.world.trades import TRADES
+from configs.demo.world.verdicts import draw_other
+from configs.demo.world.world import (
     World,
     held_out_characters,
     held_out_questions,
     read_answer,
     true_score,
 )
+from infra.paths import packaged_configs
+from infra.rendering.prompts import PromptTemplate
 
 DEMO = packaged_configs() / "demo"
 TASKS = ("character", "generate", "rewrite", "judge", "instruction")

@@ -9,15 +9,15 @@ import pytest
 
 from infra.errors import Reject
 from infra.paths import packaged_configs
-from infra.prompts import PromptTemplate
+from infra.rendering.prompts import PromptTemplate
 from tasks.characters.writing import CharacterInput, CharacterWriter
 from tasks.conversations import Talk, read_answer, read_turns
 from tasks.dialogues.generation import GeneratePlayer
 from tasks.dialogues.sources import take_dialogues
 from tasks.evaluation.answering import Answerer, AnswerInput
-from tasks.evaluation.judging import Judge, JudgementInput
-from tasks.evaluation.rubrics import bind_rubrics, load_rubrics
-from tasks.evaluation.verdicts import read_verdict
+from tasks.evaluation.judging.judging import Judge, JudgementInput
+from tasks.evaluation.judging.rubrics import bind_rubrics, load_rubrics
+from tasks.evaluation.judging.verdicts import read_verdict
 from tasks.instructions.formats import read_conversation
 from tasks.records import PROFILE_FIELDS, Answer, Dialogue, Judgement, Turn
 

@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from infra.errors import YieldError
-from infra.schema import from_plain, to_table
+from infra.store.schema import from_plain, to_table
 from tasks.characters.config import CharacterConfig
 from tasks.characters.sources import check_character_source, take_characters
 from tasks.export.rows import make_character_rows

@@ -7,12 +7,12 @@ import json
 
 import polars as pl
 
-from infra.asking import AskOptions, RowSession
-from infra.engines.protocol import Completion, Request
 from infra.errors import Reject
-from infra.fingerprints import row_key
+from infra.generation.asking import AskOptions, RowSession
 from infra.paths import packaged_configs
-from infra.prompts import PromptTemplate
+from infra.protocol import Completion, Request
+from infra.rendering.prompts import PromptTemplate
+from infra.store.fingerprints import row_key
 from tasks.characters.profile import profile_schema
 from tasks.characters.writing import CharacterInput, CharacterWriter
 from tasks.persona_rows import plan_persona_rows

@@ -8,8 +8,8 @@ from typing import Any
 
 import polars as pl
 
-from infra.prompts import PromptTemplate
-from infra.schema import to_table
+from infra.rendering.prompts import PromptTemplate
+from infra.store.schema import to_table
 from tasks.curation.config import CurationConfig
 from tasks.curation.curate import Curation, curate
 from tasks.curation.inputs import CurationInputs

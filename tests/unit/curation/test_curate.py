@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from infra.fingerprints import row_key
+from infra.store.fingerprints import row_key
 from tasks.curation.config import CurationConfig
 from tasks.curation.curate import Curation, curate
 from tasks.curation.inputs import CurationInputs

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infra.wording import split_words
+from infra.text.wording import split_words
 from tasks.curation.decontamination import QuestionIndex, find_hits
 
 LONG = (

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from infra.asking import AskOptions, RowSession
-from infra.engines.protocol import Completion, Request
 from infra.errors import Reject
-from infra.fingerprints import content_key
+from infra.generation.asking import AskOptions, RowSession
+from infra.protocol import Completion, Request
+from infra.store.fingerprints import content_key
 from tasks.dialogues.generation import DialogueInput
 from tasks.records import Character, Dialogue, Instruction, Turn
 

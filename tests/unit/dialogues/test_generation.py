@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from infra.engines.protocol import Message
 from infra.errors import Reject
 from infra.paths import packaged_configs
-from infra.prompts import PromptTemplate
+from infra.protocol import Message
+from infra.rendering.prompts import PromptTemplate
 from tasks.dialogues.generation import GeneratePlayer
 from tasks.records import Dialogue, Turn
 

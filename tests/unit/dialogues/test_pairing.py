@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from infra.fingerprints import content_key
+from infra.store.fingerprints import content_key
 from tasks.dialogues.pairing import choose_characters
 
 

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import polars as pl
 
-from infra.fingerprints import row_key
-from infra.schema import from_plain
+from infra.store.fingerprints import row_key
+from infra.store.schema import from_plain
 from tasks.dialogues.generation import DialogueInput
 from tasks.dialogues.planning import plan_dialogues, plan_pairs
 from tasks.records import Character, Instruction

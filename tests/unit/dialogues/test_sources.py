@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from infra.schema import to_plain, to_table
+from infra.store.schema import to_plain, to_table
 from tasks.dialogues.config import DialogueConfig
 from tasks.dialogues.sources import check_dialogue_source, digest_dialogue_source, take_dialogues
 from tasks.export.rows import make_character_rows, make_dialogue_rows
@@ -73,7 +73,7 @@ def test_every_shape_of_row_becomes_a_dialogue(
 
 
 def _name(context_turns: int, turns: tuple[Turn, ...]) -> str:
-    from infra.fingerprints import content_key
+    from infra.store.fingerprints import content_key
 
     flat = [text for turn in turns for text in (turn.role, turn.content)]
     return content_key("instruction", str(context_turns), *flat)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from infra.asking import AskOptions, RowSession
-from infra.engines.protocol import Completion, Engine, Request
+from infra.generation.asking import AskOptions, RowSession
 from infra.paths import packaged_configs
-from infra.prompts import PromptTemplate
+from infra.protocol import Completion, Engine, Request
+from infra.rendering.prompts import PromptTemplate
 
 
 class Teller:

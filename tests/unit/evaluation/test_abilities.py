@@ -10,9 +10,9 @@ from types import SimpleNamespace
 import pytest
 
 from infra.errors import ConfigError
-from infra.fingerprints import content_key
 from infra.paths import packaged_configs
-from tasks.evaluation.abilities import (
+from infra.store.fingerprints import content_key
+from tasks.evaluation.measures.abilities import (
     AbilitiesConfig,
     check_abilities,
     digest_tasks,
@@ -120,19 +120,19 @@ def test_an_unknown_task_is_told_with_near_names(monkeypatch: pytest.MonkeyPatch
     assert "no task 'hellaswagg'" in problem.what
     assert "hellaswag" in problem.todo
     index = SimpleNamespace(all_tasks=["hellaswag", "piqa"])
-    monkeypatch.setattr("tasks.evaluation.abilities._open_manager", lambda *asked: index)
+    monkeypatch.setattr("tasks.evaluation.measures.abilities._open_manager", lambda *asked: index)
     with pytest.raises(ConfigError, match="did you mean hellaswag"):
         measure_abilities(BASE, None, config, "base")
 
 
 def test_known_names_are_found_without_the_whole_index(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr("tasks.evaluation.abilities._open_manager")
+    monkeypatch.delattr("tasks.evaluation.measures.abilities._open_manager")
     names = ("hellaswag", "mmlu", "ai2_arc", "gsm8k", "gpqa", "truthfulqa_mc1")
     assert check_abilities(AbilitiesConfig(tasks=names)) == []
 
 
 def test_a_missing_harness_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tasks.evaluation.abilities.find_spec", lambda name: None)
+    monkeypatch.setattr("tasks.evaluation.measures.abilities.find_spec", lambda name: None)
     config = AbilitiesConfig(tasks=("hellaswag",))
     (problem,) = check_abilities(config)
     assert problem.todo == "pip install 'opencharacter[abilities]'"

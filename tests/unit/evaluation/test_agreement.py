@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.evaluation.agreement import Agreement, measure_agreement
+from tasks.evaluation.judging.agreement import Agreement, measure_agreement
 
 # Krippendorff 2011, example C: a row an observer, a column a unit, "." a missing value.
 FOUR_OBSERVERS = ("123321412...", "1233224125.3", ".3332342251.", "12332441251.")

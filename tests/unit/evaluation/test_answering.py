@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from infra.errors import ConfigError, Reject
-from infra.prompts import PromptTemplate
+from infra.rendering.prompts import PromptTemplate
 from tasks.curation.examples import ExampleBuilder
 from tasks.evaluation.answering import Answerer, AnswerInput, require_system_prompt
 from tasks.records import Answer, Turn

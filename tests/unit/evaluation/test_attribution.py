@@ -8,19 +8,19 @@ from dataclasses import replace
 
 import pytest
 
-from infra.engines.protocol import Message
 from infra.errors import ConfigError
-from infra.prompts import PromptTemplate
-from infra.rendering import load_tokenizer
-from infra.schema import from_plain, to_table
-from tasks.evaluation.attribution import (
+from infra.protocol import Message
+from infra.rendering.encoder import load_tokenizer
+from infra.rendering.prompts import PromptTemplate
+from infra.store.schema import from_plain, to_table
+from tasks.evaluation.measures.attribution import (
     AttributionPlan,
     plan_attribution,
     score_plan,
     share_credit,
 )
-from tasks.evaluation.likelihood import AnswerEncoder, load_model
-from tasks.evaluation.scoring_passes import score_texts
+from tasks.evaluation.measures.likelihood import AnswerEncoder, load_model
+from tasks.evaluation.measures.scoring_passes import score_texts
 from tasks.records import Attribution, Character, Example, Rejection, Turn
 from tests.unit.training.exports import build_base
 

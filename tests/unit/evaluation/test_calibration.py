@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from infra.errors import ConfigError
-from infra.fingerprints import content_key, row_key
-from infra.schema import from_plain
-from tasks.evaluation.calibration import (
+from infra.store.fingerprints import content_key, row_key
+from infra.store.schema import from_plain
+from tasks.evaluation.judging.calibration import (
     CALIBRATION,
     Labelled,
     digest_labelled,
@@ -20,7 +20,7 @@ from tasks.evaluation.calibration import (
     plan_calibration,
     read_labelled,
 )
-from tasks.evaluation.judging import JudgementInput
+from tasks.evaluation.judging.judging import JudgementInput
 from tasks.evaluation.planning import plan_judgements
 from tasks.records import Answer, Judgement
 

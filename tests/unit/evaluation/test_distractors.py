@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from tasks.evaluation.distractors import DistractorChooser
+from tasks.evaluation.measures.distractors import DistractorChooser
 from tasks.records import Character
 
 TRADES = ("baker", "pilot", "nurse", "miner")

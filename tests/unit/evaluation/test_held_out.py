@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 
-from tasks.evaluation.held_out import HeldOutSelection, take_held_out
-from tasks.evaluation.rubrics import TASKS
+from tasks.evaluation.judging.rubrics import TASKS
+from tasks.evaluation.questions.held_out import HeldOutSelection, take_held_out
 from tasks.records import Character, Example, Turn
 
 

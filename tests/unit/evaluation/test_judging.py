@@ -8,11 +8,11 @@ from dataclasses import replace
 
 import pytest
 
-from infra.asking import REMINDER
 from infra.engines.scripted import Script, ScriptedEngine
 from infra.errors import Reject
+from infra.generation.asking import REMINDER
 from infra.paths import packaged_configs
-from tasks.evaluation.judging import (
+from tasks.evaluation.judging.judging import (
     ExamplesInput,
     ExampleWriter,
     Judge,
@@ -20,8 +20,8 @@ from tasks.evaluation.judging import (
     examples_schema,
     read_examples,
 )
-from tasks.evaluation.rubrics import bind_rubrics, load_rubrics
-from tasks.evaluation.verdicts import verdict_schema
+from tasks.evaluation.judging.rubrics import bind_rubrics, load_rubrics
+from tasks.evaluation.judging.verdicts import verdict_schema
 from tasks.records import Judgement, ScoreExamples
 
 from .asking import Teller, complete, load_prompt, make

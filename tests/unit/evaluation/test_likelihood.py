@@ -7,16 +7,16 @@ from typing import Any
 
 import pytest
 
-from infra.engines.protocol import Message
 from infra.errors import ConfigError
-from tasks.evaluation.likelihood import (
+from infra.protocol import Message
+from tasks.evaluation.measures.likelihood import (
     AnswerEncoder,
     find_context,
     load_model,
 )
 from tasks.records import Example
-from tasks.training.encoding import EncodedExample, ExampleEncoder
-from tasks.training.templates import choose_format
+from tasks.training.rows.encoding import EncodedExample, ExampleEncoder
+from tasks.training.rows.templates import choose_format
 from tests.unit.training.exports import build_base as build_model
 from tests.unit.training.tokenizers import CHATML, LLAMA3, build_base, load_family, make_example
 
@@ -77,7 +77,7 @@ def test_a_model_that_has_no_template_is_told_so(tmp_path: Path) -> None:
 def test_the_stop_token_is_what_the_template_writes_after_an_answer(
     after: str, eos: str | None, expected: str | None, tmp_path: Path
 ) -> None:
-    from infra.rendering import load_tokenizer
+    from infra.rendering.encoder import load_tokenizer
 
     folder = build_base(tmp_path / "base", [*CHATML, "<|endoftext|>"], eos=eos)
     tokenizer = load_tokenizer(str(folder))

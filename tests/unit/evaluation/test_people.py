@@ -15,9 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from infra.errors import ConfigError
-from infra.fingerprints import content_key
-from tasks.evaluation.agreement import measure_agreement
-from tasks.evaluation.people import (
+from infra.store.fingerprints import content_key
+from tasks.evaluation.judging.agreement import measure_agreement
+from tasks.evaluation.judging.people import (
     Rating,
     SheetRow,
     choose_answers,
@@ -29,7 +29,7 @@ from tasks.evaluation.people import (
     render_sheet,
     restore,
 )
-from tasks.evaluation.rubrics import TASKS
+from tasks.evaluation.judging.rubrics import TASKS
 from tasks.records import Answer, EvalTask
 
 KEYS = [content_key("answer", str(number)) for number in range(4)]

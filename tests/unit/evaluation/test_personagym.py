@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from infra.errors import ConfigError
-from tasks.evaluation.personagym import (
+from tasks.evaluation.judging.rubrics import TASKS
+from tasks.evaluation.questions.personagym import (
     QuestionSelection,
     check_checkout,
     digest_checkout,
@@ -17,7 +18,6 @@ from tasks.evaluation.personagym import (
     read_benchmark,
     read_prompts,
 )
-from tasks.evaluation.rubrics import TASKS
 from tasks.personas.config import PersonaConfig
 from tasks.personas.selection import select_personas
 from tasks.personas.sources import RawPersona

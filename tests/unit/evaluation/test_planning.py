@@ -8,19 +8,19 @@ from typing import Any
 import polars as pl
 import pytest
 
-from infra.fingerprints import row_key
-from infra.row_store import find_pending
-from infra.schema import from_plain
+from infra.store.fingerprints import row_key
+from infra.store.row_store import find_pending
+from infra.store.schema import from_plain
 from tasks.evaluation.answering import AnswerInput
-from tasks.evaluation.judging import ExamplesInput, JudgementInput
+from tasks.evaluation.judging.judging import ExamplesInput, JudgementInput
+from tasks.evaluation.judging.rubrics import TASKS
 from tasks.evaluation.planning import (
     plan_answers,
     plan_examples,
     plan_judgements,
     plan_question_rows,
 )
-from tasks.evaluation.questions import ChosenSettings, QuestionsInput
-from tasks.evaluation.rubrics import TASKS
+from tasks.evaluation.questions.writing import ChosenSettings, QuestionsInput
 from tasks.records import Answer, EvalQuestion, ScoreExamples
 
 QUESTIONS = [

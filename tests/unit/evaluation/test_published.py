@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tasks.evaluation.published import (
+from tasks.evaluation.measures.published import (
     FULL_QUESTIONS,
     LIGHT_QUESTIONS,
     PERSONAS,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from tasks.evaluation.config import QuestionConfig
-from tasks.evaluation.question_sets import Sources, collect_questions, drop_repeated
-from tasks.evaluation.questions import WrittenQuestion, WrittenQuestions
+from tasks.evaluation.questions.sets import Sources, collect_questions, drop_repeated
+from tasks.evaluation.questions.writing import WrittenQuestion, WrittenQuestions
 from tests.unit.evaluation.test_held_out import CAST, ROWS
 from tests.unit.evaluation.test_personagym import lay_out
 

@@ -11,7 +11,7 @@ import pytest
 
 from infra.errors import ConfigError, Reject
 from infra.paths import packaged_configs
-from tasks.evaluation.questions import (
+from tasks.evaluation.questions.writing import (
     QUESTION_VALUES,
     SETTINGS_VALUES,
     ChosenSettings,

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 import yaml
 
+from configs.demo.world.rubrics import DEMO_RUBRIC
 from infra.errors import ConfigError
 from infra.paths import packaged_configs
-from infra.prompts import PromptTemplate
-from tasks.demo_world.rubrics import DEMO_RUBRIC
-from tasks.evaluation.rubrics import TASKS, bind_rubrics, load_rubrics
+from infra.rendering.prompts import PromptTemplate
+from tasks.evaluation.judging.rubrics import TASKS, bind_rubrics, load_rubrics
 
 from .asking import load_prompt
 

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from tasks.evaluation.scoring import Evidence, choose_headline, compare_models, measure_models
+from tasks.evaluation.measures.scoring import (
+    Evidence,
+    choose_headline,
+    compare_models,
+    measure_models,
+)
 from tasks.records import Ability, Answer, Attribution, EvalTask, Judgement
-from tasks.score_records import PANEL, Comparison, Measure
+from tasks.scores import PANEL, Comparison, Measure
 
 TASKS: tuple[EvalTask, ...] = ("expected_action", "toxicity_control")
 PERSONAS = [f"p{number}" for number in range(8)]

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from tasks.evaluation.likelihood import AnswerIds, load_model
-from tasks.evaluation.scoring_passes import LikelihoodFailed, plan_batches, score_texts
+from tasks.evaluation.measures.likelihood import AnswerIds, load_model
+from tasks.evaluation.measures.scoring_passes import LikelihoodFailed, plan_batches, score_texts
 from tests.unit.training.exports import build_base as build_model
 
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from infra.wording import make_shingles, measure_jaccard
-from tasks.evaluation.style import (
+from infra.text.wording import make_shingles, measure_jaccard
+from tasks.evaluation.measures.style import (
     Openings,
     SelfSimilarity,
     measure_distinct,

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.evaluation.verdicts import Verdict, read_score, read_verdict, verdict_schema
+from tasks.evaluation.judging.verdicts import Verdict, read_score, read_verdict, verdict_schema
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from infra.storage import Storage
+from infra.store.storage import Storage
 from tasks.export.rows import make_character_rows
 from tasks.records import Character
 

@@ -7,9 +7,9 @@ import pyarrow.parquet as pq
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infra.manifests import digest_bytes
-from infra.schema import to_plain
-from infra.storage import Storage
+from infra.store.manifests import digest_bytes
+from infra.store.schema import to_plain
+from infra.store.storage import Storage
 from tasks.export.files import encode_json_line, write_rows
 from tasks.export.rows import CharacterRow
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import polars as pl
 
-from infra.schema import to_table
-from infra.storage import Storage
+from infra.store.schema import to_table
+from infra.store.storage import Storage
 from tasks.export.card import Count, PromptFacts, Provenance, SourceFacts, StageFacts
 from tasks.export.config import ExportConfig
 from tasks.export.dataset import Export, export_dataset

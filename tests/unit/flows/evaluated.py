@@ -9,9 +9,17 @@ from typing import Any, TypeVar
 import polars as pl
 import yaml
 
-from infra.fingerprints import content_key, row_key
-from infra.manifests import Counts, Manifest, NodeRef, NodeSpec, Usage, write_manifest, write_table
-from infra.row_store import (
+from infra.store.fingerprints import content_key, row_key
+from infra.store.manifests import (
+    Counts,
+    Manifest,
+    NodeRef,
+    NodeSpec,
+    Usage,
+    write_manifest,
+    write_table,
+)
+from infra.store.row_store import (
     Envelope,
     MadeRow,
     commit_chunk,
@@ -19,9 +27,9 @@ from infra.row_store import (
     encode_rows,
     write_members,
 )
-from infra.schema import to_table
-from infra.set_store import write_set
-from infra.storage import Storage
+from infra.store.schema import to_table
+from infra.store.set_store import write_set
+from infra.store.storage import Storage
 from tasks.records import (
     Answer,
     Attribution,

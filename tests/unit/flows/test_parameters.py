@@ -9,8 +9,8 @@ import pytest
 from pydantic import ValidationError
 
 from flows.parameters import Recipe, Stage, SynthesisSize, list_preview_overrides
-from flows.settings import load_settings
-from flows.stages import STAGES
+from flows.recipe.settings import load_settings
+from flows.recipe.stages import STAGES
 
 from .worlds import make_config, write_config
 

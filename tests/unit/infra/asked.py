@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from infra.engines.protocol import Completion, Request
+from infra.protocol import Completion, Request
 
 
 class ListedEngine:

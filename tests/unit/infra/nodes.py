@@ -8,8 +8,8 @@ from typing import Any
 
 import polars as pl
 
-from infra.manifests import Counts, Manifest, NodeSpec, PartRef, Usage
-from infra.row_store import Envelope, MadeRow
+from infra.store.manifests import Counts, Manifest, NodeSpec, PartRef, Usage
+from infra.store.row_store import Envelope, MadeRow
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,8 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from infra.manifests import Counts, Manifest, NodeSpec, open_store, write_file, write_manifest
-from infra.row_store import (
+from infra.store.manifests import Counts, Manifest, NodeSpec, open_store, write_file, write_manifest
+from infra.store.row_store import (
     commit_chunk,
     compact_chunks,
     encode_rows,
@@ -15,7 +15,7 @@ from infra.row_store import (
     select_parts,
     write_members,
 )
-from infra.storage import Storage
+from infra.store.storage import Storage
 
 from .nodes import Note, make_manifest, make_plan, make_row
 

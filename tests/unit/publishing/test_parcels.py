@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from infra.manifests import read_manifest
-from infra.storage import Storage
+from infra.store.manifests import read_manifest
+from infra.store.storage import Storage
 from tasks.publishing.parcels import (
     Parcel,
     ParcelFile,

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from infra.exported_models import publish_export
-from infra.manifests import NodeRef, NodeSpec
-from infra.set_store import write_set_manifest
-from infra.storage import Storage
+from infra.models.exported import publish_export
+from infra.store.manifests import NodeRef, NodeSpec
+from infra.store.set_store import write_set_manifest
+from infra.store.storage import Storage
 from tests.unit.export.worlds import export_world
-from tests.unit.infra.test_exported_models import build_export
+from tests.unit.infra.models.test_exported_models import build_export
 
 EXPORT = NodeSpec.build("export", 1, identity={"name": "x"}, selection={})
 TRAINING = NodeSpec.build("training", 1, identity={"epochs": 3}, selection={}, upstream=[EXPORT])

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.storage import Storage
+from infra.store.storage import Storage
 
 
 @pytest.fixture

@@ -6,13 +6,13 @@ from collections.abc import Callable
 
 import pytest
 
-from infra.manifests import NodeRef
-from infra.storage import Storage
+from infra.store.manifests import NodeRef
+from infra.store.storage import Storage
 from tasks.reporting.assembly import assemble_report
 from tasks.reporting.config import ReportConfig
-from tasks.reporting.overview import ModelLine, RunFacts
 from tasks.reporting.page import read_templates, render_report
 from tasks.reporting.run_nodes import RunNodes
+from tasks.reporting.sections.overview import ModelLine, RunFacts
 
 from .test_page import read
 from .worlds import (

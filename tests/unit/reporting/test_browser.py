@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 
-from infra.storage import Storage
-from tasks.reporting.browser import BrowserRows, Limits, choose_rows, encode_rows
+from infra.store.storage import Storage
 from tasks.reporting.run_nodes import RunNodes
+from tasks.reporting.sections.browser import BrowserRows, Limits, choose_rows, encode_rows
 
 from .worlds import NASTY, write_evaluation, write_run, write_synthesis
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from infra.storage import Storage
+from infra.store.storage import Storage
 from tasks.reporting.figures import MINUS
-from tasks.reporting.headline import list_figures, list_verdicts
-from tasks.reporting.learning import describe_training
 from tasks.reporting.run_nodes import RunNodes
-from tasks.score_records import PANEL
+from tasks.reporting.sections.headline import list_figures, list_verdicts
+from tasks.reporting.sections.learning import describe_training
+from tasks.scores import PANEL
 
 from .worlds import (
     make_comparison,

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from tasks.reporting.judges import (
+from tasks.reporting.sections.judges import (
     build_agreement_table,
     build_calibration_table,
     list_judge_notes,
 )
-from tasks.score_records import AgreementLine, Calibration
+from tasks.scores import AgreementLine, Calibration
 
 GOOD = Calibration("k", "judge", "rows.jsonl", 118, 2, 0.71, 0.8, 0.9)
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from infra.storage import Storage
-from tasks.reporting.learning import describe_training
+from infra.store.storage import Storage
 from tasks.reporting.run_nodes import RunNodes
+from tasks.reporting.sections.learning import describe_training
 
 from .worlds import write_training
 

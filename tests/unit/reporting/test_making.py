@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from infra.manifests import Counts, Usage, read_manifest, write_manifest
-from infra.storage import Storage
+from infra.store.manifests import Counts, Usage, read_manifest, write_manifest
+from infra.store.storage import Storage
 from tasks.records import Persona
-from tasks.reporting.making import (
+from tasks.reporting.run_nodes import RunNodes
+from tasks.reporting.sections.making import (
     FUNNEL,
     SCORED,
     build_cost_table,
@@ -13,7 +14,6 @@ from tasks.reporting.making import (
     list_bars,
     list_rejects,
 )
-from tasks.reporting.run_nodes import RunNodes
 
 from .worlds import write_node, write_run, write_synthesis, write_training
 

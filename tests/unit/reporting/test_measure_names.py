@@ -16,7 +16,7 @@ from tasks.reporting.measure_names import (
     write_interval,
     write_value,
 )
-from tasks.score_records import PANEL, MeasureName
+from tasks.scores import PANEL, MeasureName
 
 
 def test_every_measure_has_a_name_of_its_own() -> None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from infra.storage import Storage
-from tasks.reporting.overview import (
+from infra.store.storage import Storage
+from tasks.reporting.run_nodes import RunNodes
+from tasks.reporting.sections.overview import (
     ModelLine,
     build_model_table,
     build_node_table,
     list_licences,
 )
-from tasks.reporting.run_nodes import RunNodes
 
 from .worlds import write_synthesis, write_training
 

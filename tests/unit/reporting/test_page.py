@@ -14,8 +14,8 @@ from markupsafe import Markup
 
 from infra.errors import ConfigError
 from infra.paths import packaged_configs
-from tasks.reporting.overview import RunFacts
 from tasks.reporting.page import ReportFacts, read_templates, render_report
+from tasks.reporting.sections.overview import RunFacts
 from tasks.reporting.tables import Cell, Row, Table, name_columns
 
 from .worlds import NASTY

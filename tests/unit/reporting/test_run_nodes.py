@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from infra.storage import Storage
+from infra.store.storage import Storage
 from tasks.records import Answer, Character, EvalQuestion, HeldOutAnswer
 from tasks.reporting.run_nodes import RunNodes
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tasks.records import Ability
 from tasks.reporting.figures import MINUS
 from tasks.reporting.measure_names import TASKS
-from tasks.reporting.scoring import (
+from tasks.reporting.sections.scoring import (
     build_ability_table,
     build_attribution_table,
     build_difference_table,
@@ -17,7 +17,7 @@ from tasks.reporting.scoring import (
     split_comparisons,
 )
 from tasks.reporting.tables import Row, Table
-from tasks.score_records import PANEL, PublishedScore
+from tasks.scores import PANEL, PublishedScore
 
 from .worlds import make_comparison, make_comparisons, make_measure, make_measures
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from infra.manifests import (
+from infra.store.manifests import (
     NodeRef,
     NodeSpec,
     Usage,
@@ -15,9 +15,9 @@ from infra.manifests import (
     write_manifest,
     write_table,
 )
-from infra.schema import to_table
-from infra.set_store import write_set
-from infra.storage import Storage
+from infra.store.schema import to_table
+from infra.store.set_store import write_set
+from infra.store.storage import Storage
 from tasks.records import (
     Ability,
     Answer,
@@ -32,7 +32,7 @@ from tasks.records import (
     Turn,
 )
 from tasks.reporting.measure_names import TASKS
-from tasks.score_records import (
+from tasks.scores import (
     AgreementLine,
     Calibration,
     Comparison,

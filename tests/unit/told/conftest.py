@@ -10,10 +10,7 @@ import pytest
 
 @pytest.fixture(scope="session", autouse=True)
 def loaded() -> None:
-    import flows.again
-    import flows.opening
-    import flows.planning
-    import flows.showing  # noqa: F401
+    pass
 
 
 @pytest.fixture(autouse=True)
@@ -28,4 +25,4 @@ def no_server() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def no_reaper(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing that a command starts outlives it here; a reaper lives as long as the tests."""
-    monkeypatch.setattr("infra.reaper.reap_children", nullcontext)
+    monkeypatch.setattr("infra.cluster.reaper.reap_children", nullcontext)

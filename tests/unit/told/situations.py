@@ -58,7 +58,7 @@ class Told:
 
 def say(capsys: pytest.CaptureFixture[str], *words: str) -> Told:
     """Run a command in this process."""
-    from flows.cli import main
+    from flows.cli.main import main
 
     capsys.readouterr()
     began, code = time.process_time(), 0

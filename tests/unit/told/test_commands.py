@@ -144,7 +144,7 @@ def fail(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *w
     def plan_run(*_: object) -> None:
         raise KeyError("no such thing\n" * 40)
 
-    monkeypatch.setattr("flows.planning.plan_run", plan_run)
+    monkeypatch.setattr("flows.plan.planning.plan_run", plan_run)
     return say(capsys, "plan", "configs/demo.yaml", *words)
 
 

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from infra.engines.endpoint_replies import Unreadable, parse_json, read_completion
-from infra.engines.protocol import Completion
+from infra.engines.endpoint.replies import Unreadable, parse_json, read_completion
 from infra.errors import Reject
+from infra.protocol import Completion
 from tasks.characters.profile import parse_profile
 from tasks.dialogues.generation import read_answer
 from tasks.dialogues.rewriting import read_rewriting
-from tasks.evaluation.verdicts import read_verdict
+from tasks.evaluation.judging.verdicts import read_verdict
 from tasks.records import Turn
 
 DEEP = "[" * 1500 + "]" * 1500

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.infra.test_model_soundness import FAULTS, Break, make_folder
+from tests.unit.infra.models.test_model_soundness import FAULTS, Break, make_folder
 
 from .situations import Situation, hold_to, tell
 

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from infra.paths import packaged_configs
-from tasks.training.templates import ChatFormat, choose_format
+from tasks.training.rows.templates import ChatFormat, choose_format
 
 BASE = packaged_configs() / "demo" / "base"
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")

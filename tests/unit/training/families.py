@@ -7,7 +7,7 @@ from typing import Any
 
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers
 
-from infra.rendering import load_tokenizer
+from infra.rendering.encoder import load_tokenizer
 
 GEMMA = ("<pad>", "<eos>", "<bos>", "<unk>", "<start_of_turn>", "<end_of_turn>")
 MISTRAL = ("<unk>", "<s>", "</s>", "[INST]", "[/INST]")

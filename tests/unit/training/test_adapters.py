@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from infra.errors import ConfigError
-from tasks.training.adapters import merge_adapter
+from tasks.training.ranks.adapters import merge_adapter
 
 from .exports import build_base, read_weights
 

@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from infra.devices import Devices, NodeDevices
+from infra.cluster.devices import Devices, NodeDevices
 from infra.errors import ConfigError
-from tasks.training.batching import (
+from tasks.training.config import TrainingConfig
+from tasks.training.rows.batching import (
     StreamSampler,
     choose_ranks,
     count_steps,
@@ -21,7 +22,6 @@ from tasks.training.batching import (
     plan_batches,
     stream_rows,
 )
-from tasks.training.config import TrainingConfig
 
 
 def make_config(**knobs: Any) -> TrainingConfig:

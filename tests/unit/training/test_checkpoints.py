@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from infra.errors import ConfigError
-from infra.storage import Storage
-from tasks.training.checkpoints import (
+from infra.store.storage import Storage
+from tasks.training.ranks.checkpoints import (
     MARKER,
     Checkpoint,
     checkpoint_name,

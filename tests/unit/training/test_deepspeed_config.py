@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 
 from infra.errors import ConfigError
-from tasks.training.batching import BatchPlan
 from tasks.training.config import TrainingConfig
-from tasks.training.deepspeed_config import (
+from tasks.training.ranks.deepspeed_config import (
     can_read,
     fill_deepspeed_config,
     load_deepspeed_config,
     name_layout,
 )
+from tasks.training.rows.batching import BatchPlan
 
 
 def write(folder: Path, config: Any) -> str:

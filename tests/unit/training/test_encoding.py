@@ -10,10 +10,10 @@ import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from infra.errors import ConfigError
-from infra.rendering import load_tokenizer
+from infra.rendering.encoder import load_tokenizer
 from tasks.records import Example
-from tasks.training.encoding import EncodedExample, ExampleEncoder, Unfit
-from tasks.training.templates import choose_format
+from tasks.training.rows.encoding import EncodedExample, ExampleEncoder, Unfit
+from tasks.training.rows.templates import choose_format
 
 from .tokenizers import LLAMA3, load_family, make_example
 

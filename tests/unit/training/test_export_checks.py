@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from infra.engines.protocol import Completion, Request
-from tasks.training.export_checks import (
+from infra.protocol import Completion, Request
+from tasks.training.model.export_checks import (
     EndingFacts,
     LossFacts,
     check_endings,
@@ -16,7 +16,7 @@ from tasks.training.export_checks import (
     measure_endings,
     measure_loss,
 )
-from tasks.training.export_errors import EndlessAnswers, MovedLoss
+from tasks.training.model.export_errors import EndlessAnswers, MovedLoss
 
 from .exports import BASE, encode_questions, read_weights, write_rows, write_weights
 

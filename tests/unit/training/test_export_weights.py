@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from tasks.training.export_errors import BrokenWeights, ChangedVocabulary
-from tasks.training.export_weights import Architecture, read_architecture, rewrite_weights
+from tasks.training.model.export_errors import BrokenWeights, ChangedVocabulary
+from tasks.training.model.export_weights import Architecture, read_architecture, rewrite_weights
 
 from .exports import build_base, read_weights, write_weights
 

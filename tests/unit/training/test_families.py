@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from infra.chat_roles import arrange, probe_roles
-from infra.chat_template import ChatTemplate
-from infra.engines.protocol import Message
 from infra.errors import ConfigError
 from infra.paths import packaged_configs
-from infra.rendering import PromptEncoder, read_template
-from tasks.training.encoding import EncodedExample, ExampleEncoder, Unfit
-from tasks.training.templates import ChatFormat, choose_format
+from infra.protocol import Message
+from infra.rendering.chat_roles import arrange, probe_roles
+from infra.rendering.chat_template import ChatTemplate
+from infra.rendering.encoder import PromptEncoder, read_template
+from tasks.training.rows.encoding import EncodedExample, ExampleEncoder, Unfit
+from tasks.training.rows.templates import ChatFormat, choose_format
 
 from .families import GEMMA_OWN, MARKED_OWN, MISTRAL_OWN, PHI_OWN, load_spaced
 from .test_encoding import read_trained

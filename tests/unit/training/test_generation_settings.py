@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from tasks.training.generation_settings import (
+from tasks.training.model.export import ExportPlan, assemble_export
+from tasks.training.model.generation_settings import (
     FILE,
     clean_settings,
     name_invalid,
     read_settings,
 )
-from tasks.training.model_export import ExportPlan, assemble_export
 
 from .exports import BASE, build_base, load_format
 

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from infra.errors import ConfigError
-from infra.gguf_conversion import convert
+from infra.models.gguf_conversion import convert
 from tasks.training.config import TrainingConfig
-from tasks.training.export_errors import BrokenGguf, BrokenWeights
-from tasks.training.gguf_checks import check_gguf
-from tasks.training.gguf_export import GgufPlan, Quantisation, write_gguf
-from tasks.training.gguf_fitness import find_gguf_problems
+from tasks.training.model.export_errors import BrokenGguf, BrokenWeights
+from tasks.training.model.gguf_checks import check_gguf
+from tasks.training.model.gguf_export import GgufPlan, Quantisation, write_gguf
+from tasks.training.model.gguf_fitness import find_gguf_problems
 
 from .exports import BASE, build_base, load_tokenizer, read_weights, write_weights
 

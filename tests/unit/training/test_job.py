@@ -10,19 +10,13 @@ from typing import Any
 
 import pytest
 
-from infra.cluster import Cluster, RayConfig
+from infra.cluster.session import Cluster, RayConfig
 from infra.errors import ConfigError
-from infra.manifests import PartRef
-from infra.storage import Storage
+from infra.store.manifests import PartRef
+from infra.store.storage import Storage
 from tasks.training.config import LoraConfig, TrainingConfig
-from tasks.training.job import (
-    TrainJob,
-    TrainOutcome,
-    check_job,
-    read_outcome,
-    run_job,
-    write_outcome,
-)
+from tasks.training.ranks.job import TrainJob, TrainOutcome, read_outcome, write_outcome
+from tasks.training.ranks.launch import check_job, run_job
 
 
 def make_job(root: Path, **changes: Any) -> TrainJob:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from infra.storage import Storage
-from tasks.training.metrics import (
+from infra.store.storage import Storage
+from tasks.training.ranks.metrics import (
     Meter,
     MetricRecord,
     MetricsFile,
@@ -81,8 +81,8 @@ def test_peaks_are_known_by_the_device_s_name(device: str, tflops: float | None)
 
 def test_rates_are_over_the_time_since_the_last_step(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
-    monkeypatch.setattr("tasks.training.metrics.time.monotonic", lambda: now[0])
-    monkeypatch.setattr("tasks.training.metrics.measure_peak_memory_gib", lambda: 1.5)
+    monkeypatch.setattr("tasks.training.ranks.metrics.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("tasks.training.ranks.metrics.measure_peak_memory_gib", lambda: 1.5)
     meter = Meter(count_flops_per_token(trained=10**9, frozen=0), 2, "NVIDIA H100 80GB HBM3")
     now[0] = 110.0
     meter.restart()  # what happened until now was no training

@@ -9,10 +9,10 @@ import pytest
 import yaml
 
 from infra.errors import ConfigError
-from infra.manifests import Counts, Manifest, Usage
 from infra.paths import packaged_configs
+from infra.store.manifests import Counts, Manifest, Usage
 from tasks.training.config import LoraConfig, TrainingConfig
-from tasks.training.model_card import (
+from tasks.training.model.card import (
     DataFacts,
     Drop,
     ModelCardFacts,
@@ -24,7 +24,7 @@ from tasks.training.model_card import (
     list_licences,
     render_model_card,
 )
-from tasks.training.samples import Sample
+from tasks.training.ranks.samples import Sample
 
 NASTY = "{{ x }} | <script> `\n---\n# Title\n```\n![](evil)"
 FACTS = ModelCardFacts(

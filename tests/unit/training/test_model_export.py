@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from infra.errors import ConfigError
-from tasks.training.export_errors import ChangedVocabulary, UnfitTemplate
-from tasks.training.model_export import ExportPlan, assemble_export
+from tasks.training.model.export import ExportPlan, assemble_export
+from tasks.training.model.export_errors import ChangedVocabulary, UnfitTemplate
 
 from .exports import BASE, build_base, load_format, load_tokenizer, read_weights
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.training.packing import Document, Packing, pack_documents
+from tasks.training.rows.packing import Document, Packing, pack_documents
 
 ROW = 100
 

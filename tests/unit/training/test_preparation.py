@@ -11,11 +11,11 @@ import polars as pl
 import pytest
 
 from infra.errors import YieldError
-from infra.schema import to_table
+from infra.store.schema import to_table
 from tasks.records import Example
 from tasks.training.config import TrainingConfig
-from tasks.training.preparation import Encoded, encode_examples
-from tasks.training.token_files import open_rows
+from tasks.training.rows.preparation import Encoded, encode_examples
+from tasks.training.rows.token_files import open_rows
 
 from .tokenizers import build_family, make_example
 

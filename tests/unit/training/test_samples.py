@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tasks.records import Example, Split, Turn
-from tasks.training.samples import (
+from tasks.training.ranks.samples import (
     Answer,
     append_samples,
     choose_probes,

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.training.schedule import RateSchedule
+from tasks.training.ranks.schedule import RateSchedule
 
 
 def test_the_paper_s_rates_fall_in_equal_steps_and_end_exactly() -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from infra.errors import ConfigError
-from infra.rendering import load_tokenizer
-from tasks.training.templates import ChatFormat, choose_format
+from infra.rendering.encoder import load_tokenizer
+from tasks.training.rows.templates import ChatFormat, choose_format
 
 from .tokenizers import CHATML, LLAMA3, build_base, load_family
 

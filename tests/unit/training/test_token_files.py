@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from infra.errors import StorageError
-from infra.manifests import PartRef, write_file
-from infra.storage import Storage
-from tasks.training import token_files
-from tasks.training.token_files import (
+from infra.store.manifests import PartRef, write_file
+from infra.store.storage import Storage
+from tasks.training.rows import token_files
+from tasks.training.rows.token_files import (
     TokenCounts,
     TokenDocument,
     TokenFile,

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from tasks.training.trainer import (
+from tasks.training.ranks.trainer import (
     StepFacts,
     TrainingDiverged,
     last_losses,

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tasks.training.weights import choose_attention
+from tasks.training.ranks.weights import choose_attention
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from typing import Any
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 
 from infra.paths import packaged_configs
-from infra.rendering import load_tokenizer
+from infra.rendering.encoder import load_tokenizer
 from tasks.records import Example, Split, Turn
 
 LLAMA3 = ("<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>")

@@ -1,0 +1,1 @@
+"""Holds the demo: its models, its data, and in `world` how they were made."""

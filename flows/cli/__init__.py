@@ -1,0 +1,1 @@
+"""Offers the command line, a file a group of commands."""

@@ -1,0 +1,1 @@
+"""Steers a run while it goes: reruns, budgets, approval, stopping, the display."""

@@ -1,0 +1,71 @@
+"""Stops a run in order when its process is told to end: cancelled in the Prefect UI, or SIGTERM.
+
+Prefect turns the signal into an exception in the main thread. Were it to leave the flow at once,
+engines would be closed under rows that are nearly done. So the run works in a thread of its own:
+the main thread hears the signal, has the stages commit what is finished, and only then passes the
+signal on, which makes Prefect call the run Cancelled (or Crashed, when nobody cancelled it).
+Prefect's workers wait 30 s for that before they kill; ``runner.stop_grace_s`` is shorter.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent import futures
+from functools import partial
+from typing import TypeVar
+
+from prefect.exceptions import TerminationSignal
+
+from infra.context import Bench, Listener
+from infra.progress import Progress
+from infra.threads import start_beside
+
+T = TypeVar("T")
+
+
+class Stopper(Listener):
+    """Knows the bench of the run it watches, so that it can tell the run to stop."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._bench: Bench | None = None
+        self._told = False
+
+    def run_started(self, name: str, bench: Bench) -> None:
+        """Keep the bench; a run that was told to stop before it had one stops now."""
+        with self._lock:
+            self._bench = bench
+            if self._told:
+                bench.stop.set()
+
+    def stage_progress(self, progress: Progress, *, finished: bool) -> None:
+        """Ignore progress."""
+
+    def engine_event(self, model: str, text: str) -> None:
+        """Ignore engines."""
+
+    def stop(self) -> None:
+        """Have the run take no new work and commit what is finished."""
+        with self._lock:
+            self._told = True
+            if self._bench is not None:
+                self._bench.stop.set()
+
+
+def run_until_told_to_stop(work: Callable[[Stopper], T]) -> T:
+    """Carry out a run that is watched by the stopper it is given; return what it returns.
+
+    Raises :class:`prefect.exceptions.TerminationSignal` when the process was told to end, after
+    the run has come to its end, whichever that was.
+    """
+    stopper = Stopper()
+    outcome: futures.Future[T] = futures.Future()
+    try:  # the signal may come before the thread has started: then it finds its work cancelled
+        start_beside(outcome, partial(work, stopper), "run")
+        return outcome.result()
+    except TerminationSignal:
+        stopper.stop()
+        if not outcome.cancel():
+            futures.wait([outcome])
+        raise

@@ -1,0 +1,1 @@
+"""Shows what came out of runs: rows, lineage, sheets, comparisons."""

@@ -1,0 +1,431 @@
+"""Compares the models of two runs on the questions that both runs asked."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from io import StringIO
+from typing import TypeVar
+
+from pydantic import BaseModel, ConfigDict
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from flows.runs.past_runs import PastRun, read_run
+from infra.errors import ConfigError, Problem
+from infra.store.fingerprints import content_key
+from infra.text.wording import split_words
+from tasks.evaluation.measures.style import score_ai_admissions, score_refusals, score_stops
+from tasks.evaluation.statistics import (
+    RESAMPLES,
+    Score,
+    average_judges,
+    compare_persona_scores,
+    compare_rows,
+    estimate_mean,
+    score_personas,
+    take_scores,
+)
+from tasks.records import Answer, Attribution
+from tasks.scores import PANEL, Comparison, Measure, MeasureName
+
+R = TypeVar("R", Answer, Attribution)
+
+_WIDTH = 150
+_DASH = "\u2013"
+
+
+class _Plain(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class RunSide(_Plain):
+    """Is one of the two runs; ``models`` says what stands behind each name, such as ``A:base``."""
+
+    label: str
+    run: str
+    root: str
+    models: dict[str, str]
+
+
+class JudgeMatch(_Plain):
+    """Says whether a judge's verdicts can be paired, and why or why not."""
+
+    judge: str
+    paired: bool
+    why: str
+
+
+class SharedRows(_Plain):
+    """Counts what the runs share: questions that were answered, or answers attributed."""
+
+    what: str
+    both: int
+    only_a: int
+    only_b: int
+
+
+class RunComparison(_Plain):
+    """Is how the models of two runs compare.
+
+    A measure is over all that a model was measured on. A comparison is a model of B minus a model
+    of A, over what both were measured on.
+    """
+
+    a: RunSide
+    b: RunSide
+    shared: tuple[SharedRows, ...]
+    judges: tuple[JudgeMatch, ...]
+    measures: tuple[Measure, ...]
+    comparisons: tuple[Comparison, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Series:
+    """Is one measure: the scores of each model, and what guessing would give it."""
+
+    name: MeasureName
+    scores: Mapping[str, Sequence[Score]]
+    judge: str = ""
+    task: str = ""
+    chances: Mapping[str, float | None] = field(default_factory=dict)
+
+
+def check_resampling(seed: int, resamples: int = RESAMPLES) -> None:
+    """Raise :class:`ConfigError` for numbers that no bootstrap can be drawn with."""
+    if resamples < 1:
+        raise ConfigError(Problem("--resamples", f"is {resamples}", "take 1 or more, best 10000"))
+    if seed < 0:
+        raise ConfigError(Problem("--seed", f"is {seed}", "give 0 or more"))
+
+
+def compare_runs(
+    run_a: str,
+    run_b: str,
+    root: str | None = None,
+    *,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+) -> RunComparison:
+    """Compare every model of run B with every model of run A, on what both were asked.
+
+    A run is ``<root>/runs/<name>``, local or on S3, or a name below ``root``. Verdicts are paired
+    only where one judge gave them by one recipe; else they stand side by side.
+
+    Raises :class:`ConfigError` for runs that are not there, and numbers that nothing can be drawn
+    with.
+    """
+    check_resampling(seed, resamples)
+    one, two = read_run("A", run_a, root), read_run("B", run_b, root)
+    matches = match_judges(one, two)
+    paired = [match.judge for match in matches if match.paired]
+    series = [
+        *_list_judged([one, two], paired),
+        *_list_attributed([*one.attribution, *two.attribution]),
+        *_list_style([*one.answers, *two.answers]),
+    ]
+    return RunComparison(
+        a=_describe_side(one),
+        b=_describe_side(two),
+        shared=tuple(_count_shared(one, two)),
+        judges=tuple(matches),
+        measures=tuple(_measure(item, model) for item in series for model in item.scores),
+        comparisons=tuple(
+            _compare(item, model, against, seed, resamples)
+            for item in series
+            for model, against in _pair_models(item.scores, one, two)
+        ),
+    )
+
+
+def match_judges(one: PastRun, two: PastRun) -> list[JudgeMatch]:
+    """Say of every judge whether the two runs' verdicts can be paired.
+
+    A judge is a role, and a role may be another model, or be asked otherwise, in another run.
+    """
+    matches = []
+    for judge in dict.fromkeys((*one.recipes, *two.recipes)):
+        recipes = [*one.recipes.get(judge, ()), *two.recipes.get(judge, ())]
+        changed = sorted({name for other in recipes for name in _differ(recipes[0], other)})
+        if judge not in one.recipes or judge not in two.recipes:
+            why = f"it judged run {'A' if judge in one.recipes else 'B'} alone"
+            matches.append(JudgeMatch(judge=judge, paired=False, why=why))
+        elif changed:
+            why = f"its verdicts were made otherwise: {', '.join(changed)}"
+            matches.append(JudgeMatch(judge=judge, paired=False, why=why))
+        else:
+            matches.append(JudgeMatch(judge=judge, paired=True, why="one recipe in both runs"))
+    return matches
+
+
+def print_comparison(found: RunComparison) -> str:
+    """Return a comparison as text for people."""
+    sink = StringIO()
+    console = Console(file=sink, width=_WIDTH, highlight=False, markup=False)
+    for side in (found.a, found.b):
+        console.print(f"{side.label} = run {side.run} in {side.root}")
+        for name, model in side.models.items():
+            console.print(f"    {name}  {model}")
+    for count in found.shared:
+        console.print(
+            f"{count.what}: {count.both:,} in both runs, {count.only_a:,} only in A, "
+            f"{count.only_b:,} only in B"
+        )
+    for match in found.judges:
+        console.print(f"judge {match.judge}: {'' if match.paired else 'not '}paired, {match.why}")
+    console.print("\nMeans, each over all that the model was asked")
+    console.print(_tabulate_measures(found.measures))
+    told = [item for item in found.comparisons if item.rows]
+    console.print("\nDifferences, over what both models were asked")
+    console.print(_tabulate_comparisons(told) if told else "Nothing was measured in both runs.")
+    if told and len(told) < len(found.comparisons):
+        console.print(f"{len(found.comparisons) - len(told)} comparisons have no row in common.")
+    return sink.getvalue().rstrip()
+
+
+def _differ(one: Mapping[str, object], two: Mapping[str, object]) -> list[str]:
+    return [name for name in {*one, *two} if one.get(name) != two.get(name)]
+
+
+def _describe_side(run: PastRun) -> RunSide:
+    return RunSide(label=run.label, run=run.name, root=run.root, models=dict(run.models))
+
+
+def _count_shared(one: PastRun, two: PastRun) -> Iterator[SharedRows]:
+    for what, mine, theirs in (
+        ("questions", _name_questions(one), _name_questions(two)),
+        ("held-out answers attributed", _name_examples(one), _name_examples(two)),
+    ):
+        if mine or theirs:
+            yield SharedRows(
+                what=what,
+                both=len(mine & theirs),
+                only_a=len(mine - theirs),
+                only_b=len(theirs - mine),
+            )
+
+
+def _name_questions(run: PastRun) -> set[str]:
+    return {row.question_key for row in run.answers}
+
+
+def _name_examples(run: PastRun) -> set[str]:
+    return {row.example_key for row in run.attribution}
+
+
+def _list_judged(runs: Sequence[PastRun], paired: Collection[str]) -> Iterator[_Series]:
+    """Yield each judge's PersonaScore and task scores, and those of the panel of paired judges.
+
+    A judge whose verdicts cannot be paired is one judge a run, named with the run's label.
+    """
+    rows = [
+        row if row.judge in paired else replace(row, judge=f"{run.label}:{row.judge}")
+        for run in runs
+        for row in run.judgements
+    ]
+    for judge in dict.fromkeys(row.judge for row in rows):
+        models = dict.fromkeys(row.model for row in rows if row.judge == judge)
+        yield from _list_scored(judge, {name: take_scores(rows, name, judge) for name in models})
+    if len(paired) > 1:
+        panel = [row for row in rows if row.judge in paired]
+        models = dict.fromkeys(row.model for row in panel)
+        yield from _list_scored(PANEL, {name: average_judges(panel, name) for name in models})
+
+
+def _list_scored(judge: str, scores: Mapping[str, Sequence[Score]]) -> Iterator[_Series]:
+    yield _Series("persona_score", scores, judge)
+    for task in sorted({score.task for rows in scores.values() for score in rows}):
+        by_model = {
+            model: [score for score in rows if score.task == task] for model, rows in scores.items()
+        }
+        yield _Series("score", {name: rows for name, rows in by_model.items() if rows}, judge, task)
+
+
+def _list_attributed(rows: Iterable[Attribution]) -> Iterator[_Series]:
+    """Yield the measures of attribution; a trial is shared if its other characters are, too."""
+    by_model = _group(rows)
+    told = {model: [row for row in rows if row.random_keys] for model, rows in by_model.items()}
+    hard = {model: [row for row in rows if row.hard_keys] for model, rows in by_model.items()}
+    yield _Series(
+        "attribution",
+        _score(told, lambda row: _take_trial(row, row.random_keys, row.random_credit)),
+        chances={
+            model: _average([row.random_chance for row in rows]) for model, rows in told.items()
+        },
+    )
+    yield _Series(
+        "attribution_hard",
+        _score(hard, lambda row: _take_trial(row, row.hard_keys, row.hard_credit)),
+        chances={
+            model: _average([row.hard_chance for row in rows]) for model, rows in hard.items()
+        },
+    )
+    yield _Series("profile_gain", _score(by_model, lambda row: _take_trial(row, (), row.gain)))
+    yield _Series(
+        "profile_margin", _score(told, lambda row: _take_trial(row, row.random_keys, row.margin))
+    )
+
+
+def _list_style(rows: Iterable[Answer]) -> Iterator[_Series]:
+    by_model = _group(rows)
+    for name, score in _STYLE:
+        yield _Series(name, {model: score(answers) for model, answers in by_model.items()})
+
+
+def _score_words(rows: Sequence[Answer]) -> list[Score]:
+    return [
+        Score(row.question_key, row.persona_key, row.task, float(len(split_words(row.answer))))
+        for row in rows
+    ]
+
+
+_STYLE: tuple[tuple[MeasureName, Callable[[Sequence[Answer]], list[Score]]], ...] = (
+    ("refusals", score_refusals),
+    ("ai_admissions", score_ai_admissions),
+    ("stops", score_stops),
+    ("words", _score_words),
+)
+
+
+def _take_trial(row: Attribution, others: Sequence[str], value: float) -> Score:
+    return Score(" ".join((row.example_key, *others)), row.persona_key, "", value)
+
+
+def _score(groups: Mapping[str, Sequence[R]], take: Callable[[R], Score]) -> dict[str, list[Score]]:
+    return {model: [take(row) for row in rows] for model, rows in groups.items() if rows}
+
+
+def _group(rows: Iterable[R]) -> dict[str, list[R]]:
+    groups: defaultdict[str, list[R]] = defaultdict(list)
+    for row in rows:
+        groups[row.model].append(row)
+    return dict(groups)
+
+
+def _average(values: Sequence[float]) -> float | None:
+    return math.fsum(values) / len(values) if values else None
+
+
+def _measure(item: _Series, model: str) -> Measure:
+    scores = item.scores[model]
+    if item.name == "persona_score":
+        whole = score_personas(scores)
+        found, missing = whole.over_personas, whole.missing
+    else:
+        found = estimate_mean(scores)
+        missing = found.missing
+    return Measure(
+        key=content_key("measure", item.name, item.judge, item.task, model),
+        name=item.name,
+        judge=item.judge,
+        task=item.task,
+        model=model,
+        mean=found.mean,
+        sd=found.sd,
+        low=found.low,
+        high=found.high,
+        chance=item.chances.get(model),
+        rows=found.rows,
+        clusters=found.clusters,
+        missing=missing,
+    )
+
+
+def _pair_models(
+    scores: Mapping[str, Sequence[Score]], one: PastRun, two: PastRun
+) -> list[tuple[str, str]]:
+    """Return every model of B with every model of A, those of one role first."""
+    pairs = [
+        (model, against)
+        for model in two.models
+        for against in one.models
+        if model in scores and against in scores
+    ]
+    return sorted(pairs, key=lambda pair: pair[0].partition(":")[2] != pair[1].partition(":")[2])
+
+
+def _compare(item: _Series, model: str, against: str, seed: int, resamples: int) -> Comparison:
+    ours, theirs = item.scores[model], item.scores[against]
+    if item.name == "persona_score":
+        found = compare_persona_scores(ours, theirs, seed=seed, resamples=resamples)
+    else:
+        found = compare_rows(ours, theirs, seed=seed, resamples=resamples)
+    return Comparison(
+        key=content_key("comparison", item.name, item.judge, item.task, model, against),
+        name=item.name,
+        judge=item.judge,
+        task=item.task,
+        model=model,
+        against=against,
+        mean=found.mean,
+        low=found.low,
+        high=found.high,
+        p_value=found.p_value,
+        detectable=found.detectable,
+        rows=found.rows,
+        clusters=found.clusters,
+        missing=found.missing,
+        unmatched=found.unmatched,
+    )
+
+
+def _tabulate_measures(measures: Iterable[Measure]) -> Table:
+    table = _make_table("measure", "judge", "model", "mean", "95 %", "chance", "rows", "missing")
+    for item in measures:
+        cells = (
+            _name_measure(item.name, item.task),
+            item.judge,
+            item.model,
+            _show(item.mean),
+            _show_interval(item.low, item.high),
+            "" if item.chance is None else _show(item.chance),
+            f"{item.rows:,}",
+            f"{item.missing:,}",
+        )
+        table.add_row(*map(Text, cells))
+    return table
+
+
+def _tabulate_comparisons(comparisons: Iterable[Comparison]) -> Table:
+    table = _make_table(
+        "measure", "judge", "models", "difference", "95 %", "p", "detectable", "rows", "missing",
+        "unmatched",
+    )  # fmt: skip
+    for item in comparisons:
+        cells = (
+            _name_measure(item.name, item.task),
+            item.judge,
+            f"{item.model} \u2212 {item.against}",
+            _show(item.mean, "+"),
+            _show_interval(item.low, item.high, "+"),
+            _show(item.p_value),
+            _show(item.detectable),
+            f"{item.rows:,}",
+            f"{item.missing:,}",
+            f"{item.unmatched:,}",
+        )
+        table.add_row(*map(Text, cells))
+    return table
+
+
+def _make_table(*names: str) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for name in names:
+        named = name in ("measure", "judge", "model", "models")
+        table.add_column(Text(name), justify="left" if named else "right")
+    return table
+
+
+def _name_measure(name: str, task: str) -> str:
+    return f"{name} {task}".strip().replace("_", " ")
+
+
+def _show(value: float | None, sign: str = "") -> str:
+    return _DASH if value is None else f"{value:{sign}.3f}"
+
+
+def _show_interval(low: float | None, high: float | None, sign: str = "") -> str:
+    return _DASH if low is None or high is None else f"{low:{sign}.3f} … {high:{sign}.3f}"

@@ -1,0 +1,1 @@
+"""Says what is to run: settings, checks beforehand, and the graph of nodes."""

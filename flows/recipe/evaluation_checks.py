@@ -1,0 +1,154 @@
+"""Checks what evaluation asks for before anything starts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from flows.recipe.settings import Settings
+from infra.errors import ConfigError, Problem
+from infra.paths import find_path, require_path
+from infra.store.storage import is_remote
+from tasks.evaluation.answering import require_system_prompt
+from tasks.evaluation.config import TUNED, EvaluationConfig, JudgeConfig, QuestionConfig
+from tasks.evaluation.judging.calibration import read_labelled
+from tasks.evaluation.judging.people import digest_sheets
+from tasks.evaluation.measures.abilities import check_abilities
+from tasks.evaluation.measures.published import list_published
+from tasks.evaluation.naming import load_judging, name_judgements, read_prompt
+from tasks.evaluation.questions.personagym import check_checkout
+from tasks.evaluation.questions.writing import QUESTION_VALUES, SETTINGS_VALUES, load_settings
+
+_WHERE = "evaluation"
+
+
+def resolve_evaluation(config: EvaluationConfig | None) -> EvaluationConfig | None:
+    """Make the paths of inputs absolute; what was not found stays for the checks."""
+    if config is None:
+        return None
+    path = config.questions.path
+    questions = config.questions.model_copy(
+        update={"path": None if path is None else _absolute(path)}
+    )
+    judges = tuple(
+        judge.model_copy(update={"calibration": judge.calibration and _absolute(judge.calibration)})
+        for judge in config.judges
+    )
+    people = tuple(_absolute(sheet) for sheet in config.people)
+    return config.model_copy(update={"questions": questions, "judges": judges, "people": people})
+
+
+def list_evaluation_roles(settings: Settings) -> dict[str, str]:
+    """Return the roles that evaluation asks, by the key of the configuration that names them."""
+    config = settings.evaluation
+    if config is None:
+        return {}
+    roles = {
+        f"{_WHERE}.models.{role}": role
+        for role in config.models
+        if role != TUNED or settings.training is None
+    }
+    roles |= {f"{_WHERE}.judges.{judge.model}": judge.model for judge in config.judges}
+    if config.questions.suite == "generated":
+        if config.questions.settings is not None:
+            roles[f"{_WHERE}.questions.settings.model"] = config.questions.settings.model
+        roles[f"{_WHERE}.questions.writing.model"] = config.questions.writing.model
+    return roles
+
+
+def check_evaluation(settings: Settings) -> Iterator[Problem]:
+    """Yield every problem that can be found without an engine."""
+    config = settings.evaluation
+    if config is None:
+        return
+    yield from _check_roles(settings)
+    yield from _check_names(config)
+    yield from _check_questions(settings, config.questions)
+    yield from _collect(lambda: require_system_prompt(read_prompt(config.answers.prompt)))
+    for judge in config.judges:
+        yield from _check_judge(judge, config.questions)
+    yield from _collect(lambda: digest_sheets(config.people))
+    yield from check_abilities(config.abilities)
+    known = sorted({row.recipe for row in list_published("light") if row.recipe})
+    if config.published is not None and config.published not in known:
+        what = f"the paper has no recipe {config.published!r}"
+        yield Problem(f"{_WHERE}.published", what, f"known: {', '.join(known)}; or null")
+
+
+def _check_roles(settings: Settings) -> Iterator[Problem]:
+    for where, role in list_evaluation_roles(settings).items():
+        if role in settings.models:
+            continue
+        if role == TUNED:
+            what, todo = "this run trains no model", "set training={}, or leave `tuned` out"
+        else:
+            what = f"names a model {role!r} that is not configured"
+            todo = f"known: {', '.join(sorted(settings.models)) or 'none'}"
+        yield Problem(where, what, todo)
+
+
+def _check_names(config: EvaluationConfig) -> Iterator[Problem]:
+    """Find names that run together to one: of a judge ``a`` on ``b_c``, and ``a_b`` on ``c``."""
+    named: dict[str, list[str]] = {}
+    for judge in config.judges:
+        for role in config.models:
+            told = f"{judge.model} on {role}"
+            named.setdefault(name_judgements(judge.model, role), []).append(told)
+    for name, pairs in named.items():
+        if len(pairs) > 1:
+            what = f"two nodes would be called {name}: {', and '.join(pairs)}"
+            yield Problem(f"{_WHERE}.judges", what, "rename one of these models")
+
+
+def _check_questions(settings: Settings, config: QuestionConfig) -> Iterator[Problem]:
+    where = f"{_WHERE}.questions"
+    if config.suite == "personagym":
+        yield from check_checkout(Path(str(config.path)), f"{where}.path")
+        return
+    if (config.unseen or config.suite == "held_out") and not settings.curation.validation_share:
+        yield Problem(
+            "curation.validation_share",
+            "nobody is held out of training, so there are no unseen characters to ask",
+            f"raise it, or set {where}.unseen=false with {where}.suite=generated",
+        )
+    if config.suite == "held_out":
+        return
+    if config.settings is not None:
+        chosen = config.settings
+        yield from _check_prompt(chosen.prompt, f"{where}.settings.prompt", SETTINGS_VALUES)
+        path = chosen.settings
+        yield from _collect(lambda: load_settings(require_path(path, f"{where}.settings.settings")))
+    yield from _check_prompt(config.writing.prompt, f"{where}.writing.prompt", QUESTION_VALUES)
+
+
+def _check_prompt(name: str, where: str, values: frozenset[str]) -> Iterator[Problem]:
+    try:
+        template = read_prompt(name)
+    except ConfigError as error:
+        yield from error.problems
+        return
+    unknown = template.variables() - values
+    if unknown:
+        what = f"uses {', '.join(sorted(unknown))}, which nobody fills in"
+        yield Problem(f"{where} ({name})", what, f"known values: {', '.join(sorted(values))}")
+
+
+def _check_judge(judge: JudgeConfig, questions: QuestionConfig) -> Iterator[Problem]:
+    yield from _collect(lambda: load_judging(judge, questions))
+    if judge.calibration is not None:
+        path = judge.calibration
+        yield from _collect(lambda: read_labelled(path))
+
+
+def _collect(check: Callable[[], object]) -> Iterator[Problem]:
+    try:
+        check()
+    except ConfigError as error:
+        yield from error.problems
+
+
+def _absolute(name: str) -> str:
+    if is_remote(name):
+        return name
+    found = find_path(name)
+    return str(found) if found else name

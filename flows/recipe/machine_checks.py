@@ -1,0 +1,126 @@
+"""Checks that what a run will start has a place on what there is to compute on.
+
+Ray would queue what never fits, without a word, until a timeout. What is checked is what this run
+has still to make: engines of nodes that are done, or beyond ``--until``, need no place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from functools import partial
+
+from flows.recipe.graph import Graph
+from flows.recipe.settings import Settings
+from flows.recipe.stages import Started, stage_of
+from infra.cluster.devices import Devices
+from infra.context import Bench
+from infra.engines.config import ModelConfig
+from infra.errors import ConfigError, Problem
+from infra.generation.engine_pool import CPUS_PER_ENGINE
+from infra.store.manifests import NodeSpec, is_done
+from tasks.evaluation.config import TUNED
+
+
+def check_machine(settings: Settings, bench: Bench, graph: Graph, until: str) -> None:
+    """Check this machine now, or the cluster that is to be joined as soon as it is.
+
+    Raises :class:`ConfigError` with everything that has no place.
+    """
+    nodes = [node for node in graph.nodes() if Started().reached(until, stage_of(node.stage))]
+    todo = {node.stage for node in nodes if not is_done(bench.storage, node)}
+    roles = list_roles(settings, graph, todo)
+    trains = graph.training is not None and graph.training.stage in todo
+    if (roles or trains) and not settings.ray.grows:
+        bench.cluster.check_at_start(partial(_refuse_misfits, settings, roles, trains))
+
+
+def _refuse_misfits(
+    settings: Settings, roles: Collection[str], trains: bool, devices: Devices
+) -> None:
+    problems = list(find_misfits(settings, roles, trains, devices))
+    if problems:
+        raise ConfigError(*problems)
+
+
+def find_misfits(
+    settings: Settings, roles: Collection[str], trains: bool, devices: Devices
+) -> Iterator[Problem]:
+    """Yield what has no place: engines of these roles, and the ranks of a training."""
+    for role in sorted(roles):
+        if role in settings.models and settings.models[role].engine == "vllm":
+            yield from _check_engines(f"models.{role}", settings.models[role], devices)
+    if trains and settings.training is not None:
+        yield from _check_ranks(settings.training.workers, devices)
+
+
+def list_roles(settings: Settings, graph: Graph, todo: Collection[str]) -> set[str]:
+    """Return the roles whose engines the nodes to be made will start."""
+    asked: list[tuple[NodeSpec | None, str | None]] = [
+        (graph.guesses, settings.instructions.synthesis.model)
+    ]
+    if settings.characters.source is None:
+        asked.append((graph.characters, settings.characters.model))
+    for name, node in graph.dialogues.items():
+        asked.append((node, getattr(getattr(settings.dialogues, name, None), "model", None)))
+    tuned = settings.training.model if settings.training else None
+    asked.append((graph.training, tuned))  # the engine that checks the export
+    config, parts = settings.evaluation, graph.evaluation
+    if config is not None and parts is not None:
+        questions = config.questions
+        asked.append((parts.settings, questions.settings.model if questions.settings else None))
+        asked.append((parts.texts, questions.writing.model))
+        for role, node in parts.answers.items():
+            asked.append((node, tuned if tuned and role == TUNED else role))
+        for group in (parts.examples, parts.calibrations):
+            asked.extend((node, judge) for judge, node in group.items())
+        asked.extend((node, judge) for (judge, _), node in parts.judgements.items())
+    return {role for node, role in asked if node is not None and role and node.stage in todo}
+
+
+def _check_engines(where: str, model: ModelConfig, devices: Devices) -> Iterator[Problem]:
+    span, wanted = model.tensor_parallel, model.replicas
+    if not devices.on_gpus and devices.build is not None and devices.build.kind != "cpu":
+        yield Problem(
+            where,
+            f"{devices.where} has no GPU that {devices.build} can use",
+            "mend the driver (nvidia-smi), install the build for CPUs, or join a cluster"
+            " (ray.address)",
+        )
+        return
+    if span > max(1, devices.most_gpus):
+        yield Problem(
+            f"{where}.tensor_parallel",
+            f"one engine spans {span} GPUs of one node, {devices.describe_gpus()}"
+            + _explain_cpus(devices),
+            f"at most {max(1, devices.most_gpus)}, or join a cluster with larger nodes",
+        )
+        return
+    places = (
+        devices.count_places(span)
+        if devices.on_gpus
+        else sum(int(node.cpus / CPUS_PER_ENGINE) for node in devices.nodes)
+    )
+    if wanted > max(1, places):
+        each = f" of {span} GPUs each" if span > 1 else ""
+        what = f"{wanted} engines{each}, {_describe(devices)}"
+        yield Problem(f"{where}.replicas", what, f"at most {max(1, places)}")
+
+
+def _check_ranks(workers: int | str, devices: Devices) -> Iterator[Problem]:
+    most = devices.gpus if devices.on_gpus else max(1, devices.cpus)
+    if isinstance(workers, str) or workers <= most:
+        return
+    what = f"{workers} ranks, {_describe(devices)}"
+    yield Problem("training.workers", what, f"at most {most}, or auto")
+
+
+def _describe(devices: Devices) -> str:
+    if devices.on_gpus:
+        return devices.describe_gpus()
+    return f"{devices.where} has {devices.cpus} CPUs{_explain_cpus(devices)}"
+
+
+def _explain_cpus(devices: Devices) -> str:
+    """Say why no GPU counts on this machine, as it may well have some."""
+    build = devices.build
+    return f"; {build} computes on no GPU" if build is not None and build.kind == "cpu" else ""

@@ -1,0 +1,1 @@
+"""Tells what ran in a store, and takes care of it."""

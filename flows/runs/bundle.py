@@ -1,0 +1,153 @@
+"""Packs what a bug report needs of a run into one archive: no rows, and no secrets."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import uuid
+import zipfile
+from collections.abc import Iterator
+from contextlib import redirect_stdout, suppress
+from importlib.metadata import distributions
+from io import BytesIO, StringIO
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from flows.runs.history import RUNS, RunRecord, find_record, read_finished
+from flows.runs.listing import find_status, print_status
+from infra.errors import ConfigError, Problem
+from infra.secrets.masking import Masker
+from infra.store.storage import Storage
+
+_TAIL_BYTES = 32_768
+_MOST_LOGS = 40
+_LOGS = ("worker-*.err", "worker-*.out", "raylet.err", "raylet.out", "gcs_server.err")
+
+_README = """This archive describes one run of OpenCharacter for a bug report.
+
+config.yaml     the resolved configuration; secrets are references only
+record.json     when and where the run started, what it planned, how it ended
+summary.json    what it came to, if it finished
+status.txt      where each node stands
+manifests/      what each finished node was made of: knobs, prompts, counts, reasons
+versions.txt    the Python packages
+doctor.txt      what `opencharacter doctor` says of the machine
+logs/           the ends of the engines' logs, if the run's Ray session is on this machine
+
+It holds no rows. Known secrets, what looks like a key, and the home folder's name are masked.
+Logs are what other programs wrote: look through them before you send this.
+"""
+
+
+class Bundle(BaseModel):
+    """Is a written archive."""
+
+    model_config = ConfigDict(frozen=True)
+
+    path: str
+    files: tuple[str, ...]
+    size: int
+
+
+def bundle_run(storage: Storage, name: str, out: Path, where: str = "RUN") -> Bundle:
+    """Write the archive of a run, whole or not at all.
+
+    Raises :class:`ConfigError` when there is no such run, or the archive cannot be written.
+    """
+    record = find_record(storage, name, where)
+    texts = dict(_gather(storage, record))
+    masker = Masker.collect(*texts.values())
+    sink = BytesIO()
+    with zipfile.ZipFile(sink, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path, text in texts.items():
+            archive.writestr(masker.mask(path), masker.mask(text))
+    _write(out, sink.getvalue())
+    return Bundle(
+        path=str(out), files=tuple(masker.mask(path) for path in texts), size=len(sink.getvalue())
+    )
+
+
+def _gather(storage: Storage, record: RunRecord) -> Iterator[tuple[str, str]]:
+    """Yield the files of the archive, not masked yet."""
+    yield "README.txt", _README
+    yield "config.yaml", record.config
+    yield "record.json", record.model_dump_json(indent=1, exclude={"config"})
+    if read_finished(storage, record.run) is not None:
+        with suppress(FileNotFoundError):
+            summary = storage.read_bytes(f"{RUNS}/{record.run}/summary.json")
+            yield "summary.json", summary.decode("utf-8", "replace")
+    start = "" if record.id == "summary" else f"@{record.id}"
+    yield "status.txt", print_status(find_status(storage, f"{record.run}{start}"))
+    for mark in record.nodes:
+        with suppress(FileNotFoundError):
+            data = storage.read_bytes(mark.manifest)
+            yield f"manifests/{mark.stage}.json", data.decode("utf-8", "replace")
+    yield "versions.txt", _list_versions()
+    yield "doctor.txt", _ask_doctor()
+    yield from _read_logs(record)
+
+
+def _list_versions() -> str:
+    found = {f"{item.metadata['Name']}=={item.version}" for item in distributions()}
+    return "\n".join(sorted(found, key=str.lower)) + "\n"
+
+
+def _ask_doctor() -> str:
+    from flows.control.doctor import examine
+
+    told = StringIO()
+    with redirect_stdout(told):
+        examine(None, ())
+    return told.getvalue()
+
+
+def _read_logs(record: RunRecord) -> Iterator[tuple[str, str]]:
+    """Yield the ends of the logs of the Ray sessions that the run's process opened here."""
+    if not record.pid:
+        return
+    for session in sorted(_find_ray_folder().glob(f"session_*_{record.pid}")):
+        paths = [path for pattern in _LOGS for path in sorted(session.glob(f"logs/{pattern}"))]
+        newest = sorted(paths, key=_date, reverse=True)[:_MOST_LOGS]
+        for path in sorted(newest):
+            with suppress(OSError):
+                text = _read_tail(path)
+                if text.strip():
+                    yield f"logs/{session.name}/{path.name}", text
+
+
+def _find_ray_folder() -> Path:
+    return Path(os.environ.get("RAY_TMPDIR", tempfile.gettempdir())) / "ray"
+
+
+def _date(path: Path) -> float:
+    with suppress(OSError):
+        return path.stat().st_mtime
+    return 0.0
+
+
+def _read_tail(path: Path) -> str:
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - _TAIL_BYTES))
+        text = file.read().decode("utf-8", "replace")
+    if size > _TAIL_BYTES:  # a cut line could begin in the middle of a secret
+        text = text.partition("\n")[2]
+    return text
+
+
+def _write(out: Path, data: bytes) -> None:
+    temporary = out.with_name(f".{out.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        temporary.write_bytes(data)
+        temporary.replace(out)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        todo = "give --out a file in a folder that exists and can be written"
+        raise ConfigError(Problem(f"--out {out}", str(error), todo)) from error
+
+
+def print_bundle(bundle: Bundle) -> str:
+    """Return what was written, as JSON: one line for scripts."""
+    return json.dumps({"bundle": bundle.path, "files": len(bundle.files), "bytes": bundle.size})

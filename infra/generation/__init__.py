@@ -1,0 +1,1 @@
+"""Runs row stages: plans, leases, asks engines, commits rows."""

@@ -1,0 +1,149 @@
+"""Names nodes that are made again on purpose, so that old and new rows never mix.
+
+A *refreshed* node has a recipe of its own: its rows get other keys, and with them other seeds,
+and all that was made from them follows. A node whose *rejects are retried* keeps its recipe and
+its accepted rows; only rejected ones are asked again, with the attempts that come after those
+already spent. Both are on record in the node's manifest, and nothing that is committed changes.
+
+What was asked for is kept in the store, so that every later run of the recipe goes on with it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+import polars as pl
+
+from infra.store.fingerprints import hash_parts
+from infra.store.manifests import NodeSpec, find_sound_manifest
+from infra.store.row_store import IDENTITY_COLUMNS
+from infra.store.storage import Storage
+
+REFRESH = "refresh"
+RETRIES = "retry_rejects"
+_WISHES = "wishes"
+_PATH = "remakes.json"
+
+
+@dataclass(frozen=True)
+class Remakes:
+    """Is what of a store is made again: how often, by ``refresh`` or ``retry_rejects``.
+
+    Nodes are named by stage and the recipe they have without it. ``wishes`` are those that no
+    run has carried out to its end yet.
+    """
+
+    refreshed: Mapping[str, int] = field(default_factory=dict)
+    retried: Mapping[str, int] = field(default_factory=dict)
+    wishes: frozenset[str] = frozenset()
+
+    def apply(self, node: NodeSpec) -> NodeSpec:
+        """Return the node as it is to be made now."""
+        name = _name(node)
+        renewed = refresh_node(node, self.refreshed.get(name, 0))
+        return retry_node(renewed, self.retried.get(name, 0))
+
+    def refresh(self, node: NodeSpec) -> Remakes:
+        """Return the remakes with a node, as described without them, refreshed once more."""
+        return replace(self, refreshed=_count_up(self.refreshed, _name(node)))
+
+    def retry(self, node: NodeSpec) -> Remakes:
+        """Return the remakes with a node's rejects, as described without them, retried again."""
+        return replace(self, retried=_count_up(self.retried, _name(node)))
+
+    def open(self, wish: str, node: NodeSpec) -> Remakes:
+        """Return the remakes with a wish for a node on record."""
+        return replace(self, wishes=self.wishes | {f"{wish} {_name(node)}"})
+
+    def is_open(self, wish: str, node: NodeSpec) -> bool:
+        """Tell whether a wish for a node is on record."""
+        return f"{wish} {_name(node)}" in self.wishes
+
+    def close(self, nodes: Iterable[NodeSpec]) -> Remakes:
+        """Return the remakes without the wishes for some nodes."""
+        names = {_name(node) for node in nodes}
+        left = {wish for wish in self.wishes if wish.rpartition(" ")[2] not in names}
+        return replace(self, wishes=frozenset(left))
+
+
+def read_remakes(storage: Storage) -> Remakes:
+    """Read what of a store is made again; nothing, at first."""
+    if storage.stat(_PATH) is None:
+        return Remakes()
+    data = json.loads(storage.read_bytes(_PATH))
+    return Remakes(data[REFRESH], data[RETRIES], frozenset(data[_WISHES]))
+
+
+def write_remakes(storage: Storage, remakes: Remakes) -> None:
+    """Keep what of a store is made again."""
+    data = {
+        REFRESH: dict(remakes.refreshed),
+        RETRIES: dict(remakes.retried),
+        _WISHES: sorted(remakes.wishes),
+    }
+    storage.write_bytes(_PATH, json.dumps(data, indent=1, sort_keys=True).encode())
+
+
+def has_rejects(storage: Storage, node: NodeSpec) -> bool:
+    """Tell whether a node is done, asks a model row by row, and rejected some."""
+    manifest = find_sound_manifest(storage, node.manifest_path)
+    return manifest is not None and manifest.members is not None and manifest.counts.rejected > 0
+
+
+def _name(node: NodeSpec) -> str:
+    return f"{node.stage}/{node.recipe}"
+
+
+def _count_up(counts: Mapping[str, int], name: str) -> dict[str, int]:
+    return {**counts, name: counts.get(name, 0) + 1}
+
+
+def refresh_node(node: NodeSpec, salt: int) -> NodeSpec:
+    """Return the node under a recipe of its own; 0 is the node itself."""
+    if not salt:
+        return node
+    mark = f"{REFRESH} {salt}"
+    return replace(
+        node,
+        recipe=hash_parts(node.recipe, mark),
+        fingerprint=hash_parts(node.fingerprint, mark),
+        identity={**node.identity, REFRESH: salt},
+    )
+
+
+def retry_node(node: NodeSpec, rounds: int) -> NodeSpec:
+    """Return the node with rejected rows asked again so many times over; 0 is the node itself."""
+    if not rounds:
+        return node
+    return replace(
+        node,
+        fingerprint=hash_parts(node.fingerprint, f"{RETRIES} {rounds}"),
+        selection={**node.selection, RETRIES: rounds},
+    )
+
+
+def count_rounds(node: NodeSpec) -> int:
+    """Return how many times over a node's rejected rows are asked again."""
+    return int(node.selection.get(RETRIES, 0))
+
+
+def plan_round(planned: pl.DataFrame, committed: pl.DataFrame, number: int) -> pl.DataFrame:
+    """Return the plan of a round: rows that the round before rejected get a digest of their own.
+
+    ``planned`` is the plan of the round before, all of it committed. A retried row so counts as
+    another row with the same key: it is committed beside the rejected one, a node's members name
+    the one or the other, and a round that was interrupted goes on where it stopped. Its attempts
+    are those after ``number`` times the stage's ``max_attempts``.
+    """
+    rejected = committed.filter(pl.col("status") == "rejected").select(IDENTITY_COLUMNS).unique()
+    digests = [hash_parts(old, f"{RETRIES} {number}") for old in rejected["parents_digest"]]
+    marked = planned.join(
+        rejected.with_columns(pl.Series("_retried", digests, dtype=pl.String)),
+        on=list(IDENTITY_COLUMNS),
+        how="left",
+        maintain_order="left",
+    )
+    digest = pl.coalesce("_retried", "parents_digest")
+    return marked.with_columns(parents_digest=digest).drop("_retried")

@@ -1,0 +1,1 @@
+"""Reads what people bring, in the file formats that they have."""

@@ -1,0 +1,1 @@
+"""Knows models by their files: folders, weights, configs, GGUF."""

@@ -1,0 +1,165 @@
+"""Brings a model's folder to the machine that reads it, wherever the model lies.
+
+A model is named by a local folder, a hub's name, or an address on S3: an export of this project,
+or a folder of one's own. Whoever loads a model, on whatever node of a cluster, asks here for what
+to load. What lies on S3 is copied once into the user's cache of that machine, under the digest of
+the export's manifest or of the folder's listing, so what is there is right, and a model that was
+changed is another folder.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from infra.errors import ConfigError, Problem, StorageError
+from infra.models.exported import EXPORT_MANIFEST, ExportManifest, digest_file, read_export
+from infra.models.file_locks import keep_alone
+from infra.models.gguf_models import convert_gguf, is_gguf
+from infra.paths import user_cache
+from infra.store.fingerprints import hash_parts
+from infra.store.storage import FileStat, Storage, is_remote
+
+_WEIGHTS = (".safetensors", ".bin", ".gguf")
+_NOT_READ = (".pth", ".pt", ".h5", ".msgpack", ".onnx")
+"""Weights in formats that nothing here loads."""
+_NAMED_FOR_S = 60
+"""A plan asks for every node."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Folder:
+    """Is a model folder on S3 as it is now; ``export`` is its manifest if it is one of ours."""
+
+    storage: Storage
+    files: tuple[FileStat, ...]
+    export: ExportManifest | None
+    digest: str
+
+
+def fetch_model(name: str) -> str:
+    """Return what libraries load a model from: a local folder for one on S3, else the name itself.
+
+    Raises :class:`ConfigError` where there is no model, :class:`StorageError` where an export is
+    not what its manifest says.
+    """
+    if is_gguf(name):
+        return str(convert_gguf(locate_file(name)))
+    return str(_fetch(name, weights=True)) if is_remote(name) else name
+
+
+def peek_model(name: str) -> Path:
+    """Return a folder with all of a model but its weights, for who needs none.
+
+    Of a model that is not on S3 it is the folder itself, or that of the converted GGUF file; of a
+    hub's name nothing is fetched.
+    """
+    if is_gguf(name):
+        return convert_gguf(locate_file(name))
+    return _fetch(name, weights=False) if is_remote(name) else Path(name)
+
+
+def name_model_version(address: str) -> str:
+    """Return what tells one version of a model on S3 from another, by its listing.
+
+    An export has the same name wherever it lies: the digest of its manifest.
+    """
+    return _name_version(address, int(time.monotonic() // _NAMED_FOR_S))
+
+
+def measure_weights(address: str) -> int:
+    """Return the bytes of the weight files of a model on S3."""
+    return sum(stat.size for stat in _list(address).files if _file_name(stat).endswith(_WEIGHTS))
+
+
+def locate_file(name: str) -> Path:
+    """Return where a GGUF file lies on this machine; one on S3 is copied first."""
+    if not is_remote(name):
+        return Path(name).expanduser()
+    folder, _, file = name.rpartition("/")
+    storage = Storage(folder)
+    stat = storage.stat(file)
+    if stat is None:
+        raise ConfigError(Problem(name, "no such file", "give the address of a GGUF file"))
+    kept = user_cache("models") / hash_parts(name, str(stat.size), stat.token) / file
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    with keep_alone(kept.parent):
+        if not kept.is_file():
+            part = kept.with_name(f".{file}.part")
+            storage.download(file, part)
+            part.rename(kept)
+    return kept
+
+
+def fetch_export(storage: Storage, path: str) -> Path:
+    """Return a local folder with an export; :class:`ConfigError` if there is none."""
+    folder = Path(fetch_model(storage.url(path)))
+    read_export(folder)
+    return folder
+
+
+def _fetch(address: str, *, weights: bool) -> Path:
+    found = _list(address)
+    whole = user_cache("models") / found.digest
+    if whole.is_dir():
+        return whole
+    kept = whole if weights else whole.with_name(f"{found.digest}.without-weights")
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    with keep_alone(kept):
+        if not kept.is_dir():
+            _copy(found, kept, weights=weights)
+    return kept
+
+
+def _copy(found: _Folder, kept: Path, *, weights: bool) -> None:
+    """Copy file by file; who was stopped goes on after the last whole file. Call it alone."""
+    scratch, part = (kept.with_name(f".{kept.name}.{end}") for end in ("tmp", "part"))
+    scratch.mkdir(exist_ok=True)
+    digests = {item.name: item.digest for item in found.export.files} if found.export else {}
+    for stat in found.files:
+        name = _file_name(stat)
+        if name.endswith(_WEIGHTS) and not weights:
+            continue
+        expected, whole = digests.pop(name, None), scratch / name
+        if whole.is_file():
+            continue
+        found.storage.download(name, part)
+        if expected is not None and digest_file(part) != expected:
+            part.unlink()
+            raise StorageError(
+                f"{found.storage.url(name)} is not what its manifest names; export it anew"
+            )
+        part.rename(whole)
+    missing = [name for name in digests if weights or not name.endswith(_WEIGHTS)]
+    if missing:
+        raise StorageError(f"{found.storage.url(missing[0])} is named by its manifest but gone")
+    scratch.rename(kept)
+
+
+@lru_cache(maxsize=64)
+def _name_version(address: str, _period: int) -> str:
+    return _list(address).digest
+
+
+def _list(address: str) -> _Folder:
+    storage = Storage(address)
+    files = [stat for stat in storage.list("") if not _file_name(stat).endswith(_NOT_READ)]
+    names = [_file_name(stat) for stat in files]
+    if "config.json" not in names:
+        raise ConfigError(
+            Problem(address, "no model there: no config.json", "give the address of its folder")
+        )
+    if any(name.endswith(".safetensors") for name in names):
+        files = [stat for stat in files if not _file_name(stat).endswith((".bin", ".gguf"))]
+    if EXPORT_MANIFEST not in names:
+        listed = (f"{_file_name(stat)}:{stat.size}:{stat.token}" for stat in files)
+        return _Folder(storage, tuple(files), None, hash_parts(*listed))
+    sealed = storage.read_bytes(EXPORT_MANIFEST).decode()
+    export = ExportManifest.model_validate_json(sealed)
+    return _Folder(storage, tuple(files), export, hash_parts(sealed))
+
+
+def _file_name(stat: FileStat) -> str:
+    return stat.path.rsplit("/", 1)[-1]

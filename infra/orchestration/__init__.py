@@ -1,0 +1,1 @@
+"""Makes Prefect tasks and flows of functions, and tells it what happens."""

@@ -1,0 +1,335 @@
+"""Makes nodes of functions: the one door to Prefect.
+
+A node's cache key is its fingerprint, its result is the small reference to its manifest, kept as
+JSON under ``<root>/prefect/``, so an empty Prefect database still shows Cached. A hit counts only
+if the manifest and its parts are there unchanged. Only transient errors are retried.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent import futures
+from functools import partial
+from pathlib import Path
+from typing import Any, Concatenate, Generic, ParamSpec, cast
+from uuid import UUID
+
+from infra.orchestration.defaults import apply_defaults
+
+apply_defaults()
+
+from prefect import Task, get_run_logger, task
+from prefect.artifacts import (
+    create_markdown_artifact,
+    create_progress_artifact,
+    create_table_artifact,
+    update_progress_artifact,
+)
+from prefect.cache_policies import CacheKeyFnPolicy
+from prefect.client.schemas.objects import State, TaskRun
+from prefect.context import FlowRunContext, TaskRunContext
+from prefect.exceptions import FlowPauseTimeout, MissingContextError
+from prefect.filesystems import RemoteFileSystem
+from prefect.flow_runs import pause_flow_run
+from prefect.futures import PrefectFuture
+from prefect.input import RunInput
+from prefect.settings import get_current_settings
+from prefect.tasks import exponential_backoff
+from pydantic import Field
+
+from infra.context import Bench, Listener
+from infra.errors import DamagedFile, InterruptedRun, RequestFailed, TransientError
+from infra.knobs import Knobs, execution
+from infra.orchestration.embedded_server import is_embedded
+from infra.orchestration.events import announce_stage
+from infra.progress import Progress
+from infra.secrets.masking import Masker
+from infra.store.damaged_files import mend_node, set_aside_named
+from infra.store.manifests import (
+    Manifest,
+    NodeRef,
+    NodeSpec,
+    find_sound_manifest,
+    is_done,
+    read_manifest,
+    refer_to,
+)
+from infra.store.storage import is_remote
+from infra.threads import start_beside
+
+P = ParamSpec("P")
+_ARTIFACT_EVERY_S = 3.0
+_GLANCE_S = 0.5
+
+
+class RetryConfig(Knobs):
+    """Says how a node is tried again after a transient error."""
+
+    retries: int = execution(3, ge=0, description="How often a node is tried again")
+    first_delay_s: float = execution(
+        10.0, ge=0, description="Wait before the first retry in seconds; doubles each time"
+    )
+
+
+class NodeTask(Generic[P]):
+    """Is one node of the graph: a Prefect task that is cached by its fingerprint."""
+
+    def __init__(self, name: str, body: Callable[Concatenate[Bench, NodeSpec, P], NodeRef]) -> None:
+        self.name = name
+        self._body = body
+
+        @functools.wraps(body)
+        def guarded(bench: Bench, node: NodeSpec, *args: P.args, **kwargs: P.kwargs) -> NodeRef:
+            inputs = cast(Any, [_read_reference(value) for value in args])
+            found = find_sound_manifest(bench.storage, node.manifest_path)
+            if found is None and bench.stop.is_set():
+                raise InterruptedRun(f"stopped before {node.stage}; everything committed is kept")
+            reference = (
+                refer_to(found)
+                if found
+                else _make(bench, node, lambda: body(bench, node, *inputs, **kwargs))
+            )
+            publish_node(read_manifest(bench.storage, reference.manifest))
+            return reference
+
+        declare = task(
+            name=name,
+            task_run_name=name,
+            persist_result=True,
+            result_serializer="json",
+            retry_condition_fn=_is_transient,
+            cache_policy=CacheKeyFnPolicy(cache_key_fn=_fingerprint_of),
+        )
+        self._task: Task[..., NodeRef] = declare(guarded)
+
+    def submit(
+        self,
+        bench: Bench,
+        node: NodeSpec,
+        retry: RetryConfig,
+        *inputs: object,
+        after: Sequence[PrefectFuture[NodeRef]] = (),
+    ) -> PrefectFuture[NodeRef]:
+        """Start the node in a thread of this process, once the futures among its inputs are done.
+
+        ``after`` are nodes it does not read but must not run beside: they need the place first.
+        A cache entry whose files are gone or changed is not believed.
+        """
+        sound = is_done(bench.storage, node)
+        configured = self._task.with_options(
+            name=node.stage,
+            task_run_name=node.stage,
+            refresh_cache=not sound,
+            result_storage=result_storage(bench.storage.root),
+            retries=retry.retries,
+            retry_delay_seconds=cast(Any, exponential_backoff(retry.first_delay_s)),
+        )
+        submit = cast(Any, configured.submit)
+        return cast(PrefectFuture[NodeRef], submit(bench, node, *inputs, wait_for=list(after)))
+
+
+def _make(bench: Bench, node: NodeSpec, body: Callable[[], NodeRef]) -> NodeRef:
+    """Make a node. Damaged files of its own are set aside, told, and made anew alone."""
+    for line in mend_node(bench.storage, node):
+        bench.listener.node_note(node.stage, line)
+    while True:
+        try:
+            return body()
+        except DamagedFile as error:
+            line = set_aside_named(bench.storage, error)
+            bench.listener.node_note(node.stage, line)
+            if not error.path.startswith(f"{node.folder}/"):
+                raise  # of another node, which is done: the next run makes it anew
+
+
+def await_node(future: PrefectFuture[NodeRef]) -> NodeRef:
+    """Wait for a node; raises what ended it."""
+    return cast(NodeRef, _read_reference(future.result()))
+
+
+def _read_reference(value: object) -> object:
+    """Return a node's result as a reference: Prefect keeps the class by its address.
+
+    Where that has moved since the result was kept, Prefect gives what it kept, as it is.
+    """
+    if isinstance(value, list | tuple):
+        return type(value)(_read_reference(item) for item in value)
+    if not isinstance(value, dict):
+        return value
+    if value.keys() == {"__class__", "data"}:
+        return NodeRef.model_validate(value["data"])
+    return {name: _read_reference(item) for name, item in value.items()}
+
+
+def node_task(
+    name: str,
+) -> Callable[[Callable[Concatenate[Bench, NodeSpec, P], NodeRef]], NodeTask[P]]:
+    """Declare a node: a function of a bench, its own spec and the nodes it reads."""
+
+    def declare(body: Callable[Concatenate[Bench, NodeSpec, P], NodeRef]) -> NodeTask[P]:
+        return NodeTask(name, body)
+
+    return declare
+
+
+@functools.cache
+def result_storage(root: str) -> Path | RemoteFileSystem:
+    """Return where Prefect keeps the references of finished nodes: beside the store itself."""
+    if not is_remote(root):
+        return Path(root) / "prefect"
+    from infra.store.fingerprints import hash_parts
+
+    block = RemoteFileSystem(basepath=f"{root}/prefect")
+    block.save(f"opencharacter-{hash_parts(root)[:12]}", overwrite=True)
+    return block
+
+
+class PrefectListener(Listener):
+    """Shows progress as artifacts of the running task, and engine events as log lines."""
+
+    def __init__(self) -> None:
+        self._artifacts: dict[str, UUID] = {}
+        self._shown: dict[str, float] = {}
+
+    def stage_progress(self, progress: Progress, *, finished: bool) -> None:
+        """Move the stage's progress artifact, at most every few seconds."""
+        if TaskRunContext.get() is None:
+            return
+        stage, now = progress.stage, time.monotonic()
+        if not finished and now - self._shown.get(stage, 0.0) < _ARTIFACT_EVERY_S:
+            return
+        self._shown[stage] = now
+        percent = 100.0 * progress.share
+        if stage in self._artifacts:
+            cast(Any, update_progress_artifact)(
+                self._artifacts[stage], percent, description=progress.describe()
+            )
+        else:
+            self._artifacts[stage] = cast(
+                UUID,
+                create_progress_artifact(
+                    percent,
+                    key=f"progress-{stage}".replace("_", "-"),
+                    description=progress.describe(),
+                ),
+            )
+
+    def engine_event(self, model: str, text: str) -> None:
+        """Log what happened to an engine."""
+        try:
+            get_run_logger().info("engine %s %s", model, text)
+        except MissingContextError:
+            return
+
+    def node_note(self, node: str, text: str) -> None:
+        """Log what is worth knowing about a node."""
+        try:
+            get_run_logger().warning("%s: %s", node, text)
+        except MissingContextError:
+            return
+
+    def engine_log(self, model: str, index: int, text: str) -> None:
+        """Publish an engine's own log, so that it is a click away from the run."""
+        if not _in_run():
+            return
+        lines = Masker.collect(text).mask(text).replace("`" * 3, "'" * 3)
+        key = re.sub("[^a-z0-9]+", "-", f"engine-{model}-{index}".lower())
+        try:
+            create_markdown_artifact(f"```text\n{lines}\n```", key=key)
+        except Exception as error:  # a server that is gone must not keep an engine from its stop
+            self.engine_event(model, f"log not published: {error}")
+
+
+def _in_run() -> bool:
+    """Tell whether there is a flow or task run for artifacts to belong to."""
+    return FlowRunContext.get() is not None or TaskRunContext.get() is not None
+
+
+def publish_node(manifest: Manifest) -> None:
+    """Publish a finished node as a markdown artifact and, with rejects, a table of reasons."""
+    if not _in_run():
+        return
+    announce_stage(manifest)
+    key = manifest.stage.replace("_", "-")
+    counts, usage = manifest.counts, manifest.usage
+    lines = [
+        f"## {manifest.stage}",
+        "",
+        "| planned | accepted | rejected | made now | reused |",
+        "|---|---|---|---|---|",
+        f"| {counts.planned} | {counts.accepted} | {counts.rejected} | {counts.made} "
+        f"| {counts.reused} |",
+        "",
+        f"{usage.requests:,} requests, {usage.prompt_tokens:,} prompt tokens "
+        f"({usage.cached_tokens:,} from the prefix cache), "
+        f"{usage.completion_tokens:,} generated.",
+        "",
+        f"Recipe `{manifest.recipe}`, fingerprint `{manifest.fingerprint}`.",
+    ]
+    create_markdown_artifact("\n".join(lines), key=f"stage-{key}")
+    if manifest.reasons:
+        table = [{"reason": name, "rows": count} for name, count in manifest.reasons.items()]
+        create_table_artifact(cast(Any, table), key=f"rejects-{key}")
+
+
+def publish_plan(table: str) -> None:
+    """Publish what a run is about to make, as a table of plain text, in the flow run."""
+    if FlowRunContext.get() is not None:
+        create_markdown_artifact(f"```text\n{table}\n```", key="plan")
+
+
+class Approval(RunInput):
+    """Is the form that a paused run shows in the Prefect UI."""
+
+    go_on: bool = Field(True, title="Go on", description="Off: the run ends, and keeps all.")
+    by: str = Field("", title="Name", description="Who decides; it is kept in the run's log.")
+
+
+def can_pause() -> bool:
+    """Tell whether a server that outlives this process shows the flow run to people."""
+    url = get_current_settings().api.url
+    return FlowRunContext.get() is not None and bool(url) and not is_embedded(str(url))
+
+
+def pause_for_approval(text: str, timeout_s: int, stop: threading.Event) -> bool:
+    """Pause the flow run with a form under a text in Markdown; return what was decided.
+
+    Raises :class:`InterruptedRun` when ``stop`` is set, or nobody answers in time.
+    """
+    form = Approval.with_initial_data(description=text)
+    outcome: futures.Future[Approval] = futures.Future()
+    pause = partial(pause_flow_run, wait_for_input=form, timeout=timeout_s, poll_interval=2)
+    # Prefect looks at nothing but its own state while it waits, so that is done in a thread.
+    start_beside(outcome, cast(Callable[[], Approval], pause), "approval", daemon=True)
+    while not outcome.done():
+        if stop.is_set():
+            raise InterruptedRun("stopped while it waited for an approval; the rows are kept")
+        futures.wait([outcome], _GLANCE_S)
+    try:
+        answer = outcome.result()
+    except FlowPauseTimeout as error:
+        what = "nobody approved the training in time; the rows are kept"
+        raise InterruptedRun(what) from error
+    get_run_logger().info("approval: go on = %s, by %s", answer.go_on, answer.by or "nobody named")
+    return answer.go_on
+
+
+def publish_report(markdown: str, address: str) -> None:
+    """Publish what a run came to, with the address of its page, in the flow run."""
+    if FlowRunContext.get() is not None:
+        create_markdown_artifact(f"[The report]({address})\n\n{markdown}", key="report")
+
+
+def _fingerprint_of(_: TaskRunContext, parameters: dict[str, Any]) -> str:
+    return str(parameters["node"].fingerprint)
+
+
+def _is_transient(_: Task[..., Any], __: TaskRun, state: State[Any]) -> bool:
+    error = cast(Any, state.result)(raise_on_failure=False)
+    if isinstance(error, RequestFailed) and error.fatal:
+        return False
+    return isinstance(error, TransientError)

@@ -1,0 +1,1 @@
+"""Turns messages into the token ids that a model takes."""

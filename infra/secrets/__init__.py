@@ -1,0 +1,1 @@
+"""Reads secrets, and keeps them out of everything that leaves the machine."""

@@ -1,0 +1,1 @@
+"""Reads and cleans text: what models write, and what people bring."""

@@ -1,0 +1,1 @@
+"""Parts what reasoning models think from what they say."""

@@ -1,0 +1,1 @@
+"""Rates answers, by models and by people, and measures who rates."""

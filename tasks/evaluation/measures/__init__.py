@@ -1,0 +1,1 @@
+"""Measures answers and models, and makes the score table of it."""

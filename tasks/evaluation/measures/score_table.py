@@ -1,0 +1,209 @@
+"""Reads what evaluation left on disk and makes the score table of a run."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from infra.errors import YieldError
+from infra.store.fingerprints import content_key
+from infra.store.manifests import NodeRef
+from infra.store.reading import read_accepted
+from infra.store.storage import Storage
+from tasks.evaluation.config import EvaluationConfig
+from tasks.evaluation.judging.agreement import Agreement, measure_agreement
+from tasks.evaluation.judging.calibration import measure_calibration, read_labelled
+from tasks.evaluation.judging.people import Rating, read_sheets
+from tasks.evaluation.measures.published import JUDGE, PublishedSuite, find_published
+from tasks.evaluation.measures.scoring import (
+    Evidence,
+    choose_headline,
+    compare_models,
+    measure_models,
+)
+from tasks.evaluation.naming import name_judgements
+from tasks.evaluation.statistics import count_missing
+from tasks.records import Ability, Answer, Attribution, Judgement
+from tasks.scores import (
+    AgreementLine,
+    Calibration,
+    Comparison,
+    Measure,
+    PublishedScore,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """Is all that the score table is made of."""
+
+    evidence: Evidence
+    calibrations: tuple[tuple[str, tuple[Judgement, ...]], ...]
+    ratings: tuple[Rating, ...]
+
+    @classmethod
+    def read(cls, storage: Storage, config: EvaluationConfig, nodes: Sequence[NodeRef]) -> Inputs:
+        """Read the nodes by their names, and the sheets that people filled in."""
+        found = {node.stage: node for node in nodes}
+        roles = config.models
+        judges = tuple(judge.model for judge in config.judges)
+        answers = {
+            role: read_accepted(storage, found[f"answers_{role}"], Answer)
+            for role in roles
+            if f"answers_{role}" in found
+        }
+        verdicts = [name_judgements(judge, role) for judge in judges for role in roles]
+        evidence = Evidence(
+            models=roles,
+            judges=judges,
+            judgements=tuple(
+                chain.from_iterable(
+                    read_accepted(storage, found[name], Judgement)
+                    for name in verdicts
+                    if name in found
+                )
+            ),
+            answers=answers,
+            attributions={
+                role: read_accepted(storage, found[f"attribution_{role}"], Attribution)
+                for role in roles
+                if f"attribution_{role}" in found
+            },
+            abilities=tuple(
+                chain.from_iterable(
+                    read_accepted(storage, found[f"abilities_{role}"], Ability)
+                    for role in roles
+                    if f"abilities_{role}" in found
+                )
+            ),
+        )
+        known = {answer.key for listed in answers.values() for answer in listed}
+        return cls(
+            evidence=evidence,
+            calibrations=tuple(
+                (judge, tuple(read_accepted(storage, found[f"calibration_{judge}"], Judgement)))
+                for judge in judges
+                if f"calibration_{judge}" in found
+            ),
+            ratings=read_sheets(config.people, known) if config.people else (),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreTable:
+    """Is everything the ``scores`` node writes, one part a record type."""
+
+    measures: tuple[Measure, ...]
+    comparisons: tuple[Comparison, ...]
+    calibrations: tuple[Calibration, ...]
+    agreements: tuple[AgreementLine, ...]
+    published: tuple[PublishedScore, ...]
+    headline: dict[str, float]
+
+    def list_parts(self) -> Iterator[tuple[str, type[Any], Sequence[Any]]]:
+        """Yield each part's name, its record and its rows."""
+        yield "measures", Measure, self.measures
+        yield "comparisons", Comparison, self.comparisons
+        yield "calibrations", Calibration, self.calibrations
+        yield "agreements", AgreementLine, self.agreements
+        yield "published", PublishedScore, self.published
+
+
+def make_score_table(config: EvaluationConfig, inputs: Inputs) -> ScoreTable:
+    """Measure, compare, and say how good the judges are.
+
+    Raises :class:`YieldError` where a judge gave too few verdicts to a model's answers.
+    """
+    evidence, seed = inputs.evidence, config.bootstrap_seed
+    check_missing(config, evidence.judgements)
+    measures = measure_models(evidence, seed=seed)
+    comparisons = compare_models(evidence, seed=seed, resamples=config.resamples)
+    return ScoreTable(
+        measures=tuple(measures),
+        comparisons=tuple(comparisons),
+        calibrations=tuple(_calibrate(config, inputs)),
+        agreements=tuple(_list_agreements(config, inputs)),
+        published=tuple(_list_published(config)),
+        headline=choose_headline(measures, comparisons),
+    )
+
+
+def check_missing(config: EvaluationConfig, judgements: Sequence[Judgement]) -> None:
+    """Raise :class:`YieldError` for a judge whose verdicts could mostly not be read."""
+    rows: defaultdict[tuple[str, str], list[int]] = defaultdict(lambda: [0, 0])
+    for count in count_missing(judgements):
+        entry = rows[count.judge, count.model]
+        entry[0] += count.rows
+        entry[1] += count.missing
+    limits = {judge.model: judge.max_missing for judge in config.judges}
+    for (judge, model), (total, missing) in sorted(rows.items()):
+        if missing > limits.get(judge, 1.0) * total:
+            raise YieldError(
+                f"scores: {missing} of {total} verdicts of {judge} on {model}'s answers could not "
+                f"be read ({missing / total:.0%}), above its max_missing of {limits[judge]:.0%}. "
+                "Look at them with `opencharacter show CONFIG judgements`; then take a stronger "
+                "judge, set its `structured`, or raise max_new_tokens."
+            )
+
+
+def _calibrate(config: EvaluationConfig, inputs: Inputs) -> Iterator[Calibration]:
+    files = {judge.model: judge.calibration for judge in config.judges}
+    for judge, verdicts in inputs.calibrations:
+        path = str(files[judge])
+        yield measure_calibration(judge, Path(path).name, read_labelled(path), verdicts)
+
+
+def _list_agreements(config: EvaluationConfig, inputs: Inputs) -> Iterator[AgreementLine]:
+    """Yield the agreement of all judges, of all people, and of people with each judge."""
+    evidence = inputs.evidence
+    verdicts = [(row.answer_key, row.judge, row.score) for row in evidence.judgements]
+    people = [(row.answer_key, row.rater, row.score) for row in inputs.ratings]
+    raters = sorted({name for _, name, _ in people})
+    if len(evidence.judges) > 1:
+        yield _measure(config, evidence.judges, verdicts, people=False)
+    if len(raters) > 1:
+        yield _measure(config, raters, people, people=True)
+    rated = {key for key, _, _ in people}
+    for judge in evidence.judges if people else ():
+        own = [row for row in verdicts if row[1] == judge and row[0] in rated]
+        yield _measure(config, (*raters, judge), [*people, *own], people=True)
+
+
+def _measure(
+    config: EvaluationConfig,
+    raters: Sequence[str],
+    ratings: Sequence[tuple[str, str, float | None]],
+    *,
+    people: bool,
+) -> AgreementLine:
+    found: Agreement = measure_agreement(
+        ratings, seed=config.bootstrap_seed, resamples=config.resamples
+    )
+    return AgreementLine(
+        key=content_key("agreement", *raters),
+        raters=tuple(raters),
+        people=people,
+        alpha=found.alpha,
+        low=found.low,
+        high=found.high,
+        units=found.units,
+        ratings=found.ratings,
+        missing=found.missing,
+    )
+
+
+def _list_published(config: EvaluationConfig) -> Iterator[PublishedScore]:
+    if config.published is None or config.questions.suite != "personagym":
+        return
+    suites: list[PublishedSuite] = ["light"] if config.questions.light else ["full"]
+    for suite in suites:
+        row = find_published(suite, config.published)
+        if row is None:
+            continue
+        for task, value in (*row.by_task, ("", row.score)):
+            key = content_key("published", suite, row.model, str(task))
+            yield PublishedScore(key, suite, row.model, JUDGE, str(task), value)

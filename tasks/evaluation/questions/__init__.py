@@ -1,0 +1,1 @@
+"""Finds or writes the questions that models are asked."""

@@ -1,0 +1,1 @@
+"""Gathers what each section of the report says."""

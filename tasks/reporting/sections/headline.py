@@ -1,0 +1,166 @@
+"""Picks what stands at the top: a few large figures, and in words which models differ."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from tasks.reporting.figures import write_count, write_number, write_share
+from tasks.reporting.measure_names import (
+    MAIN_MEASURES,
+    describe_measure,
+    name_judge,
+    write_change,
+    write_change_interval,
+    write_difference,
+    write_interval,
+    write_value,
+)
+from tasks.reporting.run_nodes import RunNodes
+from tasks.reporting.sections.learning import TrainingLine
+from tasks.reporting.sections.scoring import (
+    BASE,
+    TUNED,
+    find_measure,
+    is_clear,
+    list_judges,
+    list_models,
+    order_comparisons,
+)
+from tasks.scores import Comparison, Measure, MeasureName
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """Is one large figure; ``before`` is empty where there is nothing to compare with."""
+
+    label: str
+    before: str
+    after: str
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Is one sentence on two models; ``open`` if they cannot be told apart."""
+
+    tone: Literal["better", "worse", "open"]
+    claim: str
+    evidence: str
+
+
+def list_figures(
+    nodes: RunNodes,
+    training: TrainingLine | None,
+    measures: Sequence[Measure],
+    comparisons: Sequence[Comparison],
+) -> tuple[Figure, ...]:
+    """Return up to four figures, of what the run has."""
+    judge = next(iter(list_judges(measures)), "")
+    found = (
+        _compare_figure("persona_score", judge, measures, comparisons),
+        _compare_figure("attribution", "", measures, comparisons),
+        _loss_figure(training),
+        _rows_figure(nodes),
+    )
+    return tuple(figure for figure in found if figure is not None)
+
+
+def list_verdicts(comparisons: Sequence[Comparison]) -> tuple[Verdict, ...]:
+    """Return a sentence a comparison of what models are trained for, over all tasks."""
+    return tuple(
+        _judge_difference(item)
+        for item in order_comparisons(comparisons)
+        if item.name in MAIN_MEASURES and not item.task
+    )
+
+
+def _judge_difference(item: Comparison) -> Verdict:
+    measure = describe_measure(item.name).label
+    by = f" by {name_judge(item.judge)}" if item.judge else ""
+    pair = f"{item.model} and {item.against}"
+    if item.mean is None:
+        return Verdict("open", f"{pair} share no rows to compare in {measure}{by}.", "")
+    who = f"{write_count(item.clusters)} personas, {write_count(item.rows)} pairs"
+    interval = write_change_interval(item.name, item.low, item.high)
+    left = f"{write_count(item.missing)} left out for a missing value" if item.missing else ""
+    if is_clear(item):
+        tone: Literal["better", "worse"] = "better" if item.mean > 0 else "worse"
+        side = "above" if item.mean > 0 else "below"
+        size = write_difference(item.name, item.mean)
+        claim = f"{item.model} is {size} {side} {item.against} in {measure}{by}, clear of 0"
+    else:
+        claim = f"{pair} cannot be told apart in {measure}{by}"
+        found = write_difference(item.name, item.detectable)
+        told = [f"95 % interval {interval}" if interval else "too few personas for an interval"]
+        if item.detectable is not None:
+            told.append(f"{found} would be found with 80 % power")
+        return Verdict("open", f"{claim}.", "; ".join([*told, who, *([left] if left else [])]))
+    evidence = [f"95 % interval {interval}", who, *([left] if left else [])]
+    return Verdict(tone, f"{claim}.", "; ".join(evidence))
+
+
+def _compare_figure(
+    name: MeasureName, judge: str, measures: Sequence[Measure], comparisons: Sequence[Comparison]
+) -> Figure | None:
+    found = [item for item in measures if (item.name, item.judge, item.task) == (name, judge, "")]
+    pairs = [
+        item
+        for item in comparisons
+        if (item.name, item.judge, item.task) == (name, judge, "") and item.mean is not None
+    ]
+    pair = next((item for item in pairs if (item.model, item.against) == (TUNED, BASE)), None)
+    pair = pair or next(iter(pairs), None)
+    models = list_models(found)
+    if not models:
+        return None
+    model, against = (pair.model, pair.against) if pair else (models[-1], "")
+    after = find_measure(found, name, model, judge)
+    before = find_measure(found, name, against, judge) if against else None
+    if after is None or after.mean is None:
+        return None
+    label = "PersonaScore" if name == "persona_score" else "Character attribution"
+    if pair and before is not None:
+        interval = write_change_interval(name, pair.low, pair.high)
+        change = write_change(name, pair.mean)
+        note = f"{against} to {model}: {change}" + (f" ({interval})" if interval else "")
+        return Figure(label, write_value(name, before.mean), write_value(name, after.mean), note)
+    interval = write_interval(name, after.low, after.high)
+    note = f"{model}" + (f", 95 % interval {interval}" if interval else "")
+    return Figure(label, "", write_value(name, after.mean), note)
+
+
+def _loss_figure(training: TrainingLine | None) -> Figure | None:
+    if training is None or training.loss_after is None:
+        return None
+    before = training.loss_before
+    gain = f", {write_share(training.gain, 0)} less" if training.gain is not None else ""
+    return Figure(
+        "Held-out loss",
+        write_number(before, 3) if before is not None else "",
+        write_number(training.loss_after, 3),
+        f"nats a token on characters it never saw{gain}",
+    )
+
+
+def _rows_figure(nodes: RunNodes) -> Figure | None:
+    kinds = (
+        ("SFT rows", ("curation",)),
+        ("Dialogues", ("dialogues_",)),
+        ("Characters", ("characters",)),
+    )
+    for label, prefixes in kinds:
+        stages = nodes.list_stages(*prefixes)
+        if stages:
+            rows = sum(nodes.manifests[stage].counts.accepted for stage in stages)
+            cast, people = nodes.find("characters"), nodes.find("personas")
+            notes = [
+                f"{write_count(cast.counts.accepted)} characters"
+                if cast and label != "Characters"
+                else "",
+                f"{write_count(people.counts.accepted)} personas" if people else "",
+            ]
+            told = ", ".join(note for note in notes if note)
+            return Figure(label, "", write_count(rows), f"from {told}" if told else "")
+    return None

@@ -1,0 +1,119 @@
+"""Says how far the judges can be trusted: against known scores, and among themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tasks.reporting.figures import write_count, write_number, write_share
+from tasks.reporting.tables import Cell, Column, Row, Table, Tone, name_columns
+from tasks.scores import AgreementLine, Calibration
+
+WITHIN_ONE_ASKED = 0.8
+AUC_ASKED = 0.9
+"""What a judge must reach on rows of known score before its verdicts mean much."""
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeNote:
+    """Says in words whether a judge reached what is asked of it."""
+
+    good: bool
+    text: str
+
+
+def build_calibration_table(calibrations: Sequence[Calibration]) -> Table:
+    """Return each judge against rows whose score is known."""
+    return Table(
+        columns=name_columns(
+            "judge",
+            Column("within one", hover="share of verdicts within one point of the true score"),
+            "exact",
+            Column("AUC", hover="in voice against out of voice; one half is guessing"),
+            "rows",
+            Column("missing", hover="rows without a verdict; they enter no share"),
+        ),
+        rows=tuple(
+            Row(
+                item.judge,
+                (
+                    Cell(
+                        write_share(item.within_one), tone=_mark(item.within_one, WITHIN_ONE_ASKED)
+                    ),
+                    Cell(write_share(item.exact)),
+                    Cell(write_number(item.auc, 3), tone=_mark(item.auc, AUC_ASKED)),
+                    Cell(write_count(item.rows)),
+                    Cell(write_count(item.missing), tone="bad" if item.missing else ""),
+                ),
+                note=item.source,
+            )
+            for item in calibrations
+        ),
+    )
+
+
+def list_judge_notes(calibrations: Sequence[Calibration]) -> tuple[JudgeNote, ...]:
+    """Say of each judge whether it is good enough, and if not, where it falls short."""
+    return tuple(_note(item) for item in calibrations)
+
+
+def build_agreement_table(lines: Sequence[AgreementLine]) -> Table:
+    """Return Krippendorff's alpha for each group of raters."""
+    return Table(
+        columns=name_columns(
+            "raters",
+            Column("alpha", hover="Krippendorff's, ordinal: 1 is perfect, 0 is chance"),
+            "95 % interval",
+            "answers",
+            "ratings",
+            "missing",
+        ),
+        rows=tuple(
+            Row(
+                ", ".join(line.raters),
+                (
+                    Cell(write_number(line.alpha, 2)),
+                    Cell(f"{write_number(line.low, 2)} to {write_number(line.high, 2)}"),
+                    Cell(write_count(line.units)),
+                    Cell(write_count(line.ratings)),
+                    Cell(write_count(line.missing), tone="bad" if line.missing else ""),
+                ),
+                note="people and judges" if line.people else "judges",
+            )
+            for line in lines
+        ),
+    )
+
+
+def _mark(value: float | None, asked: float) -> Tone:
+    if value is None:
+        return ""
+    return "good" if value >= asked else "bad"
+
+
+def _note(item: Calibration) -> JudgeNote:
+    short = []
+    if item.within_one is None:
+        short.append("no verdict on any row")
+    elif item.within_one < WITHIN_ONE_ASKED:
+        short.append(
+            f"within one point of the truth on {write_share(item.within_one)} of the rows "
+            f"({write_share(WITHIN_ONE_ASKED, 0)} is asked)"
+        )
+    if item.auc is not None and item.auc < AUC_ASKED:
+        short.append(
+            f"AUC in voice against out of voice {write_number(item.auc, 3)} "
+            f"({write_number(AUC_ASKED, 1)} is asked)"
+        )
+    if short:
+        return JudgeNote(
+            False,
+            f"Judge {item.judge} falls short on {item.source}: {' and '.join(short)}. "
+            "Do not rest a claim on its scores.",
+        )
+    auc = f", AUC {write_number(item.auc, 3)}" if item.auc is not None else ""
+    return JudgeNote(
+        True,
+        f"Judge {item.judge} is good enough on {item.source}: within one point of the truth on "
+        f"{write_share(item.within_one)} of {write_count(item.rows)} rows{auc}.",
+    )

@@ -1,0 +1,304 @@
+"""Lays out the scores: models by tasks, paired differences, attribution, style, abilities.
+
+A missing verdict is said wherever it is missing; it entered no mean (:mod:`tasks.scores`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import get_args
+
+from tasks.records import Ability
+from tasks.reporting.figures import (
+    MINUS,
+    UNKNOWN,
+    write_count,
+    write_number,
+    write_p,
+    write_share,
+)
+from tasks.reporting.measure_names import (
+    MAIN_MEASURES,
+    STYLE_MEASURES,
+    TASKS,
+    describe_measure,
+    name_judge,
+    name_task,
+    write_change,
+    write_change_interval,
+    write_interval,
+    write_value,
+)
+from tasks.reporting.tables import Cell, Column, Row, Table, Tone, drop_empty_columns, name_columns
+from tasks.scores import PANEL, Comparison, Measure, MeasureName, PublishedScore
+
+_NO_BREAK = "\N{NO-BREAK SPACE}"
+
+BASE, TUNED = "base", "tuned"
+"""Roles of the model before and after training; both may be absent."""
+
+
+def list_models(measures: Iterable[Measure]) -> tuple[str, ...]:
+    """Return the measured models, the base first."""
+    return order_models(measure.model for measure in measures)
+
+
+def order_models(models: Iterable[str]) -> tuple[str, ...]:
+    """Return the roles once each: the base first, then the tuned one, then by name."""
+    ranked = {model: (BASE, TUNED, model).index(model) for model in models}
+    return tuple(sorted(ranked, key=lambda model: (ranked[model], model)))
+
+
+def list_judges(measures: Iterable[Measure]) -> tuple[str, ...]:
+    """Return the judges whose scores there are, the panel of all first."""
+    found = {item.judge for item in measures if item.name in ("persona_score", "score")}
+    return tuple(sorted(found, key=_rank_judge))
+
+
+def find_measure(
+    measures: Iterable[Measure], name: MeasureName, model: str, judge: str = "", task: str = ""
+) -> Measure | None:
+    """Return one measure of one model, or ``None``."""
+    wanted = (name, model, judge, task)
+    return next(
+        (item for item in measures if (item.name, item.model, item.judge, item.task) == wanted),
+        None,
+    )
+
+
+def build_score_table(
+    measures: Sequence[Measure], judge: str, published: Sequence[PublishedScore] = ()
+) -> Table:
+    """Return models by PersonaScore and tasks under one judge, published rows below."""
+    judged = [item for item in measures if item.judge == judge]
+    rows = [_score_row(judged, model, judge) for model in list_models(judged)]
+    rows += _published_rows(published)
+    table = Table(
+        columns=name_columns(
+            "model",
+            "PersonaScore",
+            Column("sd", hover="standard deviation over personas"),
+            *(name_task(task) for task in TASKS),
+            "personas",
+            Column("missing", hover="verdicts that could not be read; they enter no mean"),
+        ),
+        rows=tuple(rows),
+        caption=f"Judge: {name_judge(judge)}" if judge else "",
+    )
+    return drop_empty_columns(table, ("personas", *(name_task(task) for task in TASKS)))
+
+
+def build_difference_table(comparisons: Sequence[Comparison]) -> Table:
+    """Return the paired differences; those whose interval leaves 0 out are marked."""
+    return drop_empty_columns(
+        Table(
+            columns=name_columns(
+                "models",
+                Column("measure", "text"),
+                "difference",
+                Column("95 % interval", hover="paired bootstrap over personas"),
+                "p",
+                Column(
+                    "detectable", hover="smallest true difference that is found with 80 % power"
+                ),
+                "pairs",
+                "personas",
+                Column("missing", hover="pairs left out because a value of either is missing"),
+                Column("unmatched", hover="rows that only one of the models has"),
+            ),
+            rows=tuple(_difference_row(item) for item in comparisons),
+        ),
+        ("unmatched",),
+    )
+
+
+def split_comparisons(
+    comparisons: Sequence[Comparison],
+) -> tuple[tuple[Comparison, ...], tuple[Comparison, ...]]:
+    """Return the comparisons of what models are trained for, and all others, both in order."""
+    ordered = order_comparisons(comparisons)
+    main = tuple(item for item in ordered if item.name in MAIN_MEASURES)
+    return main, tuple(item for item in ordered if item.name not in MAIN_MEASURES)
+
+
+def order_comparisons(comparisons: Iterable[Comparison]) -> tuple[Comparison, ...]:
+    """Return comparisons by measure, judge, task and models; in the store they lie by key."""
+    measures: tuple[MeasureName, ...] = get_args(MeasureName)
+    tasks = ("", *TASKS)
+    ranks = {task: place for place, task in enumerate(tasks)}
+    return tuple(
+        sorted(
+            comparisons,
+            key=lambda item: (
+                measures.index(item.name),
+                _rank_judge(item.judge),
+                (ranks.get(item.task, len(tasks)), item.task),
+                (BASE, TUNED, item.model).index(item.model),
+                item.model,
+                item.against,
+            ),
+        )
+    )
+
+
+def build_attribution_table(measures: Sequence[Measure]) -> Table:
+    """Return how often each model finds the true character, and what the profile is worth to it."""
+    names: tuple[MeasureName, ...] = (
+        "attribution",
+        "attribution_hard",
+        "profile_gain",
+        "profile_margin",
+    )
+    found = [item for item in measures if item.name in names]
+    rows = []
+    for model in list_models(found):
+        cells = []
+        for name in names:
+            measure = find_measure(found, name, model)
+            cells.append(_measure_cell(measure))
+            if name in ("attribution", "attribution_hard"):
+                cells.append(Cell(write_share(measure.chance if measure else None), tone="soft"))
+        first = next(item for item in found if item.model == model)
+        cells += [Cell(write_count(first.rows)), Cell(write_count(first.clusters))]
+        rows.append(Row(model, tuple(cells)))
+    return Table(
+        columns=name_columns(
+            "model",
+            "random candidates",
+            "chance",
+            Column("alike candidates", hover="characters that resemble the true one"),
+            "chance",
+            Column("gain", hover="nats a token that the profile adds"),
+            Column("margin", hover="nats a token over random other profiles"),
+            "answers",
+            "personas",
+        ),
+        rows=tuple(rows),
+    )
+
+
+def build_style_table(measures: Sequence[Measure]) -> Table:
+    """Return the measures of style, one a row, models side by side."""
+    found = [item for item in measures if item.name in STYLE_MEASURES]
+    models = list_models(found)
+    names = [name for name in STYLE_MEASURES if any(item.name == name for item in found)]
+    return Table(
+        columns=name_columns("measure", *models),
+        rows=tuple(
+            Row(
+                describe_measure(name).label,
+                tuple(_measure_cell(find_measure(found, name, model)) for model in models),
+            )
+            for name in names
+        ),
+    )
+
+
+def build_ability_table(abilities: Sequence[Ability]) -> Table:
+    """Return general tasks, one a row, models side by side."""
+    models = order_models(item.model for item in abilities)
+    found = {(item.task, item.metric, item.model): item for item in abilities}
+    kinds = sorted({(item.task, item.metric) for item in abilities})
+    return Table(
+        columns=name_columns("task", *models),
+        rows=tuple(
+            Row(
+                task,
+                tuple(_ability_cell(found.get((task, metric, model))) for model in models),
+                note=metric,
+            )
+            for task, metric in kinds
+        ),
+    )
+
+
+def _rank_judge(judge: str) -> tuple[bool, str]:
+    return judge != PANEL, judge
+
+
+def _score_row(judged: Sequence[Measure], model: str, judge: str) -> Row:
+    total = find_measure(judged, "persona_score", model, judge)
+    tasks = [find_measure(judged, "score", model, judge, task) for task in TASKS]
+    known = [item for item in tasks if item is not None]
+    missing = sum(item.missing for item in known) if known else total.missing if total else 0
+    personas = total.clusters if total else max((item.clusters for item in known), default=0)
+    return Row(
+        model,
+        (
+            _measure_cell(total),
+            Cell(write_number(total.sd if total else None, 2), tone="soft"),
+            *(_measure_cell(item) for item in tasks),
+            Cell(write_count(personas)),
+            Cell(write_count(missing), tone="bad" if missing else ""),
+        ),
+    )
+
+
+def _published_rows(published: Sequence[PublishedScore]) -> list[Row]:
+    groups = dict.fromkeys((item.suite, item.model, item.judge) for item in published)
+    rows = []
+    for suite, model, judge in groups:
+        values = {
+            item.task: item.value
+            for item in published
+            if (item.suite, item.model, item.judge) == (suite, model, judge)
+        }
+        shown = [Cell(write_number(values.get(task), 2)) for task in ("", *TASKS)]
+        cells = (shown[0], Cell(UNKNOWN, tone="soft"), *shown[1:], Cell(UNKNOWN), Cell(UNKNOWN))
+        rows.append(Row(model, cells, note=f"the paper, {suite}, judge {judge}", quiet=True))
+    return rows
+
+
+def _difference_row(item: Comparison) -> Row:
+    measure = describe_measure(item.name).label
+    judge = f"judge: {name_judge(item.judge)}" if item.judge else ""
+    return Row(
+        f"{item.model}{_NO_BREAK}{MINUS}{_NO_BREAK}{item.against}",
+        (
+            Cell(name_task(item.task) if item.task else measure, note=judge, kind="text"),
+            Cell(write_change(item.name, item.mean), tone=_find_tone(item)),
+            Cell(write_change_interval(item.name, item.low, item.high) or UNKNOWN),
+            Cell(write_p(item.p_value)),
+            Cell(write_change(item.name, item.detectable, signed=False)),
+            Cell(write_count(item.rows)),
+            Cell(write_count(item.clusters)),
+            Cell(write_count(item.missing), tone="bad" if item.missing else ""),
+            Cell(write_count(item.unmatched), tone="bad" if item.unmatched else ""),
+        ),
+    )
+
+
+def is_clear(item: Comparison) -> bool:
+    """Tell whether the interval of a difference leaves 0 out."""
+    return item.low is not None and item.high is not None and (item.low > 0 or item.high < 0)
+
+
+def _find_tone(item: Comparison) -> Tone:
+    if not is_clear(item) or item.mean is None or item.name not in (*MAIN_MEASURES, "score"):
+        return ""
+    return "good" if item.mean > 0 else "bad"
+
+
+def _measure_cell(measure: Measure | None) -> Cell:
+    if measure is None:
+        return Cell(UNKNOWN, tone="soft")
+    notes = [write_interval(measure.name, measure.low, measure.high)]
+    if measure.missing and measure.name == "score":
+        notes.append(f"{write_count(measure.missing)} missing")
+    return Cell(
+        write_value(measure.name, measure.mean),
+        note="\n".join(note for note in notes if note),
+        hover=f"{write_count(measure.rows)} values of {write_count(measure.clusters)} personas, "
+        f"{write_count(measure.missing)} missing",
+    )
+
+
+def _ability_cell(ability: Ability | None) -> Cell:
+    if ability is None:
+        return Cell(UNKNOWN, tone="soft")
+    error = ability.standard_error
+    return Cell(
+        write_number(ability.value, 3),
+        note=f"± {write_number(error, 3)}" if error is not None else "",
+        hover=f"{write_count(ability.rows)} rows; ± is one standard error",
+    )

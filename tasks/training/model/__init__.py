@@ -1,0 +1,1 @@
+"""Makes of trained weights a folder that others can load, and proves it."""

@@ -1,0 +1,1 @@
+"""Trains on many ranks: the job, its processes, checkpoints and metrics."""

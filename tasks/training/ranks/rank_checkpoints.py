@@ -1,0 +1,159 @@
+"""Lets all ranks together find, open and write checkpoints, and the trained weights like them."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from infra.errors import ConfigError, Problem, StorageError
+from infra.store.storage import Storage, is_remote
+from tasks.training.ranks.checkpoints import (
+    Checkpoint,
+    checkpoint_name,
+    clear_folder,
+    download,
+    find_newest,
+    list_local,
+    make_universal,
+    prune,
+    upload_files,
+    write_marker,
+)
+from tasks.training.ranks.deepspeed_config import can_read, name_layout
+from tasks.training.ranks.job import TrainJob
+from tasks.training.ranks.process_group import RankPlace, agree, gather, wait_for_all
+
+_STATE_BYTES = 16
+"""Bytes a checkpoint holds per trained parameter, at most: weights, masters and two moments."""
+
+
+class RankCheckpoints:
+    """Is the checkpoints of a job as its ranks see them; every method is called by all of them.
+
+    ``scratch`` is a folder of this node. ``resumed`` is the checkpoint to go on from, or ``None``.
+    Raises :class:`ConfigError` for one that belongs to another job or lies in another layout.
+    """
+
+    def __init__(self, job: TrainJob, place: RankPlace, scratch: Path) -> None:
+        self._job, self._place, self._scratch = job, place, scratch
+        self._storage = Storage(job.storage_root)
+        self._remote = is_remote(job.storage_root)
+        self._layout = name_layout(job.deepspeed)
+        self.resumed = self._find()
+
+    @property
+    def start_step(self) -> int:
+        """Return the step after which training goes on; 0 from the beginning."""
+        return self.resumed.marker.step if self.resumed else 0
+
+    @property
+    def needs_universal(self) -> bool:
+        """Tell whether the states must be dealt out anew, over another number of ranks."""
+        if self.resumed is None or self._job.deepspeed is None:
+            return False
+        marker = self.resumed.marker
+        return (marker.ranks, marker.layout) != (self._place.ranks, self._layout)
+
+    def open(self) -> str | None:
+        """Return the local folder to resume from, fetched and converted once a node."""
+        if self.resumed is None:
+            return None
+        local = Path(self._storage.url(self.resumed.folder))
+        if self._remote:
+            local = self._scratch / "fetched"
+            if self._place.is_first_of_node:
+                download(self._storage, self.resumed, local)
+        if self.needs_universal:
+            source, local = local, self._scratch / "universal"
+            if self._place.is_first_of_node:
+                make_universal(source, local)
+        wait_for_all()
+        return str(local)
+
+    def write(self, step: int, write: Callable[[str], None], trained: int) -> None:
+        """Write a checkpoint; it counts from the moment its marker is there."""
+        job = self._job
+        folder = f"{job.checkpoints}/{checkpoint_name(step)}"
+        self.write_folder(folder, write, _STATE_BYTES * trained)
+        if self._place.is_main:
+            write_marker(
+                self._storage,
+                folder,
+                fingerprint=job.fingerprint,
+                base=job.base_identity,
+                ranks=self._place.ranks,
+                layout=self._layout,
+            )
+            prune(self._storage, job.checkpoints, job.config.keep_checkpoints)
+        wait_for_all()
+
+    def write_folder(self, folder: str, write: Callable[[str], None], size: int) -> None:
+        """Have all ranks write a folder of about ``size`` bytes at the storage root.
+
+        Room is checked first, by all ranks together, and all raise :class:`StorageError`. A rank
+        that fails half way raises alone: the others wait in DeepSpeed's own barriers until who
+        launched them ends them.
+        """
+        local = self._scratch / "written" if self._remote else Path(self._storage.url(folder))
+        if self._place.is_main:
+            clear_folder(self._storage, folder)
+        wait_for_all()
+        if self._place.is_first_of_node:
+            shutil.rmtree(local, ignore_errors=True)
+            local.mkdir(parents=True)
+        self._check_room(local, size)
+        try:
+            write(str(local))
+            wait_for_all()
+            if self._remote and self._place.is_first_of_node:
+                upload_files(self._storage, folder, local, list_local(local))
+                shutil.rmtree(local)
+        except (OSError, RuntimeError) as error:
+            raise StorageError(
+                f"{self._storage.url(folder)} could not be written: {error}. Free some space or"
+                " mend the storage, then run again: training goes on from the last checkpoint."
+            ) from error
+        wait_for_all()
+
+    def _find(self) -> Checkpoint | None:
+        """Let rank 0 look, and all ranks take what it found, or raise what it raised."""
+        found: Checkpoint | ConfigError | None = None
+        job = self._job
+        if self._place.is_main:
+            try:
+                found = find_newest(
+                    self._storage, job.checkpoints, job.fingerprint, job.base_identity
+                )
+            except ConfigError as error:
+                found = error
+        agreed = agree(found)
+        if isinstance(agreed, ConfigError):
+            raise agreed
+        if agreed and not can_read(agreed.marker.layout, self._layout):
+            raise ConfigError(
+                Problem(
+                    self._storage.url(agreed.folder),
+                    f"written under {agreed.marker.layout}, which {self._layout} cannot read",
+                    "set training.deepspeed back, or remove"
+                    f" {self._storage.url(job.checkpoints)} to train anew",
+                )
+            )
+        return agreed
+
+    def _check_room(self, local: Path, size: int) -> None:
+        problem = None
+        if self._place.is_first_of_node:
+            share = self._place.local_ranks / self._place.ranks if self._remote else 1.0
+            needed, free = size * share, shutil.disk_usage(local).free
+            if free < needed:
+                problem = (
+                    f"{local}: no room to write: {needed / 2**30:.2f} GiB needed,"
+                    f" {free / 2**30:.2f} GiB free. Free some space or lower"
+                    " training.keep_checkpoints, then run again: training goes on from the last"
+                    " checkpoint."
+                )
+        problems: list[Any] = [found for found in gather(problem) if found]
+        if problems:
+            raise StorageError(problems[0])

@@ -1,0 +1,1 @@
+"""Turns SFT examples into packed rows of tokens, and orders them."""

@@ -1,0 +1,109 @@
+"""Proves that nodes made again keep apart from what is there, and go on where they stopped."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from infra.generation.remaking import count_rounds, plan_round, refresh_node, retry_node
+from infra.store.manifests import Manifest, NodeSpec
+from infra.store.row_store import (
+    MadeRow,
+    commit_chunk,
+    compact_chunks,
+    encode_rows,
+    find_pending,
+    read_committed,
+    read_rows,
+    select_parts,
+    write_members,
+)
+from infra.store.storage import Storage
+from tests.unit.infra.nodes import NODE, Note, make_manifest, make_plan, make_row, reject_row
+
+
+def commit(storage: Storage, *rows: MadeRow) -> None:
+    commit_chunk(storage, NODE.folder, encode_rows(Note, rows))
+
+
+def finish(storage: Storage, node: NodeSpec, planned: pl.DataFrame) -> Manifest:
+    parts = select_parts(storage, compact_chunks(storage, node.folder), planned)
+    path = f"{node.folder}/{node.fingerprint}.members.parquet"
+    return make_manifest(parts, write_members(storage, path, planned), node)
+
+
+def read_states(storage: Storage, manifest: Manifest) -> dict[str, str]:
+    rows = read_rows(storage, manifest, ["status"])
+    return dict(zip(rows["key"], rows["status"], strict=True))
+
+
+def test_a_refreshed_node_is_another_recipe_and_says_so() -> None:
+    once, twice = refresh_node(NODE, 1), refresh_node(NODE, 2)
+
+    assert refresh_node(NODE, 0) is NODE
+    assert len({node.recipe for node in (NODE, once, twice)}) == 3
+    assert len({node.fingerprint for node in (NODE, once, twice)}) == 3
+    assert once.identity == {**NODE.identity, "refresh": 1}
+    assert refresh_node(NODE, 1) == once
+
+
+def test_retrying_rejects_is_another_node_of_the_same_recipe() -> None:
+    again = retry_node(NODE, 1)
+
+    assert (retry_node(NODE, 0), count_rounds(NODE)) == (NODE, 0)
+    assert again.recipe == NODE.recipe
+    assert again.fingerprint not in (NODE.fingerprint, retry_node(NODE, 2).fingerprint)
+    assert count_rounds(again) == 1
+
+
+def test_only_rejected_rows_are_asked_again_and_keep_their_keys(storage: Storage) -> None:
+    planned = make_plan("a", "b", "c")
+    commit(storage, make_row("a"), reject_row("b"), make_row("c"))
+
+    again = plan_round(planned, read_committed(storage, NODE.folder), 1)
+
+    assert again["key"].to_list() == ["a", "b", "c"]
+    assert again.columns == planned.columns
+    assert find_pending(again, read_committed(storage, NODE.folder))["key"].to_list() == ["b"]
+
+
+def test_old_and_new_node_each_read_their_own_answer_to_a_rejected_row(storage: Storage) -> None:
+    planned = make_plan("a", "b")
+    commit(storage, make_row("a"), reject_row("b"))
+    before = finish(storage, NODE, planned)
+    again = plan_round(planned, read_committed(storage, NODE.folder), 1)
+    digest = again["parents_digest"].to_list()[1]
+    commit(storage, make_row("b", digest, "at last"))
+
+    after = finish(storage, retry_node(NODE, 1), again)
+
+    assert read_states(storage, before) == {"a": "accepted", "b": "rejected"}
+    assert read_states(storage, after) == {"a": "accepted", "b": "accepted"}
+    assert read_states(storage, finish(storage, NODE, planned)) == read_states(storage, before)
+
+
+def test_a_round_goes_on_where_it_stopped_and_the_next_takes_what_it_rejected(
+    storage: Storage,
+) -> None:
+    planned = make_plan("a", "b", "c")
+    commit(storage, reject_row("a"), reject_row("b"), make_row("c"))
+    first = plan_round(planned, read_committed(storage, NODE.folder), 1)
+    a, b = first["parents_digest"].to_list()[:2]
+    commit(storage, reject_row("a", a))
+
+    same = plan_round(planned, read_committed(storage, NODE.folder), 1)
+    pending = find_pending(same, read_committed(storage, NODE.folder))
+    assert same.equals(first)
+    assert pending["key"].to_list() == ["b"]
+
+    commit(storage, make_row("b", b))
+    second = plan_round(first, read_committed(storage, NODE.folder), 2)
+    pending = find_pending(second, read_committed(storage, NODE.folder))
+    assert pending["key"].to_list() == ["a"]
+    assert pending["parents_digest"].to_list() != [a]
+
+
+def test_without_rejects_a_round_changes_nothing(storage: Storage) -> None:
+    planned = make_plan("a")
+    commit(storage, make_row("a"))
+
+    assert plan_round(planned, read_committed(storage, NODE.folder), 1).equals(planned)

@@ -1,0 +1,143 @@
+"""Proves that a damaged file costs what it held and nothing else, and is named and kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from infra.errors import DamagedFile
+from infra.store.damaged_files import find_damage, mend_node, set_aside_named
+from infra.store.manifests import NodeSpec, find_sound_manifest, read_manifest, refer_to
+from infra.store.reading import read_accepted_frame
+from infra.store.row_store import merge_chunks, read_committed, read_part_rejects
+from infra.store.storage import Storage
+from tests.unit.infra.nodes import Note, reject_row
+from tests.unit.infra.stores import commit_notes, damage, write_notes, write_training
+
+NODE = NodeSpec.build("notes", 1, identity={"prompt": "p"}, selection={"max_attempts": 3})
+OTHER = NodeSpec.build("notes", 1, identity={"prompt": "p"}, selection={"max_attempts": 2})
+
+
+def cut(storage: Storage, path: str) -> None:
+    storage.write_bytes(path, storage.read_bytes(path)[:-9])
+
+
+def empty(storage: Storage, path: str) -> None:
+    storage.write_bytes(path, b"")
+
+
+def flip(storage: Storage, path: str) -> None:
+    """Change a byte in the middle: a Parquet file often reads well with it."""
+    data = bytearray(storage.read_bytes(path))
+    data[len(data) // 2] ^= 1
+    storage.write_bytes(path, bytes(data))
+
+
+SPOILERS = {"flipped": flip, "last byte": damage, "cut": cut, "emptied": empty}
+Spoil = Callable[[Storage, str], None]
+
+
+def read_keys(storage: Storage) -> set[str]:
+    return set(read_committed(storage, NODE.folder)["key"])
+
+
+@pytest.mark.parametrize("spoil", SPOILERS.values(), ids=SPOILERS)
+def test_only_the_rows_of_a_damaged_part_are_to_be_made(storage: Storage, spoil: Spoil) -> None:
+    first = write_notes(storage, NODE, "a", "b", made=["a", "b"])
+    write_notes(storage, OTHER, "a", "b", "c", made=["c"])
+    (part,) = first.parts
+    spoil(storage, part.path)
+    assert find_sound_manifest(storage, NODE.manifest_path) is None
+
+    assert list(find_damage(storage, NODE)) == [part.path]
+    (line,) = mend_node(storage, NODE)
+
+    assert part.path in line
+    assert "made anew" in line
+    assert storage.stat(f"{part.path}.damaged") is not None
+    assert read_keys(storage) == {"c"}
+    assert not storage.list(NODE.folder, f"{part.path}")
+
+
+@pytest.mark.parametrize("spoil", [cut, empty], ids=["cut", "emptied"])
+def test_a_chunk_that_no_manifest_names_is_named_too(storage: Storage, spoil: Spoil) -> None:
+    path = commit_notes(storage, NODE, "a")
+    commit_notes(storage, NODE, "b")
+    spoil(storage, path)
+
+    with pytest.raises(DamagedFile, match="is damaged") as caught:
+        read_committed(storage, NODE.folder)
+
+    assert caught.value.path == path
+    damaged: list[DamagedFile] = []
+    assert set(read_committed(storage, NODE.folder, damaged)["key"]) == {"b"}
+    assert [one.path for one in damaged] == [path]
+    set_aside_named(storage, caught.value)
+    assert read_keys(storage) == {"b"}
+
+
+def test_a_flipped_byte_is_seen_before_a_chunk_is_merged(storage: Storage) -> None:
+    paths = [commit_notes(storage, NODE, *(f"{name}{n}" for n in range(40))) for name in "ab"]
+    data = bytearray(storage.read_bytes(paths[0]))
+    found = 0
+    for place in range(4, len(data) - 8, 37):
+        data[place] ^= 1
+        storage.write_bytes(paths[0], bytes(data))
+        try:
+            merge_chunks(storage, NODE.folder, paths)
+        except DamagedFile as error:
+            assert error.path == paths[0]
+            found += 1
+        else:  # in what nobody reads, such as the name of who wrote the file
+            break
+        data[place] ^= 1
+    assert found >= 5
+
+
+def test_what_a_manifest_names_is_read_only_as_it_was_written(storage: Storage) -> None:
+    manifest = write_notes(storage, NODE, "a", made=["a"])
+    path = manifest.parts[0].path
+    flip(storage, path)
+    reference = read_manifest(storage, NODE.manifest_path)
+    assert reference == manifest
+    with pytest.raises(DamagedFile, match="is not as it was written") as caught:
+        read_accepted_frame(storage, refer_to(manifest))
+    assert path in str(caught.value)
+
+
+def test_a_part_that_is_gone_is_named_and_needs_no_setting_aside(storage: Storage) -> None:
+    manifest = write_notes(storage, NODE, "a", made=["a"])
+    storage.remove(manifest.parts[0].path)
+    with pytest.raises(DamagedFile, match="is gone") as caught:
+        read_accepted_frame(storage, refer_to(manifest))
+    assert "made anew" in set_aside_named(storage, caught.value)
+    (line,) = mend_node(storage, NODE)
+    assert "is gone" in line
+
+
+def test_a_manifest_that_is_none_any_more_is_set_aside(storage: Storage) -> None:
+    write_notes(storage, NODE, "a", made=["a"])
+    cut(storage, NODE.manifest_path)
+    (line,) = mend_node(storage, NODE)
+    assert "is no manifest any more" in line
+    assert read_keys(storage) == {"a"}
+
+
+def test_a_node_that_is_made_whole_says_what_of_it_is_damaged(storage: Storage) -> None:
+    node = NodeSpec.build("training", 1, identity={}, selection={})
+    manifest = write_training(storage, node)
+    damage(storage, manifest.parts[0].path)
+    (line,) = mend_node(storage, node)
+    assert manifest.parts[0].path in line
+    assert "training is made anew" in line
+    assert storage.stat(manifest.parts[0].path) is not None
+
+
+def test_rejects_of_an_unfinished_stage_are_read(storage: Storage) -> None:
+    from infra.store.row_store import commit_chunk, encode_rows
+
+    commit_chunk(storage, NODE.folder, encode_rows(Note, [reject_row("b"), reject_row("a")]))
+    found = read_part_rejects(storage, NODE.folder)
+    assert found["key"].to_list() == ["a", "b"]
+    assert found["reason"].to_list() == ["empty", "empty"]
