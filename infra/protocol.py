@@ -19,12 +19,17 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class SamplingParams:
-    """Says how one completion is drawn. ``seed`` is ``None`` where rows are not seeded."""
+    """Says how one completion is drawn. ``seed`` is ``None`` where rows are not seeded.
+
+    ``repetition_penalty`` divides the logits of tokens that came before (above 1: repeats less);
+    only a streaming vLLM engine of this process follows it, for rows are drawn without.
+    """
 
     temperature: float
     top_p: float
     max_new_tokens: int
     seed: int | None = None
+    repetition_penalty: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

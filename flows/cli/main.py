@@ -285,6 +285,7 @@ def chat(
     model: str | None = None,
     temperature: float = 0.7,
     top_p: float = 0.95,
+    repetition_penalty: float = 1.05,
     max_new_tokens: int = 512,
     seed: int | None = None,
     system: Literal["show"] | None = None,
@@ -306,6 +307,9 @@ def chat(
         Sampling temperature; 0 always takes the likeliest token.
     top_p:
         Nucleus sampling mass.
+    repetition_penalty:
+        Above 1, words that came before are less likely: small models go round in circles without.
+        Engines of this machine only; 1 turns it off.
     max_new_tokens:
         Longest answer in tokens.
     seed:
@@ -325,6 +329,7 @@ def chat(
         model=model,
         temperature=temperature,
         top_p=top_p,
+        repetition_penalty=repetition_penalty,
         max_new_tokens=max_new_tokens,
         seed=seed,
         show_system=system == "show",

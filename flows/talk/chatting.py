@@ -30,6 +30,7 @@ from infra.protocol import Piece, SamplingParams
 
 MAKE = "make"
 _WARMEST = 5.0
+_STERNEST = 2.0
 _HELP = "/reset forgets what was said, /system shows the system prompt, /quit or Ctrl-D ends"
 _UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 _THINKS = "thinking…"
@@ -49,6 +50,7 @@ class ChatOptions:
     model: str | None = None
     temperature: float = 0.7
     top_p: float = 0.95
+    repetition_penalty: float = 1.05
     max_new_tokens: int = 512
     seed: int | None = None
     show_system: bool = False
@@ -82,6 +84,7 @@ def chat(settings: Settings, options: ChatOptions) -> None:
                 options.top_p,
                 options.max_new_tokens + chosen.config.max_thought_tokens,
                 options.seed,
+                options.repetition_penalty,
             ),
             keep_special=_parts(chosen.config) and find_thinking(chosen.config).keep_special,
             stream=speaker.stream,
@@ -99,6 +102,11 @@ def check_sampling(options: ChatOptions) -> None:
     if not 0 < options.top_p <= 1:
         what = f"{options.top_p} is no share of the probability"
         problems.append(Problem("--top-p", what, "give more than 0 and at most 1"))
+    if not 0 < options.repetition_penalty <= _STERNEST:
+        what = f"{options.repetition_penalty} is no penalty"
+        problems.append(
+            Problem("--repetition-penalty", what, f"give 1 for none, at most {_STERNEST:g}")
+        )
     if options.max_new_tokens < 1:
         what = f"an answer of {options.max_new_tokens} tokens cannot be given"
         problems.append(Problem("--max-new-tokens", what, "give 1 or more"))

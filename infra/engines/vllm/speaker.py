@@ -103,6 +103,7 @@ class VllmSpeaker(VllmServer):
         params = SamplingParams(
             temperature=draw.temperature,
             top_p=draw.top_p,
+            repetition_penalty=draw.repetition_penalty,
             max_tokens=min(draw.max_new_tokens, room),
             seed=draw.seed if self._seeded and draw.temperature > 0 else None,
             output_kind=RequestOutputKind.DELTA,

@@ -159,6 +159,8 @@ def test_thoughts_are_neither_shown_nor_remembered(
     [
         ({"temperature": -1.0}, "--temperature: -1.0 is no temperature → give 0 to"),
         ({"temperature": float("nan")}, "--temperature"),
+        ({"repetition_penalty": 0.0}, "--repetition-penalty: 0.0 is no penalty → give 1 for none"),
+        ({"repetition_penalty": float("nan")}, "--repetition-penalty"),
         ({"top_p": 0.0}, "--top-p"),
         ({"top_p": 1.5}, "--top-p"),
         ({"max_new_tokens": -5}, "--max-new-tokens: an answer of -5 tokens"),
