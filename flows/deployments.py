@@ -77,7 +77,7 @@ def carry_out(recipe: Recipe, until: Stage, changes: Sequence[str] = ()) -> RunR
     """Run a recipe inside the current flow run; when it is cancelled, stop it in order."""
     settings = prepare(recipe.config, [*recipe.list_overrides(), *changes])
     with reap_children():
-        return run_until_told_to_stop(lambda stopper: run_pipeline(settings, stopper, until))
+        return run_until_told_to_stop(lambda controller: run_pipeline(settings, controller, until))
 
 
 class Deployed(BaseModel):

@@ -15,7 +15,7 @@ from flows.recipe.evaluation_graph import EvaluationGraph
 from flows.recipe.graph import Graph
 from flows.recipe.settings import Settings
 from flows.recipe.stages import Started
-from infra.context import Bench
+from infra.context import RunContext
 from infra.store.manifests import NodeRef
 from tasks.evaluation.config import TUNED, EvaluationConfig
 from tasks.evaluation.task import (
@@ -49,7 +49,7 @@ _ASKING = (
 class Evaluation:
     """Starts the nodes of evaluation, before and after there is a tuned model."""
 
-    bench: Bench
+    context: RunContext
     settings: Settings
     config: EvaluationConfig
     graph: EvaluationGraph
@@ -64,12 +64,12 @@ class Evaluation:
             if role in self.graph.calibrations:
                 node = self.graph.calibrations[role]
                 self.started[node.stage] = calibrate_judge.submit(
-                    self.bench, node, self.settings.retry, judge, self.config.questions
+                    self.context, node, self.settings.retry, judge, self.config.questions
                 )
             if role in self.graph.examples:
                 node = self.graph.examples[role]
                 self.examples[role] = self.started[node.stage] = write_score_examples.submit(
-                    self.bench,
+                    self.context,
                     node,
                     self.settings.retry,
                     judge,
@@ -91,36 +91,36 @@ class Evaluation:
             self.ask_model(TUNED, self.started["training"])
         found = [self.started[name] for name in self.graph.scores.upstream]
         self.started["scores"] = score_models.submit(
-            self.bench, self.graph.scores, self.settings.retry, self.config, found
+            self.context, self.graph.scores, self.settings.retry, self.config, found
         )
 
     def write_questions(self) -> None:
         """Start what makes the questions of the configured suite."""
-        bench, retry, asked = self.bench, self.settings.retry, self.config.questions
+        context, retry, asked = self.context, self.settings.retry, self.config.questions
         source = (self.started["curation"], self.started["characters"])
         chosen = texts = None
         if self.graph.settings is not None:
             chosen = choose_settings.submit(
-                bench, self.graph.settings, retry, asked, asked.settings, *source
+                context, self.graph.settings, retry, asked, asked.settings, *source
             )
             self.started["question_settings"] = chosen
         if self.graph.texts is not None:
             texts = write_questions.submit(
-                bench, self.graph.texts, retry, asked, asked.writing, chosen, *source
+                context, self.graph.texts, retry, asked, asked.writing, chosen, *source
             )
             self.started["question_texts"] = texts
         given = source if asked.suite == "held_out" else (None, None)
         self.started["questions"] = gather_questions.submit(
-            bench, self.graph.questions, retry, asked, texts, *given
+            context, self.graph.questions, retry, asked, texts, *given
         )
 
     def ask_model(self, role: str, training: Future | None) -> None:
         """Start one model's answers, their judgements, and what is measured without a judge."""
-        bench, retry, config = self.bench, self.settings.retry, self.config
+        context, retry, config = self.context, self.settings.retry, self.config
         like = self.settings.training.model if self.settings.training else None
         node = self.graph.answers[role]
         answers = self.started[node.stage] = answer_questions.submit(
-            bench,
+            context,
             node,
             retry,
             role,
@@ -133,7 +133,7 @@ class Evaluation:
         for judge in config.judges:
             verdicts = self.graph.judgements[judge.model, role]
             self.started[verdicts.stage] = judge_answers.submit(
-                bench,
+                context,
                 verdicts,
                 retry,
                 judge,
@@ -145,7 +145,7 @@ class Evaluation:
         if role in self.graph.attributions:
             attribution = self.graph.attributions[role]
             self.started[attribution.stage] = attribute_answers.submit(
-                bench,
+                context,
                 attribution,
                 retry,
                 role,
@@ -159,7 +159,7 @@ class Evaluation:
         if role in self.graph.abilities:
             ability = self.graph.abilities[role]
             self.started[ability.stage] = measure_general_abilities.submit(
-                bench, ability, retry, role, config.abilities, training, like
+                context, ability, retry, role, config.abilities, training, like
             )
 
     @property
@@ -169,14 +169,14 @@ class Evaluation:
 
 
 def plan_evaluation(
-    bench: Bench, settings: Settings, graph: Graph, started: Started, until: str
+    context: RunContext, settings: Settings, graph: Graph, started: Started, until: str
 ) -> Evaluation | None:
     """Return what starts the evaluation nodes, if this run has them and comes to them."""
     if settings.evaluation is None or graph.evaluation is None:
         return None
     if not started.reached(until, "evaluation"):
         return None
-    return Evaluation(bench, settings, settings.evaluation, graph.evaluation, started)
+    return Evaluation(context, settings, settings.evaluation, graph.evaluation, started)
 
 
 def list_waiting(started: Started) -> Mapping[str, Future]:

@@ -12,23 +12,23 @@ from prefect import flow
 from pydantic import BaseModel, ConfigDict
 
 from flows.control.approval import ask_for_approval, check_approval, needs_approval
-from flows.control.budget import Treasurer
+from flows.control.budget import BudgetGuard
 from flows.control.display import current_watcher
-from flows.control.rerun import check_wishes, close_wishes, wish_remakes
+from flows.control.rerun import check_reruns, close_reruns, request_reruns
 from flows.evaluation import list_waiting, plan_evaluation
 from flows.plan.planning import draw_plan
 from flows.plan.table import print_plan
-from flows.recipe.graph import Graph, draw_graph
+from flows.recipe.graph import Graph, build_graph
 from flows.recipe.machine_checks import check_machine
-from flows.recipe.opening import open_bench, prepare
+from flows.recipe.opening import open_context, prepare
 from flows.recipe.settings import Settings, dump_settings
 from flows.recipe.stages import Started
 from flows.runs.history import RunRecord, note_end, record_run
 from flows.synthesis import synthesise
 from flows.training import train
-from infra.context import Bench, Listener, Listeners
-from infra.generation.remaking import write_remakes
-from infra.orchestration.events import Watchman
+from infra.context import Listener, Listeners, RunContext
+from infra.generation.reruns import write_reruns
+from infra.orchestration.events import StageMonitor
 from infra.orchestration.tasks import PrefectListener, publish_plan, publish_report
 from infra.store.manifests import Manifest, NodeRef, is_done, read_manifest
 from tasks.export.task import export_folder
@@ -100,27 +100,27 @@ def run_pipeline(
     retry_rejects: Sequence[str] = (),
 ) -> RunResult:
     """Run the nodes inside the current flow run and write the run's folder."""
-    check_wishes(settings, first, until, refresh, retry_rejects)
-    treasurer = Treasurer(settings)
-    listeners = Listeners(listener, PrefectListener(), Watchman(), treasurer)
-    with open_bench(settings, listeners) as bench:
-        listeners.run_started(settings.run.name, bench)
-        remakes = wish_remakes(settings, bench, refresh, retry_rejects)
-        graph = draw_graph(settings, bench, remakes.apply)
+    check_reruns(settings, first, until, refresh, retry_rejects)
+    guard = BudgetGuard(settings)
+    listeners = Listeners(listener, PrefectListener(), StageMonitor(), guard)
+    with open_context(settings, listeners) as context:
+        listeners.run_started(settings.run.name, context)
+        reruns = request_reruns(settings, context, refresh, retry_rejects)
+        graph = build_graph(settings, context, reruns.apply)
         if refresh or retry_rejects:
-            write_remakes(bench.storage, remakes)
-        kept, made_with = bench.storage, bench.provenance()
+            write_reruns(context.storage, reruns)
+        kept, made_with = context.storage, context.provenance()
         with record_run(kept, settings, graph.nodes(), provenance=made_with, until=until) as record:
-            check_outside(settings, bench, graph, until)
-            with show_plan(settings, bench, graph), treasurer.explain_stop():
-                references = start_nodes(bench, settings, graph, until).collect()
-            close_wishes(settings, bench)
-            result = write_run(bench, settings, graph, references, record)
+            check_outside(settings, context, graph, until)
+            with show_plan(settings, context, graph), guard.explain_stop():
+                references = start_nodes(context, settings, graph, until).collect()
+            close_reruns(settings, context)
+            result = write_run(context, settings, graph, references, record)
     return result
 
 
 @contextmanager
-def show_plan(settings: Settings, bench: Bench, graph: Graph) -> Iterator[None]:
+def show_plan(settings: Settings, context: RunContext, graph: Graph) -> Iterator[None]:
     """Publish, beside the block, what is to be made and what it will cost, if anything is."""
 
     def publish() -> None:
@@ -130,11 +130,11 @@ def show_plan(settings: Settings, bench: Bench, graph: Graph) -> Iterator[None]:
             with suppress(Exception):
                 publish_plan(f"no plan: {error}")
 
-    if all(is_done(bench.storage, node) for node in graph.nodes()):
+    if all(is_done(context.storage, node) for node in graph.nodes()):
         yield
         return
-    context = contextvars.copy_context()
-    planner = threading.Thread(target=context.run, args=(publish,), name="plan")
+    copied = contextvars.copy_context()
+    planner = threading.Thread(target=copied.run, args=(publish,), name="plan")
     planner.start()
     try:
         yield
@@ -142,42 +142,44 @@ def show_plan(settings: Settings, bench: Bench, graph: Graph) -> Iterator[None]:
         planner.join()
 
 
-def start_nodes(bench: Bench, settings: Settings, graph: Graph, until: str) -> Started:
+def start_nodes(context: RunContext, settings: Settings, graph: Graph, until: str) -> Started:
     """Start every node up to a stage; what needs no tuned model is asked before training."""
-    started = synthesise(bench, settings, graph, until)
-    evaluation = plan_evaluation(bench, settings, graph, started, until)
+    started = synthesise(context, settings, graph, until)
+    evaluation = plan_evaluation(context, settings, graph, started, until)
     if evaluation is not None:
         evaluation.ask_before_training()
-    ask_for_approval(bench, settings, graph, started, until)
+    ask_for_approval(context, settings, graph, started, until)
     waiting = list(list_waiting(started).values())
     later = evaluation.list_asked_later() if evaluation is not None else ()
-    started = train(bench, settings, graph, started, until, after=waiting, asked_later=later)
+    started = train(context, settings, graph, started, until, after=waiting, asked_later=later)
     if evaluation is not None:
         evaluation.ask_after_training()
-    return report(bench, settings, graph, started, until)
+    return report(context, settings, graph, started, until)
 
 
-def check_outside(settings: Settings, bench: Bench, graph: Graph, until: str) -> None:
+def check_outside(settings: Settings, context: RunContext, graph: Graph, until: str) -> None:
     """Look at the machine, people, model and hub that this run comes to, before it starts."""
-    check_machine(settings, bench, graph, until)
-    if needs_approval(bench, settings, graph, until):
-        check_approval(bench)
+    check_machine(settings, context, graph, until)
+    if needs_approval(context, settings, graph, until):
+        check_approval(context)
     published = graph.publish
     reached = Started().reached(until, "report")
-    if published and reached and not is_done(bench.storage, published):
+    if published and reached and not is_done(context.storage, published):
         check_hub(settings.publish)
     node = graph.encoding
     if settings.training is None or node is None or not Started().reached(until, "encoding"):
         return
-    if not is_done(bench.storage, node):
-        check_training(settings.training, bench)
+    if not is_done(context.storage, node):
+        check_training(settings.training, context)
 
 
-def report(bench: Bench, settings: Settings, graph: Graph, started: Started, until: str) -> Started:
+def report(
+    context: RunContext, settings: Settings, graph: Graph, started: Started, until: str
+) -> Started:
     """Start the node that shows what all the others did, and what pushes it, if it is to be."""
     if started.reached(until, "report"):
         started["report"] = write_report.submit(
-            bench,
+            context,
             graph.report,
             settings.retry,
             settings.report,
@@ -186,7 +188,7 @@ def report(bench: Bench, settings: Settings, graph: Graph, started: Started, unt
         )
         if graph.publish is not None:
             started["publish"] = publish_run.submit(
-                bench,
+                context,
                 graph.publish,
                 settings.retry,
                 settings.publish,
@@ -214,7 +216,7 @@ def score_run(manifests: dict[str, Manifest]) -> dict[str, float]:
 
 
 def write_run(
-    bench: Bench,
+    context: RunContext,
     settings: Settings,
     graph: Graph,
     references: dict[str, NodeRef],
@@ -223,14 +225,14 @@ def write_run(
     """Write the resolved config and the summary of a run, and return its result."""
     folder = f"runs/{settings.run.name}"
     manifests = {
-        name: read_manifest(bench.storage, reference.manifest)
+        name: read_manifest(context.storage, reference.manifest)
         for name, reference in references.items()
     }
     result = RunResult(
         run=settings.run.name,
-        report=bench.storage.url(f"{folder}/report.html") if "report" in references else "",
-        dataset=bench.storage.url(export_folder(graph.export)) if "export" in references else "",
-        model=bench.storage.url(str(manifests["training"].facts["export"]))
+        report=context.storage.url(f"{folder}/report.html") if "report" in references else "",
+        dataset=context.storage.url(export_folder(graph.export)) if "export" in references else "",
+        model=context.storage.url(str(manifests["training"].facts["export"]))
         if "training" in manifests
         else "",
         scores=score_run(manifests),
@@ -242,11 +244,11 @@ def write_run(
             )
             for name, manifest in manifests.items()
         },
-        engines_started=dict(bench.pool.starts),
+        engines_started=dict(context.pool.starts),
     )
     summary = {
         **result.model_dump(),
-        "provenance": bench.provenance(),
+        "provenance": context.provenance(),
         "manifests": {name: reference.manifest for name, reference in references.items()},
         "rejects": {name: manifest.reasons for name, manifest in manifests.items()},
         "usage": {name: manifest.usage.model_dump() for name, manifest in manifests.items()},
@@ -257,11 +259,11 @@ def write_run(
         },
     }
     if "report" in references:
-        page = bench.storage.read_bytes(str(manifests["report"].facts["page"]))
-        bench.storage.write_bytes(f"{folder}/report.html", page)
+        page = context.storage.read_bytes(str(manifests["report"].facts["page"]))
+        context.storage.write_bytes(f"{folder}/report.html", page)
         publish_report(str(manifests["report"].facts["summary"]), result.report)
-    bench.storage.write_bytes(f"{folder}/config.yaml", dump_settings(settings).encode())
-    bench.storage.write_bytes(f"{folder}/summary.json", json.dumps(summary, indent=1).encode())
+    context.storage.write_bytes(f"{folder}/config.yaml", dump_settings(settings).encode())
+    context.storage.write_bytes(f"{folder}/summary.json", json.dumps(summary, indent=1).encode())
     done = list(manifests.values())
-    note_end(bench.storage, record, "finished", manifests=done, scores=result.scores)
+    note_end(context.storage, record, "finished", manifests=done, scores=result.scores)
     return result

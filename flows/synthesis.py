@@ -7,7 +7,7 @@ from prefect.futures import PrefectFuture
 from flows.recipe.graph import Graph
 from flows.recipe.settings import Settings
 from flows.recipe.stages import STAGES, Started
-from infra.context import Bench
+from infra.context import RunContext
 from infra.orchestration.tasks import await_node
 from infra.store.manifests import NodeRef
 from tasks.characters.task import write_characters
@@ -18,12 +18,12 @@ from tasks.instructions.task import guess_instructions, import_instructions
 from tasks.personas.task import select_personas
 
 
-def synthesise(bench: Bench, settings: Settings, graph: Graph, until: str) -> Started:
+def synthesise(context: RunContext, settings: Settings, graph: Graph, until: str) -> Started:
     """Start the nodes in the paper's order; Prefect runs each when its inputs are done."""
     started = Started()
     retry, last = settings.retry, STAGES.index(until)
 
-    personas = select_personas.submit(bench, graph.personas, retry, settings.personas)
+    personas = select_personas.submit(context, graph.personas, retry, settings.personas)
     started["personas"] = personas
     if last < STAGES.index("instructions"):
         return started
@@ -34,13 +34,13 @@ def synthesise(bench: Bench, settings: Settings, graph: Graph, until: str) -> St
     asked: list[PrefectFuture[NodeRef]] = []
     if graph.instructions is not None:
         imported = import_instructions.submit(
-            bench, graph.instructions, retry, settings.instructions
+            context, graph.instructions, retry, settings.instructions
         )
         started["instructions"] = imported
         asked.append(imported)
     if graph.guesses is not None:
         guessed = guess_instructions.submit(
-            bench, graph.guesses, retry, settings.instructions.synthesis, personas
+            context, graph.guesses, retry, settings.instructions.synthesis, personas
         )
         started["guesses"] = guessed
         asked.append(guessed)
@@ -48,7 +48,7 @@ def synthesise(bench: Bench, settings: Settings, graph: Graph, until: str) -> St
         return started
 
     characters = write_characters.submit(
-        bench, graph.characters, retry, settings.characters, personas
+        context, graph.characters, retry, settings.characters, personas
     )
     started["characters"] = characters
     if last < STAGES.index("dialogues"):
@@ -60,11 +60,11 @@ def synthesise(bench: Bench, settings: Settings, graph: Graph, until: str) -> St
     for strategy, node in graph.dialogues.items():
         dialogues = (
             play_dialogues.submit(
-                bench, node, retry, strategy, settings.dialogues, characters, questions[strategy]
+                context, node, retry, strategy, settings.dialogues, characters, questions[strategy]
             )
             if own is None
             else take_given_dialogues.submit(
-                bench, node, retry, settings.dialogues, characters, sampled
+                context, node, retry, settings.dialogues, characters, sampled
             )
         )
         started[f"dialogues_{strategy}"] = dialogues
@@ -73,14 +73,14 @@ def synthesise(bench: Bench, settings: Settings, graph: Graph, until: str) -> St
         return started
 
     curated = curate_dialogues.submit(
-        bench, graph.curation, retry, settings.curation, played, characters, asked
+        context, graph.curation, retry, settings.curation, played, characters, asked
     )
     started["curation"] = curated
     if last < STAGES.index("export"):
         return started
 
     exported = export_dataset.submit(
-        bench, graph.export, retry, settings.export, curated, played, characters, asked, personas
+        context, graph.export, retry, settings.export, curated, played, characters, asked, personas
     )
     started["export"] = exported
     return started

@@ -9,7 +9,7 @@ from prefect.futures import PrefectFuture
 from flows.recipe.graph import Graph
 from flows.recipe.settings import Settings
 from flows.recipe.stages import Started
-from infra.context import Bench
+from infra.context import RunContext
 from infra.store.manifests import NodeRef
 from tasks.training.model.card import Upstream
 from tasks.training.model.finishing import Origins
@@ -17,7 +17,7 @@ from tasks.training.task import encode_rows, train_model
 
 
 def train(
-    bench: Bench,
+    context: RunContext,
     settings: Settings,
     graph: Graph,
     started: Started,
@@ -37,14 +37,14 @@ def train(
         return started
 
     examples = started["curation"]
-    encoded = encode_rows.submit(bench, graph.encoding, retry, config, examples)
+    encoded = encode_rows.submit(context, graph.encoding, retry, config, examples)
     started["encoding"] = encoded
     if not started.reached(until, "training"):
         return started
 
     funnel = [started[name] for name in graph.funnel()]
     started["training"] = train_model.submit(
-        bench,
+        context,
         graph.training,
         retry,
         config,

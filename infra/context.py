@@ -61,8 +61,8 @@ class AskingConfig(Sampling, Protocol):
 class Listener(ProgressListener, PoolListener):
     """Watches a run: its start, the progress of stages, and what happens to engines."""
 
-    def run_started(self, name: str, bench: Bench) -> None:
-        """Hear that a run begins; a watcher that stops runs keeps the bench."""
+    def run_started(self, name: str, context: RunContext) -> None:
+        """Hear that a run begins; a watcher that stops runs keeps the context."""
 
     def node_note(self, node: str, text: str) -> None:
         """Hear what is worth knowing about a node: a damaged file that was set aside."""
@@ -99,10 +99,10 @@ class Listeners(Listener):
     def __init__(self, *listeners: Listener) -> None:
         self._listeners = listeners
 
-    def run_started(self, name: str, bench: Bench) -> None:
+    def run_started(self, name: str, context: RunContext) -> None:
         """Tell every watcher that a run begins."""
         for listener in self._listeners:
-            listener.run_started(name, bench)
+            listener.run_started(name, context)
 
     def can_approve(self) -> bool:
         """Tell whether any watcher has a person to ask."""
@@ -139,7 +139,7 @@ class Listeners(Listener):
             listener.engine_log(model, index, text)
 
 
-class Bench:
+class RunContext:
     """Is opened by a flow as a context manager; engines and Ray start only when rows need them."""
 
     def __init__(
@@ -168,7 +168,7 @@ class Bench:
             storage=storage,
         )
 
-    def __enter__(self) -> Bench:
+    def __enter__(self) -> RunContext:
         return self
 
     def __exit__(self, *_: object) -> None:

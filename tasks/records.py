@@ -357,7 +357,7 @@ class Ability:
 class Rejection:
     """Is a row a set stage left out.
 
-    ``detail`` is what a person needs to see why: the text, the twin's key, the matching phrase.
+    ``detail`` is what people need to see why: its text, the duplicate's key, the matching phrase.
     ``source`` is where the row came from: ``file:line``, or the key of the parent row.
     """
 

@@ -99,12 +99,12 @@ def run(
     with reap_children(), embedded_server() as await_server:
         # These take seconds, as the server does.
         from flows.control.display import Terminal, watch
-        from flows.control.rerun import check_wishes
+        from flows.control.rerun import check_reruns
         from flows.pipeline import opencharacter
         from flows.recipe.opening import prepare
 
         wishes = tuple(refresh or ()), tuple(retry_rejects or ())
-        check_wishes(prepare(config, overrides), from_, until, *wishes)
+        check_reruns(prepare(config, overrides), from_, until, *wishes)
         await_server()
         with Terminal() as terminal, watch(terminal), _stop_on_signals(terminal):
             result = opencharacter(
@@ -422,8 +422,8 @@ def _stop_on_signals(terminal: Terminal) -> Iterator[None]:
     told: list[int] = []
 
     def stop(number: int, _: FrameType | None) -> None:
-        bench = terminal.bench
-        if bench is None:
+        context = terminal.context
+        if context is None:
             raise KeyboardInterrupt
         told.append(number)
         if len(told) > 1:
@@ -431,7 +431,7 @@ def _stop_on_signals(terminal: Terminal) -> Iterator[None]:
             terminal.note("ending at once")
             os._exit(InterruptedRun.exit_code)
         terminal.note(f"{signal.Signals(number).name}: committing what is finished, then stopping")
-        bench.stop.set()
+        context.stop.set()
 
     previous = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

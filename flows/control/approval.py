@@ -10,7 +10,7 @@ from flows.plan.table import print_plan
 from flows.recipe.graph import Graph
 from flows.recipe.settings import Settings
 from flows.recipe.stages import Started
-from infra.context import Bench
+from infra.context import RunContext
 from infra.errors import ConfigError, InterruptedRun, Problem
 from infra.orchestration.tasks import await_node, can_pause, pause_for_approval
 from infra.store.manifests import NodeRef, is_done, read_manifest
@@ -25,57 +25,57 @@ _REFUSED = (
 )
 
 
-def needs_approval(bench: Bench, settings: Settings, graph: Graph, until: str) -> bool:
+def needs_approval(context: RunContext, settings: Settings, graph: Graph, until: str) -> bool:
     """Tell whether this run will ask: it is to, and there is a training to be done."""
     node, asked = graph.training, settings.run.approve_before_training
     if node is None or not asked or not Started().reached(until, "training"):
         return False
-    return not is_done(bench.storage, node)
+    return not is_done(context.storage, node)
 
 
-def check_approval(bench: Bench) -> None:
+def check_approval(context: RunContext) -> None:
     """Raise :class:`ConfigError` if there is nobody to ask."""
-    if not bench.listener.can_approve() and not can_pause():
+    if not context.listener.can_approve() and not can_pause():
         todo = "run it on a terminal, or as a deployment of a Prefect server; or set it to false"
         raise ConfigError(Problem("run.approve_before_training", "there is nobody to ask", todo))
 
 
 def ask_for_approval(
-    bench: Bench, settings: Settings, graph: Graph, started: Started, until: str
+    context: RunContext, settings: Settings, graph: Graph, started: Started, until: str
 ) -> None:
     """Wait for the rows, show them with the plan, and go on only if a person says so.
 
     People take their time, so engines leave first. Raises :class:`InterruptedRun` on a no.
     """
-    if not needs_approval(bench, settings, graph, until):
+    if not needs_approval(context, settings, graph, until):
         return
     started.collect()
-    bench.pool.close()
+    context.pool.close()
     curation = await_node(started["curation"])
-    text = "\n".join(describe_rows(bench, curation, print_plan(draw_plan(settings))))
+    text = "\n".join(describe_rows(context, curation, print_plan(draw_plan(settings))))
     began = time.monotonic()
     try:
-        agreed = _ask(bench, text)
+        agreed = _ask(context, text)
     finally:
-        bench.waited_s += time.monotonic() - began
+        context.waited_s += time.monotonic() - began
     if not agreed:
         raise InterruptedRun(_REFUSED)
 
 
-def _ask(bench: Bench, text: str) -> bool:
-    if bench.listener.can_approve():
-        return bench.listener.approve(text)
-    return pause_for_approval(text, _DAY_S, bench.stop)
+def _ask(context: RunContext, text: str) -> bool:
+    if context.listener.can_approve():
+        return context.listener.approve(text)
+    return pause_for_approval(text, _DAY_S, context.stop)
 
 
-def describe_rows(bench: Bench, curation: NodeRef, plan: str) -> Iterator[str]:
+def describe_rows(context: RunContext, curation: NodeRef, plan: str) -> Iterator[str]:
     """Yield, in Markdown, the plan, what curation kept and left out, and a few rows."""
-    manifest = read_manifest(bench.storage, curation.manifest)
+    manifest = read_manifest(context.storage, curation.manifest)
     yield from ("## Train on these rows?", "", "```text", plan, "```", "")
     yield f"{manifest.counts.accepted:,} examples, {manifest.counts.rejected:,} left out"
     yield from (f"- {reason}: {rows:,}" for reason, rows in manifest.reasons.items())
     yield from ("", "| user | in character |", "|---|---|")
-    for example in read_accepted(bench.storage, curation, Example)[:_SHOWN]:
+    for example in read_accepted(context.storage, curation, Example)[:_SHOWN]:
         turns = {turn.role: turn.content for turn in example.messages}
         yield f"| {_cell(turns.get('user', ''))} | {_cell(turns.get('assistant', ''))} |"
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from flows.recipe.prices import price_engine_hour, price_tokens
 from flows.recipe.settings import BudgetConfig, Settings
-from infra.context import Bench, Listener
+from infra.context import Listener, RunContext
 from infra.engines.batch.allowance import Allowance
 from infra.errors import InterruptedRun
 from infra.progress import JobProgress, Progress, StageProgress
@@ -39,7 +39,7 @@ class Spent:
 
 
 @dataclass
-class Treasurer(Listener):
+class BudgetGuard(Listener):
     """Watches a run and tells it to stop once a bound of its budget is reached.
 
     ``reached`` says which, and is ``None`` until then.
@@ -47,15 +47,15 @@ class Treasurer(Listener):
 
     settings: Settings
     reached: str | None = None
-    _bench: Bench | None = None
+    _context: RunContext | None = None
     _began: float = field(default_factory=time.monotonic)
     _stages: dict[int, StageProgress] = field(default_factory=dict)
     _ranks: tuple[float, float] | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def run_started(self, name: str, bench: Bench) -> None:
-        """Keep the bench, whose engines cost and whom to tell."""
-        self._bench = bench
+    def run_started(self, name: str, context: RunContext) -> None:
+        """Keep the context, whose engines cost and whom to tell."""
+        self._context = context
 
     def stage_progress(self, progress: Progress, *, finished: bool) -> None:
         """Add up what was spent, and stop the run if that is enough."""
@@ -66,9 +66,9 @@ class Treasurer(Listener):
             elif isinstance(progress, JobProgress) and progress.stage == _RANKS:
                 self._ranks = (self._ranks or (now, now))[0], now
             excess = self.count(now).find_excess(self.settings.budget)
-            if excess is not None and self.reached is None and self._bench is not None:
+            if excess is not None and self.reached is None and self._context is not None:
                 self.reached = excess
-                self._bench.stop.set()
+                self._context.stop.set()
 
     def engine_event(self, model: str, text: str) -> None:
         """Ignore it: engines are asked how long they have been up."""
@@ -99,10 +99,10 @@ class Treasurer(Listener):
 
     def count(self, now: float) -> Spent:
         """Return what was spent until now, a moment of the monotonic clock."""
-        engines_s = self._bench.pool.engine_seconds() if self._bench is not None else 0.0
-        if self._ranks is not None and self._bench is not None:
+        engines_s = self._context.pool.engine_seconds() if self._context is not None else 0.0
+        if self._ranks is not None and self._context is not None:
             began, last = self._ranks
-            engines_s += self._bench.ranks * (last - began)
+            engines_s += self._context.ranks * (last - began)
         usd = engines_s / _HOUR_S * (price_engine_hour(self.settings) or 0.0)
         tokens = 0
         for stage in self._stages.values():
@@ -110,7 +110,7 @@ class Treasurer(Listener):
             if self._is_endpoint(stage.model):
                 spent = (stage.prompt_tokens, stage.completion_tokens)
                 usd += price_tokens(self.settings, stage.model, *spent) or 0.0
-        waited_s = self._bench.waited_s if self._bench is not None else 0.0
+        waited_s = self._context.waited_s if self._context is not None else 0.0
         return Spent(tokens, (now - self._began - waited_s) / _HOUR_S, usd)
 
     def _is_endpoint(self, role: str) -> bool:

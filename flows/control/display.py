@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from infra.context import Bench, Listener, Quiet
+from infra.context import Listener, Quiet, RunContext
 from infra.progress import Progress
 
 _LINE_EVERY_S = (10.0, 30.0)
@@ -66,7 +66,7 @@ class Terminal(Listener):
         self._stages: dict[str, Progress] = {}
         self._rhythms: dict[str, LineRhythm] = {}
         self._lock = threading.Lock()
-        self.bench: Bench | None = None
+        self.context: RunContext | None = None
 
     def __enter__(self) -> Terminal:
         if self._console.is_terminal:
@@ -79,10 +79,10 @@ class Terminal(Listener):
             self._live.update(self._table())
             self._live.stop()
 
-    def run_started(self, name: str, bench: Bench) -> None:
+    def run_started(self, name: str, context: RunContext) -> None:
         """Say where the run goes, and remember whom to stop."""
-        self.bench = bench
-        self.note(f"run {name} → {bench.storage.root}")
+        self.context = context
+        self.note(f"run {name} → {context.storage.root}")
 
     def stage_progress(self, progress: Progress, *, finished: bool) -> None:
         """Move the stage's line of the table, or print a line now and then."""
@@ -117,7 +117,7 @@ class Terminal(Listener):
         self.note(text)
         termios.tcflush(sys.stdin, termios.TCIFLUSH)  # what was typed before was no answer
         self._console.print("Go on? [y/N] ", end="", markup=False)
-        answer = _read_line(lambda: self.bench is not None and self.bench.stop.is_set())
+        answer = _read_line(lambda: self.context is not None and self.context.stop.is_set())
         if live is not None:
             live.start()
             self._live = live

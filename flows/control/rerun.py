@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from flows.recipe.graph import Graph, draw_graph
-from flows.recipe.opening import open_bench
+from flows.recipe.graph import Graph, build_graph
+from flows.recipe.opening import open_context
 from flows.recipe.settings import Settings
 from flows.recipe.stages import STAGES, stage_of
-from infra.context import Bench, Quiet
+from infra.context import Quiet, RunContext
 from infra.errors import ConfigError, Problem
-from infra.generation.remaking import Remakes, has_rejects, read_remakes, write_remakes
+from infra.generation.reruns import Reruns, has_rejects, read_reruns, write_reruns
 from infra.store.manifests import NodeSpec, is_done
 
 _LATER = "name a later stage with --until, or leave it out"
@@ -20,7 +20,7 @@ Drawn = Mapping[str, tuple[NodeSpec, NodeSpec]]
 """Each node by name: as it is described, and as it is made."""
 
 
-def check_wishes(
+def check_reruns(
     settings: Settings,
     first: str,
     until: str,
@@ -40,9 +40,9 @@ def check_wishes(
         raise ConfigError(Problem(f"--from {first}", what, "leave one out, or change their order"))
     if not refresh and not retry_rejects and first == STAGES[0]:
         return
-    with open_bench(settings, Quiet()) as bench:
-        remakes = wish_remakes(settings, bench, refresh, retry_rejects)
-        graph = draw_graph(settings, bench, remakes.apply)
+    with open_context(settings, Quiet()) as context:
+        reruns = request_reruns(settings, context, refresh, retry_rejects)
+        graph = build_graph(settings, context, reruns.apply)
         names = [node.stage for node in graph.nodes()]
         late = [
             Problem(f"{option} {wish}", f"comes after the last stage to run, {until}", _LATER)
@@ -52,26 +52,26 @@ def check_wishes(
         ]
         if late:
             raise ConfigError(*late)
-        check_start(bench, graph, first)
+        check_start(context, graph, first)
 
 
 def _reaches(nodes: Sequence[str], until: str) -> bool:
     return any(STAGES.index(stage_of(node)) <= STAGES.index(until) for node in nodes)
 
 
-def wish_remakes(
-    settings: Settings, bench: Bench, refresh: Sequence[str], retry_rejects: Sequence[str]
-) -> Remakes:
-    """Return the store's remakes with nodes to be made anew, or their rejects asked again.
+def request_reruns(
+    settings: Settings, context: RunContext, refresh: Sequence[str], retry_rejects: Sequence[str]
+) -> Reruns:
+    """Return the store's reruns with nodes to be made anew, or their rejects asked again.
 
     Only nodes that are done now are marked. A wish stays open until a run ends well; till then
     the same wish changes nothing, so that a run can be interrupted and started again as it was.
     Raises :class:`ConfigError` for a name that no node of the run has.
     """
-    remakes = kept = read_remakes(bench.storage)
+    reruns = kept = read_reruns(context.storage)
     if not refresh and not retry_rejects:
         return kept
-    drawn = _draw(settings, bench, kept)
+    drawn = _draw(settings, context, kept)
     rows = {name: pair for name, pair in drawn.items() if pair[1].by_rows}
     problems = [
         *_check_names(REFRESH, refresh, "no node of this run", drawn),
@@ -83,31 +83,31 @@ def wish_remakes(
     wishes += [(RETRY, name) for wish in retry_rejects for name in pick(wish, list(rows))]
     for option, name in wishes:
         # Marking a node gives those below it other names, so each is looked up anew.
-        plain, _ = _draw(settings, bench, remakes)[name]
+        plain, _ = _draw(settings, context, reruns)[name]
         ready = is_done if option == REFRESH else has_rejects
-        if kept.is_open(option, plain) or not ready(bench.storage, drawn[name][1]):
-            remakes = remakes.open(option, plain)
+        if kept.is_open(option, plain) or not ready(context.storage, drawn[name][1]):
+            reruns = reruns.open(option, plain)
             continue
-        marked = remakes.refresh(plain) if option == REFRESH else remakes.retry(plain)
-        remakes = marked.open(option, plain)
-    return remakes
+        marked = reruns.refresh(plain) if option == REFRESH else reruns.retry(plain)
+        reruns = marked.open(option, plain)
+    return reruns
 
 
-def close_wishes(settings: Settings, bench: Bench) -> None:
+def close_reruns(settings: Settings, context: RunContext) -> None:
     """Forget the wishes of a run that ended well: the same words mean once more from now on."""
-    kept = read_remakes(bench.storage)
+    kept = read_reruns(context.storage)
     if kept.wishes:
-        plain = [described for described, _ in _draw(settings, bench, kept).values()]
-        write_remakes(bench.storage, kept.close(plain))
+        plain = [described for described, _ in _draw(settings, context, kept).values()]
+        write_reruns(context.storage, kept.close(plain))
 
 
-def check_start(bench: Bench, graph: Graph, first: str) -> None:
+def check_start(context: RunContext, graph: Graph, first: str) -> None:
     """Raise :class:`ConfigError` if a node of a stage before ``first`` is not done."""
     missing = [
         node.stage
         for node in graph.nodes()
         if STAGES.index(stage_of(node.stage)) < STAGES.index(first)
-        and not is_done(bench.storage, node)
+        and not is_done(context.storage, node)
     ]
     if missing:
         what = f"not done yet with this configuration: {', '.join(missing)}"
@@ -127,13 +127,13 @@ def _check_names(option: str, names: Sequence[str], what: str, drawn: Drawn) -> 
     ]
 
 
-def _draw(settings: Settings, bench: Bench, remakes: Remakes) -> Drawn:
+def _draw(settings: Settings, context: RunContext, reruns: Reruns) -> Drawn:
     found: dict[str, tuple[NodeSpec, NodeSpec]] = {}
 
     def note(node: NodeSpec) -> NodeSpec:
-        made = remakes.apply(node)
+        made = reruns.apply(node)
         found[node.stage] = node, made
         return made
 
-    draw_graph(settings, bench, note)
+    build_graph(settings, context, note)
     return found

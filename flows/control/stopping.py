@@ -17,27 +17,27 @@ from typing import TypeVar
 
 from prefect.exceptions import TerminationSignal
 
-from infra.context import Bench, Listener
+from infra.context import Listener, RunContext
 from infra.progress import Progress
 from infra.threads import start_beside
 
 T = TypeVar("T")
 
 
-class Stopper(Listener):
-    """Knows the bench of the run it watches, so that it can tell the run to stop."""
+class StopController(Listener):
+    """Knows the context of the run it watches, so that it can tell the run to stop."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._bench: Bench | None = None
+        self._context: RunContext | None = None
         self._told = False
 
-    def run_started(self, name: str, bench: Bench) -> None:
-        """Keep the bench; a run that was told to stop before it had one stops now."""
+    def run_started(self, name: str, context: RunContext) -> None:
+        """Keep the context; a run that was told to stop before it had one stops now."""
         with self._lock:
-            self._bench = bench
+            self._context = context
             if self._told:
-                bench.stop.set()
+                context.stop.set()
 
     def stage_progress(self, progress: Progress, *, finished: bool) -> None:
         """Ignore progress."""
@@ -49,23 +49,23 @@ class Stopper(Listener):
         """Have the run take no new work and commit what is finished."""
         with self._lock:
             self._told = True
-            if self._bench is not None:
-                self._bench.stop.set()
+            if self._context is not None:
+                self._context.stop.set()
 
 
-def run_until_told_to_stop(work: Callable[[Stopper], T]) -> T:
-    """Carry out a run that is watched by the stopper it is given; return what it returns.
+def run_until_told_to_stop(work: Callable[[StopController], T]) -> T:
+    """Carry out a run that is watched by the controller it is given; return what it returns.
 
     Raises :class:`prefect.exceptions.TerminationSignal` when the process was told to end, after
     the run has come to its end, whichever that was.
     """
-    stopper = Stopper()
+    controller = StopController()
     outcome: futures.Future[T] = futures.Future()
     try:  # the signal may come before the thread has started: then it finds its work cancelled
-        start_beside(outcome, partial(work, stopper), "run")
+        start_beside(outcome, partial(work, controller), "run")
         return outcome.result()
     except TerminationSignal:
-        stopper.stop()
+        controller.stop()
         if not outcome.cancel():
             futures.wait([outcome])
         raise

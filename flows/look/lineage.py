@@ -15,8 +15,8 @@ from rich.tree import Tree
 
 from flows.look.row_index import Row, RowIndex, Status, list_rows, read_index, read_texts
 from flows.plan.planning import find_references
-from flows.recipe.graph import draw_graph
-from flows.recipe.opening import open_bench
+from flows.recipe.graph import build_graph
+from flows.recipe.opening import open_context
 from flows.recipe.settings import Settings
 from infra.context import Quiet
 from infra.errors import ConfigError, Problem
@@ -84,12 +84,12 @@ def show_lineage(
     settings: Settings, given: str, *, as_json: bool = False, limit: int = SHOWN_ROWS
 ) -> None:
     """Print the lineage of a row, as a tree or as JSON."""
-    with open_bench(settings, Quiet()) as bench:
-        graph = draw_graph(settings, bench)
-        done = find_references(bench, graph)
+    with open_context(settings, Quiet()) as context:
+        graph = build_graph(settings, context)
+        done = find_references(context, graph)
         config = settings.dialogues
         found = trace_lineage(
-            bench.storage,
+            context.storage,
             done,
             given,
             limit=limit,

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from flows.plan.planning import find_references
-from flows.recipe.graph import draw_graph
-from flows.recipe.opening import open_bench
+from flows.recipe.graph import build_graph
+from flows.recipe.opening import open_context
 from flows.recipe.settings import Settings
 from infra.context import Quiet
 from infra.errors import ConfigError, Problem
@@ -61,10 +61,10 @@ def write_sheet(settings: Settings, options: SheetOptions) -> None:
         raise ConfigError(Problem("--sample", f"asks for {options.sample}", "take 1 or more"))
     place = _find_place(options.out)
     rubrics = describe_rubrics(options.rubrics)
-    with open_bench(settings, Quiet()) as bench:
-        done = find_references(bench, draw_graph(settings, bench))
+    with open_context(settings, Quiet()) as context:
+        done = find_references(context, build_graph(settings, context))
         rows = collect_rows(
-            bench.storage, done, sample=options.sample, seed=options.seed, rubrics=rubrics
+            context.storage, done, sample=options.sample, seed=options.seed, rubrics=rubrics
         )
     if not rows:
         todo = "`opencharacter run` makes them, `opencharacter plan` says what is missing"

@@ -1,9 +1,9 @@
-"""Reckons what a plan costs: tokens, engine hours, money and disk, from what was measured here.
+"""Estimates what a plan costs: tokens, engine hours, money and disk, from what was measured here.
 
 Prompt tokens come from a rendered and tokenised sample, answers from the mean of the stage's
 latest manifest in this store, hours from its rate. What was never measured is taken from
 `plan` in the configuration; what neither says stays unknown. Likelihoods and general tasks
-(attribution, abilities) are not reckoned: they ask for no tokens.
+(attribution, abilities) are not estimated: they ask for no tokens.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from flows.recipe.graph import Graph
 from flows.recipe.plan_config import PlanConfig
 from flows.recipe.prices import price_engine_hour, price_tokens
 from flows.recipe.settings import Settings
-from infra.context import Bench, read_chat_template
+from infra.context import RunContext, read_chat_template
 from infra.engines.config import ModelConfig
 from infra.engines.model_facts import find_model_facts, find_model_folder
 from infra.errors import Problem
@@ -93,28 +93,28 @@ class DiskPlan(_Plain):
 
 
 @dataclass(frozen=True)
-class Reckoner:
-    """Reckons the nodes of one plan; ``asking`` says how row nodes ask, by node name.
+class CostEstimator:
+    """Estimates the nodes of one plan; ``asking`` says how row nodes ask, by node name.
 
     ``given`` is a sample of the dialogues that are brought.
     """
 
     settings: Settings
-    bench: Bench
+    context: RunContext
     graph: Graph
     asking: Mapping[str, Asking]
     measured: Measured
     given: Sequence[Prompt] = ()
 
-    def reckon_rows(self, node: NodeSpec, make: int) -> NodeCost:
-        """Reckon the rows that a row node is to make."""
+    def estimate_rows(self, node: NodeSpec, make: int) -> NodeCost:
+        """Estimate the rows that a row node is to make."""
         asking = self.asking.get(node.stage)
         if asking is None or make == 0:
             return NodeCost()
         prompt, output, counted = self._measure_row(node.stage, asking)
         prompts, outputs = round(make * prompt), round(make * output)
         model = self._find_model(asking.role)
-        hours = self._reckon_hours(node, asking.role, model, outputs)
+        hours = self._estimate_hours(node, asking.role, model, outputs)
         return NodeCost(
             prompt_tokens=prompts,
             output_tokens=outputs,
@@ -124,10 +124,10 @@ class Reckoner:
             counted=counted,
         )
 
-    def reckon_training(
+    def estimate_training(
         self, rows: Mapping[str, int], found: Mapping[str, Manifest | None]
     ) -> TrainingPlan | None:
-        """Reckon training; ``rows`` are the planned rows of every node."""
+        """Estimate training; ``rows`` are the planned rows of every node."""
         config = self.settings.training
         if config is None or self.graph.encoding is None or self.graph.training is None:
             return None
@@ -159,13 +159,13 @@ class Reckoner:
             make=make,
         )
 
-    def reckon_disk(
+    def estimate_disk(
         self,
         costs: Iterable[NodeCost],
         training: TrainingPlan | None,
         found: Mapping[str, Manifest | None],
     ) -> DiskPlan:
-        """Reckon the bytes that what is to be made takes at the storage root."""
+        """Estimate the bytes that what is to be made takes at the storage root."""
         rows = sum(cost.disk_bytes for cost in costs)
         text = training.tokens * CHARS_A_TOKEN if training else round(rows / _COMPRESSED)
         # Curation holds the dialogues with their prompts; the data set holds it twice, once plain.
@@ -174,7 +174,7 @@ class Reckoner:
         encoding = 0
         if training is not None and not found.get("encoding"):
             encoding = training.tokens * _TOKEN_BYTES
-        checkpoints, models = self._reckon_weights(training)
+        checkpoints, models = self._estimate_weights(training)
         parts = (rows + curated, encoding, checkpoints, models, export)
         return DiskPlan(
             rows=rows + curated,
@@ -185,7 +185,7 @@ class Reckoner:
             total=sum(part for part in parts if part is not None),
         )
 
-    def _reckon_weights(self, training: TrainingPlan | None) -> tuple[int | None, int | None]:
+    def _estimate_weights(self, training: TrainingPlan | None) -> tuple[int | None, int | None]:
         """Return the bytes of checkpoints, and of the trained model with its export."""
         config = self.settings.training
         if config is None or training is None or not training.make:
@@ -247,7 +247,7 @@ class Reckoner:
         counter = self._count_for(config.model)
         return sum(map(counter.count, self.given)) / max(1, len(self.given))
 
-    def _reckon_hours(
+    def _estimate_hours(
         self, node: NodeSpec, role: str, model: ModelConfig, outputs: int
     ) -> float | None:
         """Return the hours of all replicas together; an endpoint takes none of ours."""

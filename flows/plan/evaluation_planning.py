@@ -8,7 +8,7 @@ import polars as pl
 
 from flows.recipe.evaluation_graph import EvaluationGraph
 from flows.recipe.settings import Settings
-from infra.context import Bench
+from infra.context import RunContext
 from infra.store.fingerprints import row_key
 from infra.store.manifests import Manifest, refer_to
 from infra.store.reading import read_accepted
@@ -22,7 +22,7 @@ LATER = "known once its questions are written"
 
 def plan_evaluation_rows(
     settings: Settings,
-    bench: Bench,
+    context: RunContext,
     graph: EvaluationGraph | None,
     found: Mapping[str, Manifest | None],
 ) -> dict[str, pl.DataFrame]:
@@ -41,7 +41,7 @@ def plan_evaluation_rows(
         for judge in config.judges
         if (node := graph.calibrations.get(judge.model)) is not None
     }
-    questions = _list_questions(config, bench, found.get(graph.questions.stage))
+    questions = _list_questions(config, context, found.get(graph.questions.stage))
     return planned if questions is None else {**planned, **_plan_asking(graph, questions)}
 
 
@@ -57,10 +57,10 @@ def list_asking(graph: EvaluationGraph | None) -> Iterator[str]:
 
 
 def _list_questions(
-    config: EvaluationConfig, bench: Bench, manifest: Manifest | None
+    config: EvaluationConfig, context: RunContext, manifest: Manifest | None
 ) -> Sequence[EvalQuestion] | None:
     if manifest is not None:
-        return read_accepted(bench.storage, refer_to(manifest), EvalQuestion)
+        return read_accepted(context.storage, refer_to(manifest), EvalQuestion)
     if config.questions.suite == "personagym":
         return collect_questions(config.questions, Sources()).questions
     return None

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import polars as pl
 
-from flows.plan.costs import Reckoner
+from flows.plan.costs import CostEstimator
 from flows.plan.evaluation_planning import LATER, plan_evaluation_rows
 from flows.plan.own_rows import (
     describe_inputs,
@@ -23,17 +23,17 @@ from flows.plan.prompt_samples import Known, list_asking, sample_dialogues
 from flows.plan.table import NodePlan, Plan, Totals
 from flows.recipe.checks import check_settings, list_asked_roles, pass_on_licences, resolve_settings
 from flows.recipe.evaluation_graph import EvaluationGraph
-from flows.recipe.graph import Graph, draw_graph
+from flows.recipe.graph import Graph, build_graph
 from flows.recipe.model_templates import note_models
-from flows.recipe.opening import open_bench
+from flows.recipe.opening import open_context
 from flows.recipe.placeholders import stand_in
 from flows.recipe.retired_models import warn_of_retirements
 from flows.recipe.settings import Settings, load_settings
 from flows.recipe.thinking import describe_thinking
-from infra.context import Bench, Quiet
+from infra.context import Quiet, RunContext
 from infra.engines.model_facts import find_model_facts
 from infra.errors import ConfigError, DamagedFile, Problem
-from infra.generation.remaking import count_rounds
+from infra.generation.reruns import count_rounds
 from infra.store.damaged_files import find_damage
 from infra.store.manifests import Manifest, NodeRef, NodeSpec, find_sound_manifest, refer_to
 from infra.store.reading import read_accepted
@@ -70,12 +70,12 @@ def draw_plan(settings: Settings, notes: Sequence[str] = ()) -> Plan:
 
     Their keys are known before their texts are; only rejections can still change them.
     """
-    with open_bench(settings, Quiet()) as bench:
-        graph, measured = draw_graph(settings, bench), Measured(bench.storage)
-        found = {node.stage: _find(bench, node) for node in graph.nodes()}
-        personas = _list_personas(settings, bench, found["personas"])
-        asked, unread = _list_instructions(settings, bench, found.get("instructions"))
-        written = _read(bench, found["characters"], Character)
+    with open_context(settings, Quiet()) as context:
+        graph, measured = build_graph(settings, context), Measured(context.storage)
+        found = {node.stage: _find(context, node) for node in graph.nodes()}
+        personas = _list_personas(settings, context, found["personas"])
+        asked, unread = _list_instructions(settings, context, found.get("instructions"))
+        written = _read(context, found["characters"], Character)
         own_cast = list_own_cast(settings, graph, personas)
         cast = written or own_cast.accepted
         own_dialogues = list_own_dialogues(settings, graph, personas, cast)
@@ -86,40 +86,40 @@ def draw_plan(settings: Settings, notes: Sequence[str] = ()) -> Plan:
         known = Known(
             personas=personas,
             instructions=asked,
-            guesses=_read(bench, found.get("guesses"), Instruction),
+            guesses=_read(context, found.get("guesses"), Instruction),
             cast=cast,
             dialogues=own_dialogues.accepted,
-            questions=_list_questions(settings, bench, found),
+            questions=_list_questions(settings, context, found),
         )
         planned = _plan_rows(settings, graph, known)
         characters, each = planned["characters"].height, settings.dialogues.characters_per_question
         if settings.dialogues.source is None and not is_made_up(settings.personas.source):
             require_cast(each, characters)
-        planned |= plan_evaluation_rows(settings, bench, graph.evaluation, found)
+        planned |= plan_evaluation_rows(settings, context, graph.evaluation, found)
         asking = list_asking(settings, graph, known)
         given = sample_dialogues(known)
-        reckoner = Reckoner(settings, bench, graph, asking, measured, given)
+        estimator = CostEstimator(settings, context, graph, asking, measured, given)
         later = _guess_rows(settings, graph.evaluation, characters)
         nodes = []
         damaged: list[str] = []
         for node in graph.nodes():
-            drawn = _plan_node(bench, node, found, planned, later, measured, damaged)
-            cost = reckoner.reckon_rows(node, drawn.make)
+            drawn = _plan_node(context, node, found, planned, later, measured, damaged)
+            cost = estimator.estimate_rows(node, drawn.make)
             nodes.append(drawn.model_copy(update={"cost": cost}))
-        training = reckoner.reckon_training({node.node: node.rows for node in nodes}, found)
-        if refused := list(reckoner.list_refusals()):
+        training = estimator.estimate_training({node.node: node.rows for node in nodes}, found)
+        if refused := list(estimator.list_refusals()):
             raise ConfigError(*refused)
         questions = len(asked) + planned["guesses"].height
         told = note_models(settings, list_asked_roles(settings))
         return Plan(
             run=settings.run.name,
-            root=bench.storage.root,
+            root=context.storage.root,
             personas=len(personas),
             questions=questions,
             pairs=questions * min(each, characters),
             nodes=tuple(nodes),
             training=training,
-            disk=reckoner.reckon_disk([node.cost for node in nodes], training, found),
+            disk=estimator.estimate_disk([node.cost for node in nodes], training, found),
             totals=Totals.add_up(nodes, training),
             models={role: find_model_facts(item) for role, item in settings.models.items()},
             inputs=tuple(describe_inputs(settings)),
@@ -128,23 +128,25 @@ def draw_plan(settings: Settings, notes: Sequence[str] = ()) -> Plan:
         )
 
 
-def find_references(bench: Bench, graph: Graph) -> dict[str, NodeRef]:
+def find_references(context: RunContext, graph: Graph) -> dict[str, NodeRef]:
     """Return the references of the nodes of a graph that are done."""
-    found = {node.stage: _find(bench, node) for node in graph.nodes()}
+    found = {node.stage: _find(context, node) for node in graph.nodes()}
     return {stage: refer_to(manifest) for stage, manifest in found.items() if manifest}
 
 
-def _find(bench: Bench, node: NodeSpec) -> Manifest | None:
-    return find_sound_manifest(bench.storage, node.manifest_path)
+def _find(context: RunContext, node: NodeSpec) -> Manifest | None:
+    return find_sound_manifest(context.storage, node.manifest_path)
 
 
-def _read(bench: Bench, manifest: Manifest | None, record: type[R]) -> list[R]:
-    return [] if manifest is None else read_accepted(bench.storage, refer_to(manifest), record)
+def _read(context: RunContext, manifest: Manifest | None, record: type[R]) -> list[R]:
+    return [] if manifest is None else read_accepted(context.storage, refer_to(manifest), record)
 
 
-def _list_personas(settings: Settings, bench: Bench, found: Manifest | None) -> list[Persona]:
+def _list_personas(
+    settings: Settings, context: RunContext, found: Manifest | None
+) -> list[Persona]:
     if found:
-        return read_accepted(bench.storage, refer_to(found), Persona)
+        return read_accepted(context.storage, refer_to(found), Persona)
     chosen = select_personas(read_persona_rows(settings.personas), settings.personas)
     if not chosen.accepted:
         reasons = Counter(row.reason for row in chosen.rejected)
@@ -157,22 +159,24 @@ def _list_personas(settings: Settings, bench: Bench, found: Manifest | None) -> 
 
 
 def _list_instructions(
-    settings: Settings, bench: Bench, found: Manifest | None
+    settings: Settings, context: RunContext, found: Manifest | None
 ) -> tuple[list[Instruction], Sequence[str]]:
     """Return the questions, and what of their sources is not read, if they are read now."""
     if found:
-        return read_accepted(bench.storage, refer_to(found), Instruction), ()
+        return read_accepted(context.storage, refer_to(found), Instruction), ()
     if settings.dialogues.source is not None:
         return [], ()
     chosen = select_instructions(settings.instructions)
     return list(chosen.accepted), chosen.notes
 
 
-def _list_questions(settings: Settings, bench: Bench, found: Found) -> Sequence[EvalQuestion]:
+def _list_questions(
+    settings: Settings, context: RunContext, found: Found
+) -> Sequence[EvalQuestion]:
     """Return the questions of evaluation as far as they are known: made, or in a checkout."""
     manifest, config = found.get("questions"), settings.evaluation
     if manifest is not None:
-        return read_accepted(bench.storage, refer_to(manifest), EvalQuestion)
+        return read_accepted(context.storage, refer_to(manifest), EvalQuestion)
     if config is not None and config.questions.suite == "personagym":
         return collect_questions(config.questions, Sources()).questions
     return ()
@@ -249,7 +253,7 @@ def _guess_rows(
 
 
 def _plan_node(
-    bench: Bench,
+    context: RunContext,
     node: NodeSpec,
     found: Found,
     planned: Mapping[str, pl.DataFrame],
@@ -265,7 +269,7 @@ def _plan_node(
         rows = later[node.stage]
         return NodePlan(node=node.stage, rows=rows, make=rows, reuse=0, why=LATER, about=True)
     why = _explain(node, measured)
-    wrong = find_damage(bench.storage, node)
+    wrong = find_damage(context.storage, node)
     damaged += [f"{path} {what}: a run makes anew what it held" for path, what in wrong.items()]
     if not node.by_rows:
         rows = planned[node.stage].height if node.stage in planned else 0
@@ -273,7 +277,7 @@ def _plan_node(
     if node.stage not in planned:
         return NodePlan(node=node.stage, rows=0, make=0, reuse=0, why=why)
     keys = planned[node.stage].select("key")
-    committed, unread = _read_committed(bench, node, wrong)
+    committed, unread = _read_committed(context, node, wrong)
     damaged += unread
     settled = _list_settled(committed, count_rounds(node))
     reuse = keys.join(settled, on="key", how="semi").height
@@ -283,11 +287,11 @@ def _plan_node(
 
 
 def _read_committed(
-    bench: Bench, node: NodeSpec, wrong: Mapping[str, str]
+    context: RunContext, node: NodeSpec, wrong: Mapping[str, str]
 ) -> tuple[pl.DataFrame, list[str]]:
     """Return what is committed of a node as a run will find it, and lines on what is damaged."""
     broken: list[DamagedFile] = []
-    committed = read_committed(bench.storage, node.folder, broken, leave_out=wrong)
+    committed = read_committed(context.storage, node.folder, broken, leave_out=wrong)
     lines = [
         f"{one.path} {one.why}: a run sets it aside and makes anew what it held"
         for one in broken

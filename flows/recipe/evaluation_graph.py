@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from flows.recipe.settings import Settings
-from infra.context import Bench
+from infra.context import RunContext
 from infra.store.manifests import NodeSpec
 from tasks.evaluation.config import TUNED, EvaluationConfig
 from tasks.evaluation.naming import (
@@ -57,7 +57,7 @@ class EvaluationGraph:
 def draw_evaluation(
     settings: Settings,
     config: EvaluationConfig,
-    bench: Bench,
+    context: RunContext,
     made: Callable[[NodeSpec], NodeSpec],
     *,
     curation: NodeSpec,
@@ -72,9 +72,9 @@ def draw_evaluation(
     if asked.suite == "generated":
         source = [curation, characters]
         if asked.settings is not None:
-            chosen = made(describe_settings(asked.settings, asked, bench, source))
+            chosen = made(describe_settings(asked.settings, asked, context, source))
         read = [chosen] if chosen else source
-        texts = made(describe_texts(asked.writing, asked, bench, read))
+        texts = made(describe_texts(asked.writing, asked, context, read))
     read = [texts] if texts else []
     if asked.suite == "held_out":
         read = [curation, characters]
@@ -85,13 +85,13 @@ def draw_evaluation(
     )
     shown = cast if config.answers.with_profile else []
     answers = {
-        role: made(describe_answers(role, config, bench, [questions, *shown], tuned))
+        role: made(describe_answers(role, config, context, [questions, *shown], tuned))
         for role in config.models
     }
     examples = {
         judge.model: made(
             describe_examples(
-                judge, asked, bench, [questions, *(cast if judge.with_profile else [])]
+                judge, asked, context, [questions, *(cast if judge.with_profile else [])]
             )
         )
         for judge in config.judges
@@ -103,7 +103,7 @@ def draw_evaluation(
                 judge,
                 role,
                 asked,
-                bench,
+                context,
                 [
                     answers[role],
                     *([examples[judge.model]] if judge.model in examples else []),
@@ -115,14 +115,14 @@ def draw_evaluation(
         for role in config.models
     }
     calibrations = {
-        judge.model: made(describe_calibration(judge, asked, bench))
+        judge.model: made(describe_calibration(judge, asked, context))
         for judge in config.judges
         if judge.calibration is not None
     }
     local = [
         role
         for role in config.models
-        if bench.models[tuned.base if tuned and role == TUNED else role].engine == "vllm"
+        if context.models[tuned.base if tuned and role == TUNED else role].engine == "vllm"
     ]
     attributions = {
         role: made(
@@ -130,7 +130,7 @@ def draw_evaluation(
                 role,
                 config.attribution,
                 settings.curation.prompt,
-                bench,
+                context,
                 [curation, characters],
                 tuned,
             )
@@ -139,7 +139,7 @@ def draw_evaluation(
         if config.attribution is not None
     }
     abilities = {
-        role: made(describe_abilities(role, config.abilities, bench, tuned))
+        role: made(describe_abilities(role, config.abilities, context, tuned))
         for role in (local if config.abilities.tasks else [])
     }
     found = [questions, *answers.values(), *judgements.values(), *calibrations.values()]

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from flows.recipe.evaluation_graph import EvaluationGraph, draw_evaluation
 from flows.recipe.settings import Settings
-from infra.context import Bench
+from infra.context import RunContext
 from infra.errors import ConfigError, Problem
-from infra.generation.remaking import read_remakes
+from infra.generation.reruns import read_reruns
 from infra.store.manifests import NodeSpec
 from tasks.characters.task import describe_characters
 from tasks.curation.task import describe_curation
@@ -73,15 +73,15 @@ class Graph:
         return [node for node in nodes if node is not None]
 
 
-def draw_graph(
-    settings: Settings, bench: Bench, made: Callable[[NodeSpec], NodeSpec] | None = None
+def build_graph(
+    settings: Settings, context: RunContext, made: Callable[[NodeSpec], NodeSpec] | None = None
 ) -> Graph:
     """Fingerprint the nodes, upstream first.
 
     ``made`` says how a node is made again; what the store keeps of that, if it is left out.
     """
     if made is None:
-        made = read_remakes(bench.storage).apply
+        made = read_reruns(context.storage).apply
     personas = made(describe_personas(settings.personas))
     asked, own = [], settings.dialogues.rows
     instructions = guesses = None
@@ -89,16 +89,16 @@ def draw_graph(
         instructions = made(describe_instructions(settings.instructions))
         asked.append(instructions)
         if settings.instructions.synthesis.count:
-            guesses = made(describe_guesses(settings.instructions.synthesis, bench, personas))
+            guesses = made(describe_guesses(settings.instructions.synthesis, context, personas))
             asked.append(guesses)
-    characters = made(describe_characters(settings.characters, bench, personas))
+    characters = made(describe_characters(settings.characters, context, personas))
     if own is not None:
         dialogues = {"given": made(describe_given_dialogues(own, characters))}
     else:
         # Rewriting needs source answers, which guessed instructions do not have.
         questions = {"generate": asked, "rewrite": asked[:1]}
         dialogues = {
-            name: made(describe_dialogues(name, settings.dialogues, bench, [characters, *read]))
+            name: made(describe_dialogues(name, settings.dialogues, context, [characters, *read]))
             for name, read in questions.items()
             if getattr(settings.dialogues, name) is not None
         }
@@ -107,8 +107,8 @@ def draw_graph(
     export = made(describe_export(settings.export, [curation, *played]))
     encoding = training = None
     if settings.training is not None:
-        encoding = made(describe_encoding(settings.training, bench, curation))
-        training = made(describe_training(settings.training, bench, encoding))
+        encoding = made(describe_encoding(settings.training, context, curation))
+        training = made(describe_training(settings.training, context, encoding))
     shown = [personas, *asked, characters, *dialogues.values(), curation, export]
     shown += [node for node in (encoding, training) if node is not None]
     evaluation = None
@@ -116,7 +116,7 @@ def draw_graph(
         evaluation = draw_evaluation(
             settings,
             settings.evaluation,
-            bench,
+            context,
             made,
             curation=curation,
             characters=characters,

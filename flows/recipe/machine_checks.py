@@ -13,7 +13,7 @@ from flows.recipe.graph import Graph
 from flows.recipe.settings import Settings
 from flows.recipe.stages import Started, stage_of
 from infra.cluster.devices import Devices
-from infra.context import Bench
+from infra.context import RunContext
 from infra.engines.config import ModelConfig
 from infra.errors import ConfigError, Problem
 from infra.generation.engine_pool import CPUS_PER_ENGINE
@@ -21,17 +21,17 @@ from infra.store.manifests import NodeSpec, is_done
 from tasks.evaluation.config import TUNED
 
 
-def check_machine(settings: Settings, bench: Bench, graph: Graph, until: str) -> None:
+def check_machine(settings: Settings, context: RunContext, graph: Graph, until: str) -> None:
     """Check this machine now, or the cluster that is to be joined as soon as it is.
 
     Raises :class:`ConfigError` with everything that has no place.
     """
     nodes = [node for node in graph.nodes() if Started().reached(until, stage_of(node.stage))]
-    todo = {node.stage for node in nodes if not is_done(bench.storage, node)}
+    todo = {node.stage for node in nodes if not is_done(context.storage, node)}
     roles = list_roles(settings, graph, todo)
     trains = graph.training is not None and graph.training.stage in todo
     if (roles or trains) and not settings.ray.grows:
-        bench.cluster.check_at_start(partial(_refuse_misfits, settings, roles, trains))
+        context.cluster.check_at_start(partial(_refuse_misfits, settings, roles, trains))
 
 
 def _refuse_misfits(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from flows.recipe.checks import check_settings, pass_on_licences, resolve_settings
 from flows.recipe.settings import Settings, load_settings
-from infra.context import Bench, Listener
+from infra.context import Listener, RunContext
 from infra.engines.identity import pin_model
 from infra.store.manifests import open_store
 from infra.store.storage import Storage
@@ -20,9 +20,9 @@ def prepare(config: str | Path, overrides: Sequence[str] = ()) -> Settings:
     return pass_on_licences(settings)
 
 
-def open_bench(settings: Settings, listener: Listener) -> Bench:
+def open_context(settings: Settings, listener: Listener) -> RunContext:
     """Open what the nodes of a run work with; starts neither Ray nor an engine."""
     storage = Storage(settings.storage.root)
     open_store(storage)
     models = {role: pin_model(model) for role, model in settings.models.items()}
-    return Bench(storage, models, settings.ray, settings.runner, listener)
+    return RunContext(storage, models, settings.ray, settings.runner, listener)

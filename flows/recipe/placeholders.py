@@ -127,7 +127,7 @@ def _replace_sources(settings: Settings, missing: Sequence[SourceNote], folder: 
         count = note.rows if sample is None else min(note.rows, sample)
         column = settings.personas.persona_column
         rows = [{column: _write_persona(n, note.words)} for n in range(count)]
-        # What is made up has no language and no twins, and looking for them takes time.
+        # What is made up has no language and no near-duplicates, and looking for them takes time.
         update["personas"] = settings.personas.model_copy(
             update={
                 "source": _write_lines(folder / "personas.jsonl", rows),

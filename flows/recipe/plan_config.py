@@ -26,7 +26,7 @@ class SourceNote(Knobs):
 
 
 class PlanConfig(Knobs):
-    """Says what a plan reckons with where nothing was measured."""
+    """Says what a plan estimates with where nothing was measured."""
 
     tokens_per_s: dict[str, float] = execution(
         {}, description="Output tokens that one engine makes a second, by role"

@@ -99,7 +99,7 @@ class Settings(Knobs):
     )
     report: ReportConfig = group(ReportConfig, description="The page at the end")
     publish: PublishConfig = group(PublishConfig, description="Pushing to a hub; off by default")
-    plan: PlanConfig = group(PlanConfig, description="What `plan` reckons with")
+    plan: PlanConfig = group(PlanConfig, description="What `plan` estimates with")
     budget: BudgetConfig = group(BudgetConfig, description="What one start of a run may spend")
     runner: RunnerConfig = group(RunnerConfig, description="How row stages are carried out")
     ray: RayConfig = group(RayConfig, description="Where Ray runs")

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 
 from flows.runs.history import RunRecord, may_run, read_finished, read_records
 from infra.errors import ConfigError, Problem
-from infra.store.garbage import KeptNode, Litter, find_garbage, remove_garbage
+from infra.store.garbage import Garbage, KeptNode, find_garbage, remove_garbage
 from infra.store.manifests import STORE_MARKER
 from infra.store.soundness import Examined, Fault, check_store
 from infra.store.storage import Storage, is_remote
@@ -55,7 +55,7 @@ class Removal(_Plain):
     size: int
 
 
-class Cleaning(_Plain):
+class GcReport(_Plain):
     """Is what `gc` removed, or with ``dry_run`` would; sizes in bytes."""
 
     root: str
@@ -130,8 +130,8 @@ def verify_store(root: str, on_progress: Callable[[Examined], None]) -> Verdict:
 
 
 def clean_store(
-    root: str, keep: int, *, dry_run: bool, on_removed: Callable[[Litter], None] | None = None
-) -> Cleaning:
+    root: str, keep: int, *, dry_run: bool, on_removed: Callable[[Garbage], None] | None = None
+) -> GcReport:
     """Remove what the ``keep`` latest runs of each name do not reach.
 
     Starts of a name that planned the same nodes count as one run. What a run's ``summary.json``
@@ -151,15 +151,15 @@ def clean_store(
         what = "no run is on record there, so everything would go"
         raise ConfigError(Problem(storage.root, what, "remove the folder itself if you mean that"))
     busy = [record for record in records if may_run(record)]
-    litter = find_garbage(storage, survey, _list_nodes(kept), _list_nodes(busy))
+    garbage = find_garbage(storage, survey, _list_nodes(kept), _list_nodes(busy))
     if not dry_run:
-        remove_garbage(storage, litter, on_removed or (lambda _: None))
+        remove_garbage(storage, garbage, on_removed or (lambda _: None))
     sizes: Counter[str] = Counter()
-    files = Counter(item.why for item in litter)
-    for item in litter:
+    files = Counter(item.why for item in garbage)
+    for item in garbage:
         sizes[item.why] += item.size
     total = sum(sizes.values())
-    return Cleaning(
+    return GcReport(
         root=storage.root,
         dry_run=dry_run,
         kept=tuple(f"{record.run}@{record.id}" for record in kept),
@@ -167,7 +167,7 @@ def clean_store(
         removed=tuple(
             Removal(why=why, files=files[why], size=size) for why, size in sizes.most_common()
         ),
-        files=len(litter),
+        files=len(garbage),
         size=total,
         left=sum(stat.size for stat in survey.files.values()) - total,
     )
@@ -210,7 +210,7 @@ def print_verdict(verdict: Verdict) -> str:
     )
 
 
-def print_cleaning(cleaning: Cleaning) -> str:
+def print_cleaning(cleaning: GcReport) -> str:
     """Return what `gc` did as text for people."""
     lines = [f"keeps {', '.join(dict.fromkeys(cleaning.kept))}"]
     if cleaning.running:

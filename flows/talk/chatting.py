@@ -65,18 +65,18 @@ def chat(settings: Settings, options: ChatOptions) -> None:
     profile = "" if options.profile in (None, MAKE) else read_profile(Path(str(options.profile)))
     teacher = _find_teacher(settings) if options.profile == MAKE else None
     encode = make_encoder(chosen.config)
-    desk = Desk()
+    console = ChatConsole()
     if teacher is not None and teacher != chosen.config:
-        with _speaking(desk, settings.characters.model, teacher) as speaker:
+        with _speaking(console, settings.characters.model, teacher) as speaker:
             profile = make_profile(settings, options.persona, teacher, speaker)
-    with _speaking(desk, chosen.name, chosen.config) as speaker:
+    with _speaking(console, chosen.name, chosen.config) as speaker:
         if teacher is not None and not profile:
             profile = make_profile(settings, options.persona, teacher, speaker)
         if teacher is not None:
-            desk.note(f"\n{profile}\n")
+            console.note(f"\n{profile}\n")
         system = render_system_prompt(settings, options.persona.strip(), profile)
         if options.show_system:
-            desk.note(f"\n{system}\n")
+            console.note(f"\n{system}\n")
         conversation = Conversation(
             system=system,
             sampling=SamplingParams(
@@ -90,7 +90,7 @@ def chat(settings: Settings, options: ChatOptions) -> None:
             stream=speaker.stream,
             encode=encode,
         )
-        hold(conversation, desk, _find_name(profile))
+        hold(conversation, console, _find_name(profile))
 
 
 def check_sampling(options: ChatOptions) -> None:
@@ -114,7 +114,7 @@ def check_sampling(options: ChatOptions) -> None:
         raise ConfigError(*problems)
 
 
-class Desk:
+class ChatConsole:
     """Is where turns come from and answers go: a terminal, or pipes.
 
     Answers go to standard output; what is said about them goes to standard error.
@@ -178,64 +178,64 @@ class Desk:
         self._held, self._thinks = [], False
 
 
-def hold(conversation: Conversation, desk: Desk, name: str) -> None:
+def hold(conversation: Conversation, console: ChatConsole, name: str) -> None:
     """Take turns until the person ends it; the first Ctrl-C of an answer stops only the answer."""
-    if desk.interactive:
-        desk.note(_HELP)
-    for text in desk.read_turns():
+    if console.interactive:
+        console.note(_HELP)
+    for text in console.read_turns():
         if not text:
             continue
         if text.startswith("/"):
             if text in ("/quit", "/exit"):
                 return
-            _obey(text, conversation, desk)
+            _obey(text, conversation, console)
             continue
-        _answer(text, conversation, desk, name)
+        _answer(text, conversation, console, name)
 
 
-def _obey(command: str, conversation: Conversation, desk: Desk) -> None:
+def _obey(command: str, conversation: Conversation, console: ChatConsole) -> None:
     if command == "/reset":
         conversation.reset()
-        desk.note("forgotten; the character stays")
+        console.note("forgotten; the character stays")
     elif command == "/system":
-        desk.note(conversation.system)
+        console.note(conversation.system)
     else:
-        desk.note(_HELP if command == "/help" else f"no such command: {command}. {_HELP}")
+        console.note(_HELP if command == "/help" else f"no such command: {command}. {_HELP}")
 
 
-def _answer(text: str, conversation: Conversation, desk: Desk, name: str) -> None:
+def _answer(text: str, conversation: Conversation, console: ChatConsole, name: str) -> None:
     forgotten = conversation.forgotten
     reason: str | None = None
     heard, thought = False, 0
-    desk.open_answer(name)
+    console.open_answer(name)
     try:
         with closing(conversation.ask(text)) as pieces:
             for piece in pieces:
-                desk.write(piece)
+                console.write(piece)
                 heard = heard or bool(piece.text.strip())
                 thought += len(piece.reasoning)
                 reason = piece.finish_reason or reason
     except KeyboardInterrupt:
-        if not desk.interactive:
+        if not console.interactive:
             raise
         reason = "stopped"
     except RequestFailed as error:
-        if error.fatal or not desk.interactive:
+        if error.fatal or not console.interactive:
             raise
-        desk.note(str(error))
+        console.note(str(error))
         heard = True  # what came in place of an answer was said
     finally:
-        desk.close_answer()
+        console.close_answer()
     if reason == UNSPOKEN:
-        desk.note("(it thought, and did not answer: max_thought_tokens allows longer thoughts)")
+        console.note("(it thought, and did not answer: max_thought_tokens allows longer thoughts)")
     elif not heard and reason != "stopped":
-        desk.note(describe_silence(reason, thought))
+        console.note(describe_silence(reason, thought))
     elif reason == LOOPED:
-        desk.note("(broken off: it repeats itself, and is not remembered; ask otherwise)")
+        console.note("(broken off: it repeats itself, and is not remembered; ask otherwise)")
     elif reason == "length":
-        desk.note("(cut off: --max-new-tokens allows longer answers)")
+        console.note("(cut off: --max-new-tokens allows longer answers)")
     if conversation.forgotten > forgotten:
-        desk.note(f"(the first {conversation.forgotten} exchanges no longer fit: forgotten)")
+        console.note(f"(the first {conversation.forgotten} exchanges no longer fit: forgotten)")
 
 
 def describe_silence(reason: str | None, thought: int) -> str:
@@ -250,15 +250,15 @@ def describe_silence(reason: str | None, thought: int) -> str:
 
 
 @contextmanager
-def _speaking(desk: Desk, name: str, config: ModelConfig) -> Iterator[SpeakerThread]:
+def _speaking(console: ChatConsole, name: str, config: ModelConfig) -> Iterator[SpeakerThread]:
     answering = open_speaker(config)
     if _parts(config):
         answering = SpokenSpeaker(answering, find_thinking(config))
     with SpeakerThread(answering) as speaker:
         if config.engine == "vllm":
-            desk.note(f"{name}: loading {config.model}")
+            console.note(f"{name}: loading {config.model}")
         try:
-            desk.note(f"{name}: {speaker.start()}")
+            console.note(f"{name}: {speaker.start()}")
         except EngineError as error:
             raise EngineError(f"{name} does not speak: {error}") from error
         yield speaker

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from flows.recipe.graph import draw_graph
-from flows.recipe.opening import open_bench
+from flows.recipe.graph import build_graph
+from flows.recipe.opening import open_context
 from flows.recipe.settings import Settings
 from infra.context import Quiet
 from infra.engines.config import ModelConfig
@@ -53,20 +53,20 @@ def find_tuned_model(settings: Settings) -> Path:
 
     Raises :class:`ConfigError` where it has not been trained yet, or its files have changed.
     """
-    with open_bench(settings, Quiet()) as bench:
-        nodes = {node.stage: node for node in draw_graph(settings, bench).nodes()}
+    with open_context(settings, Quiet()) as context:
+        nodes = {node.stage: node for node in build_graph(settings, context).nodes()}
         node = nodes.get(_STAGE)
-        found = find_sound_manifest(bench.storage, node.manifest_path) if node else None
+        found = find_sound_manifest(context.storage, node.manifest_path) if node else None
         if found is None:
             what = (
                 "this configuration trains no model"
                 if node is None
-                else f"no model at {bench.storage.root} was trained with it yet"
+                else f"no model at {context.storage.root} was trained with it yet"
             )
             roles = ", ".join(sorted(settings.models))
             todo = f"`opencharacter run` it first, or choose --model: {roles}"
             raise ConfigError(Problem("tuned model", what, todo))
-        return fetch_export(bench.storage, str(found.facts["export"]))
+        return fetch_export(context.storage, str(found.facts["export"]))
 
 
 def configure_folder(settings: Settings, folder: Path) -> ModelConfig:

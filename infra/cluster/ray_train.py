@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from infra.cluster.room import Need
+from infra.cluster.ledger import Need
 from infra.cluster.session import Cluster
 from infra.errors import ClusterError, OpenCharacterError
 from infra.store.storage import Storage, is_remote

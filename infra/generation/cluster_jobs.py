@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import Any, TypeVar
 
 from infra.cluster.gpu_memory import await_gpu_memory
-from infra.cluster.room import Need
+from infra.cluster.ledger import Need
 from infra.cluster.torch_build import read_torch_build
 from infra.errors import ClusterError, InterruptedRun
 from infra.generation.engine_pool import EnginePool

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol
 
-from infra.cluster.room import Need, Place, Room, free_memory_share
+from infra.cluster.ledger import Need, Reservation, ResourceLedger, free_memory_share
 from infra.cluster.session import Cluster
 from infra.engines.batch_sizes import choose_window
 from infra.engines.config import ModelConfig
@@ -86,10 +86,10 @@ class EnginePool:
         self._listener = listener
         self._max_restarts = max_restarts
         self._open: dict[str, list[Replica]] = {}
-        self._places: dict[str, Place] = {}
+        self._reservations: dict[str, Reservation] = {}
         self._open_since: dict[str, float] = {}
         self._closed_s = 0.0
-        self._room = Room()
+        self._ledger = ResourceLedger()
         self._users: Counter[str] = Counter()
         self._turns: list[str] = []
         self._locks = {name: threading.Lock() for name in models}
@@ -105,15 +105,15 @@ class EnginePool:
                 config = self._models[name]
                 self.get_ready(config)
                 self.cluster.ensure()
-                place = self._take_room(name, self._need(config).times(config.replicas))
+                reservation = self._reserve(name, self._need(config).times(config.replicas))
                 self._open_since[name] = time.monotonic()
                 try:
                     self._open[name] = self._start_all(name, config)
                 except BaseException:
                     self._note_closed(name)
-                    self._room.leave(place)
+                    self._ledger.release(reservation)
                     raise
-                self._places[name] = place
+                self._reservations[name] = reservation
                 self.starts[name] = self.starts.get(name, 0) + config.replicas
             return self._open[name]
 
@@ -135,15 +135,15 @@ class EnginePool:
     @contextmanager
     def use(self, name: str) -> Iterator[list[Replica]]:
         """Hold a model's engines open inside the block; outside they may leave for others."""
-        with self._room.changed:
+        with self._ledger.changed:
             self._users[name] += 1
             self._turns = [*(other for other in self._turns if other != name), name]
         try:
             yield self.replicas(name)
         finally:
-            with self._room.changed:
+            with self._ledger.changed:
                 self._users[name] -= 1
-                self._room.changed.notify_all()
+                self._ledger.changed.notify_all()
 
     @contextmanager
     def make_room(self, holder: str, need: Need, *, memory_share: float = 0.0) -> Iterator[None]:
@@ -151,20 +151,20 @@ class EnginePool:
 
         They also leave until ``memory_share`` of this machine's memory is free.
         """
-        place = self._take_room(holder, need)
+        reservation = self._reserve(holder, need)
         while free_memory_share() < memory_share and self._evict():
             pass
         try:
             yield
         finally:
-            self._room.leave(place)
+            self._ledger.release(reservation)
 
     def dismiss(self, keep: Collection[str]) -> None:
         """Send away the idle engines of all models but these, as nobody will ask them again.
 
         An engine that waits wakes often, and on CPUs that costs those who compute.
         """
-        while self._evict(keep, "leaves: nobody asks it any more"):
+        while self._evict(keep, "evicted: nobody asks it any more"):
             pass
 
     def add_model(self, name: str, config: ModelConfig) -> None:
@@ -223,12 +223,12 @@ class EnginePool:
 
     def close_model(self, name: str) -> None:
         """Stop the engines of one model in order; a later use starts them again."""
-        opened, place = self._open.pop(name, []), self._places.pop(name, None)
+        opened, reservation = self._open.pop(name, []), self._reservations.pop(name, None)
         for replica in opened:
             self._stop(replica)
         self._note_closed(name)
-        if place is not None:
-            self._room.leave(place)
+        if reservation is not None:
+            self._ledger.release(reservation)
 
     def engine_seconds(self) -> float:
         """Return how long engines have held machines in this run, all replicas together.
@@ -250,13 +250,13 @@ class EnginePool:
         if since is not None:
             self._closed_s += self._engines(name) * (time.monotonic() - since)
 
-    def _take_room(self, holder: str, need: Need) -> Place:
+    def _reserve(self, holder: str, need: Need) -> Reservation:
         def measure_cluster() -> Need:
             total = self.cluster.ensure().cluster_resources()
             return Need(float(total.get("CPU", 0)), float(total.get("GPU", 0)))
 
         timeout_s = self.cluster.config.placement_timeout_s
-        return self._room.take(holder, need, measure_cluster, self._evict, timeout_s)
+        return self._ledger.take(holder, need, measure_cluster, self._evict, timeout_s)
 
     def _need(self, config: ModelConfig) -> Need:
         """Return what one replica holds: its worker's share, and its engine's place."""
@@ -266,20 +266,20 @@ class EnginePool:
             return Need(1 + _WORKER_CPUS, config.tensor_parallel)
         return Need(CPUS_PER_ENGINE, 0)
 
-    def _evict(self, keep: Collection[str] = (), why: str = "leaves: its place is needed") -> bool:
+    def _evict(self, keep: Collection[str] = (), why: str = "evicted: its place is needed") -> bool:
         """Stop the idle model that was used longest ago; tell whether there was one."""
-        with self._room.changed:
+        with self._ledger.changed:
             idle = [name for name in list(self._open) if not self._users[name] and name not in keep]
             if not idle:
                 return False
             turns = {name: turn for turn, name in enumerate(self._turns)}
             name = min(idle, key=lambda name: turns.get(name, -1))
-            opened, place = self._open.pop(name), self._places.pop(name)
+            opened, reservation = self._open.pop(name), self._reservations.pop(name)
             self._note_closed(name)
         self._listener.engine_event(name, why)
         for replica in opened:
             self._stop(replica)
-        self._room.leave(place)
+        self._ledger.release(reservation)
         return True
 
     def _start_all(self, name: str, config: ModelConfig) -> list[Replica]:

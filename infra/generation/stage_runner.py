@@ -14,9 +14,9 @@ from typing import Any
 import polars as pl
 
 from infra.errors import EngineError
-from infra.generation.campaign import Campaign
+from infra.generation.dispatcher import Dispatcher
 from infra.generation.min_yield import check_yield
-from infra.generation.remaking import count_rounds, plan_round
+from infra.generation.reruns import count_rounds, plan_round
 from infra.generation.row_stage import RowStage, RunnerContext
 from infra.progress import StageProgress
 from infra.store.manifests import Counts, Manifest, NodeRef, Usage, write_manifest
@@ -58,11 +58,11 @@ def run_row_stage(stage: RowStage, context: RunnerContext) -> NodeRef:
         context.listener.stage_progress(progress, finished=False)
         if pending.height:
             with context.pool.use(stage.model) as replicas:
-                campaign = Campaign(
+                dispatcher = Dispatcher(
                     _take_round(stage, number), context, pending, progress, replicas
                 )
-                campaign.run()
-                learnt |= campaign.talk.facts
+                dispatcher.run()
+                learnt |= dispatcher.talk.facts
             progress.stop_clock()
             spent_s += progress.seconds
     parts = select_parts(storage, compact_chunks(storage, folder), planned)

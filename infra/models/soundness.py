@@ -88,7 +88,7 @@ def find_model_faults(
         try:
             tensors = _read_weights(folder)
         except UnsoundWeights as error:
-            yield ModelFault(str(error), _mend_weights(str(error)))
+            yield ModelFault(str(error), _fix_weights(str(error)))
     yield from _find_tokenizer_faults(folder, config, tensors)
 
 
@@ -159,7 +159,7 @@ def _read_weights(folder: Path) -> dict[str, Tensor]:
     return tensors
 
 
-def _mend_weights(what: str) -> str:
+def _fix_weights(what: str) -> str:
     if "Git LFS" in what:
         return "run `git lfs pull` there"
     if "pickled" in what:

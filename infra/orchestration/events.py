@@ -94,7 +94,7 @@ class _Watched:
     collapsed: bool = False
 
 
-class Watchman(Listener):
+class StageMonitor(Listener):
     """Compares each stretch of a stage with those before; says once what goes wrong, not twice.
 
     A stage that recovers may be announced again. The tail of a stage, with fewer rows left than

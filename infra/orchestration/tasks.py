@@ -41,14 +41,14 @@ from prefect.settings import get_current_settings
 from prefect.tasks import exponential_backoff
 from pydantic import Field
 
-from infra.context import Bench, Listener
+from infra.context import Listener, RunContext
 from infra.errors import DamagedFile, InterruptedRun, RequestFailed, TransientError
 from infra.knobs import Knobs, execution
 from infra.orchestration.embedded_server import is_embedded
 from infra.orchestration.events import announce_stage
 from infra.progress import Progress
 from infra.secrets.masking import Masker
-from infra.store.damaged_files import mend_node, set_aside_named
+from infra.store.damaged_files import fix_node, set_aside_named
 from infra.store.manifests import (
     Manifest,
     NodeRef,
@@ -78,22 +78,26 @@ class RetryConfig(Knobs):
 class NodeTask(Generic[P]):
     """Is one node of the graph: a Prefect task that is cached by its fingerprint."""
 
-    def __init__(self, name: str, body: Callable[Concatenate[Bench, NodeSpec, P], NodeRef]) -> None:
+    def __init__(
+        self, name: str, body: Callable[Concatenate[RunContext, NodeSpec, P], NodeRef]
+    ) -> None:
         self.name = name
         self._body = body
 
         @functools.wraps(body)
-        def guarded(bench: Bench, node: NodeSpec, *args: P.args, **kwargs: P.kwargs) -> NodeRef:
+        def guarded(
+            context: RunContext, node: NodeSpec, *args: P.args, **kwargs: P.kwargs
+        ) -> NodeRef:
             inputs = cast(Any, [_read_reference(value) for value in args])
-            found = find_sound_manifest(bench.storage, node.manifest_path)
-            if found is None and bench.stop.is_set():
+            found = find_sound_manifest(context.storage, node.manifest_path)
+            if found is None and context.stop.is_set():
                 raise InterruptedRun(f"stopped before {node.stage}; everything committed is kept")
             reference = (
                 refer_to(found)
                 if found
-                else _make(bench, node, lambda: body(bench, node, *inputs, **kwargs))
+                else _make(context, node, lambda: body(context, node, *inputs, **kwargs))
             )
-            publish_node(read_manifest(bench.storage, reference.manifest))
+            publish_node(read_manifest(context.storage, reference.manifest))
             return reference
 
         declare = task(
@@ -108,7 +112,7 @@ class NodeTask(Generic[P]):
 
     def submit(
         self,
-        bench: Bench,
+        context: RunContext,
         node: NodeSpec,
         retry: RetryConfig,
         *inputs: object,
@@ -119,29 +123,29 @@ class NodeTask(Generic[P]):
         ``after`` are nodes it does not read but must not run beside: they need the place first.
         A cache entry whose files are gone or changed is not believed.
         """
-        sound = is_done(bench.storage, node)
+        sound = is_done(context.storage, node)
         configured = self._task.with_options(
             name=node.stage,
             task_run_name=node.stage,
             refresh_cache=not sound,
-            result_storage=result_storage(bench.storage.root),
+            result_storage=result_storage(context.storage.root),
             retries=retry.retries,
             retry_delay_seconds=cast(Any, exponential_backoff(retry.first_delay_s)),
         )
         submit = cast(Any, configured.submit)
-        return cast(PrefectFuture[NodeRef], submit(bench, node, *inputs, wait_for=list(after)))
+        return cast(PrefectFuture[NodeRef], submit(context, node, *inputs, wait_for=list(after)))
 
 
-def _make(bench: Bench, node: NodeSpec, body: Callable[[], NodeRef]) -> NodeRef:
+def _make(context: RunContext, node: NodeSpec, body: Callable[[], NodeRef]) -> NodeRef:
     """Make a node. Damaged files of its own are set aside, told, and made anew alone."""
-    for line in mend_node(bench.storage, node):
-        bench.listener.node_note(node.stage, line)
+    for line in fix_node(context.storage, node):
+        context.listener.node_note(node.stage, line)
     while True:
         try:
             return body()
         except DamagedFile as error:
-            line = set_aside_named(bench.storage, error)
-            bench.listener.node_note(node.stage, line)
+            line = set_aside_named(context.storage, error)
+            context.listener.node_note(node.stage, line)
             if not error.path.startswith(f"{node.folder}/"):
                 raise  # of another node, which is done: the next run makes it anew
 
@@ -167,10 +171,10 @@ def _read_reference(value: object) -> object:
 
 def node_task(
     name: str,
-) -> Callable[[Callable[Concatenate[Bench, NodeSpec, P], NodeRef]], NodeTask[P]]:
-    """Declare a node: a function of a bench, its own spec and the nodes it reads."""
+) -> Callable[[Callable[Concatenate[RunContext, NodeSpec, P], NodeRef]], NodeTask[P]]:
+    """Declare a node: a function of a context, its own spec and the nodes it reads."""
 
-    def declare(body: Callable[Concatenate[Bench, NodeSpec, P], NodeRef]) -> NodeTask[P]:
+    def declare(body: Callable[Concatenate[RunContext, NodeSpec, P], NodeRef]) -> NodeTask[P]:
         return NodeTask(name, body)
 
     return declare

@@ -261,12 +261,12 @@ class BoundedSandbox(ImmutableSandboxedEnvironment):
         return made
 
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
-        """Reckon as Jinja does, where neither numbers nor texts grow without end."""
+        """Estimate as Jinja does, where neither numbers nor texts grow without end."""
         if operator == "*":
             _refuse_long(left, right)
             _refuse_long(right, left)
         elif operator == "**" and isinstance(right, int) and abs(right) > _MOST_POWER:
-            raise TemplateError("it reckons with numbers beyond all need")
+            raise TemplateError("it estimates with numbers beyond all need")
         made = super().call_binop(context, operator, left, right)
         if isinstance(made, str):
             BUDGET.write(len(made))

@@ -56,7 +56,7 @@ def find_damage(storage: Storage, node: NodeSpec) -> dict[str, str]:
     return wrong
 
 
-def mend_node(storage: Storage, node: NodeSpec) -> list[str]:
+def fix_node(storage: Storage, node: NodeSpec) -> list[str]:
     """Set aside what is damaged of a node that is to be made, and say so, a line per file.
 
     A node that is made whole writes over its files; only rows are worth keeping.

@@ -42,7 +42,7 @@ class KeptNode:
 
 
 @dataclass(frozen=True, slots=True)
-class Litter:
+class Garbage:
     """Is a file that can go, its size in bytes, and why."""
 
     path: str
@@ -69,7 +69,7 @@ def find_garbage(
     survey: Survey,
     kept: Collection[KeptNode],
     running: Collection[KeptNode] = (),
-) -> list[Litter]:
+) -> list[Garbage]:
     """List what can go.
 
     ``running`` are nodes of runs that may be at work: nothing of theirs goes, and no temporary
@@ -82,7 +82,7 @@ def find_garbage(
     stages |= {node.stage for node in (*kept, *running)}
     # A folder with a manifest that nobody can read may hold what somebody needs.
     unclear = {path.rpartition("/")[0] for path in survey.unreadable}
-    litter = []
+    garbage = []
     gone: set[str] = set()
     for path, stat in survey.files.items():
         place = split_path(path)
@@ -92,26 +92,26 @@ def find_garbage(
         elif place and place[0].split("/")[0] in stages and place[0] not in unclear:
             why = _judge_file(path, *place, needs=needs, replaced=replaced, finished=finished)
         if why:
-            litter.append(Litter(path, stat.size, why))
+            garbage.append(Garbage(path, stat.size, why))
             if path in survey.manifests:
                 gone.add(survey.manifests[path].fingerprint)
     shortened = {
-        split[0] for item in litter if (split := split_path(item.path)) and is_row_part(split[1])
+        split[0] for item in garbage if (split := split_path(item.path)) and is_row_part(split[1])
     }
-    litter += _list_stale_indexes(survey, shortened, {item.path for item in litter})
+    garbage += _list_stale_indexes(survey, shortened, {item.path for item in garbage})
     results = (survey.files.get(f"{_RESULTS}/{fingerprint}") for fingerprint in sorted(gone))
-    return [*litter, *(Litter(stat.path, stat.size, _NODE_GONE) for stat in results if stat)]
+    return [*garbage, *(Garbage(stat.path, stat.size, _NODE_GONE) for stat in results if stat)]
 
 
 def remove_garbage(
-    storage: Storage, litter: Sequence[Litter], on_removed: Callable[[Litter], None]
+    storage: Storage, garbage: Sequence[Garbage], on_removed: Callable[[Garbage], None]
 ) -> None:
     """Remove files, manifests first, so that no node ever looks done while its parts go."""
-    for item in sorted(litter, key=lambda item: (not item.path.endswith(".json"), item.path)):
+    for item in sorted(garbage, key=lambda item: (not item.path.endswith(".json"), item.path)):
         storage.remove(item.path)
         on_removed(item)
     if not is_remote(storage.root):
-        _remove_empty_folders(storage, {item.path for item in litter})
+        _remove_empty_folders(storage, {item.path for item in garbage})
 
 
 def _find_needs(
@@ -189,10 +189,10 @@ def _list_replaced(storage: Storage, survey: Survey) -> set[str]:
 
 def _list_stale_indexes(
     survey: Survey, folders: Collection[str], gone: Collection[str]
-) -> list[Litter]:
+) -> list[Garbage]:
     """Return the indexes of folders that lose parts: nobody would believe them any more."""
     return [
-        Litter(path, stat.size, "index of removed parts")
+        Garbage(path, stat.size, "index of removed parts")
         for path, stat in survey.files.items()
         if is_index(stat) and path not in gone and path.rpartition("/")[0] in folders
     ]

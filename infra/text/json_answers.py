@@ -19,7 +19,7 @@ import re
 from collections.abc import Callable, Iterator
 
 from infra.errors import Reject
-from infra.text.text_cleaning import mend_surrogates
+from infra.text.text_cleaning import fix_surrogates
 
 MOST_LEVELS = 48
 """Levels of brackets in a value; schemas here have three."""
@@ -112,7 +112,7 @@ def find_values(text: str) -> Iterator[object]:
 
     A :class:`Reject` ends them where the text is cut off within one, or one is too deep.
     """
-    text = mend_surrogates(text)
+    text = fix_surrogates(text)
     at, steps = 0, _MOST_STEPS
     for _ in range(_MOST_STARTS):
         start = _START.search(text, at)
@@ -157,7 +157,7 @@ def _finite(digits: str) -> float | None:
 def _clean(value: object, level: int) -> object:
     """Return the value with strings and numbers that can be stored."""
     if isinstance(value, str):
-        return mend_surrogates(value)
+        return fix_surrogates(value)
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict | list):
@@ -165,7 +165,7 @@ def _clean(value: object, level: int) -> object:
             raise _Fault(_DEEP)
         if isinstance(value, list):
             return [_clean(item, level + 1) for item in value]
-        return {mend_surrogates(key): _clean(item, level + 1) for key, item in value.items()}
+        return {fix_surrogates(key): _clean(item, level + 1) for key, item in value.items()}
     return value
 
 
@@ -266,7 +266,7 @@ class _Reader:
                 pieces.append(self.text[begin:at])
                 self._spend(len(self.text[begin:at]) // 8 + 1)
                 self.at = at + 1
-                return mend_surrogates("".join(pieces))
+                return fix_surrogates("".join(pieces))
             else:
                 at += 1
         self._spend((at - begin) // 8 + 1)

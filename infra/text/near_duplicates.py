@@ -64,7 +64,7 @@ def find_near_duplicates(
     folded = [" ".join(text.casefold().split()) for text in texts]
     labels = [""] * len(folded) if groups is None else list(groups)
     sizes = Counter(labels)
-    twins: list[int | None] = [None] * len(folded)
+    originals: list[int | None] = [None] * len(folded)
     compare = _Comparison(folded, threshold, shingle)
 
     small: defaultdict[str, list[int]] = defaultdict(list)
@@ -73,17 +73,17 @@ def find_near_duplicates(
         if sizes[label] > _SMALL_GROUP:
             large.append(index)
         elif sizes[label] > 1:
-            twins[index] = compare.find_twin(index, small[label])
-            if twins[index] is None:
+            originals[index] = compare.find_near_duplicate(index, small[label])
+            if originals[index] is None:
                 small[label].append(index)
     if large:
         sketch = _sketch([folded[i] for i in large], [labels[i] for i in large], compare, seed)
         for row, candidates in sketch.walk():
-            twin = compare.find_twin(large[row], [large[c] for c in candidates])
-            twins[large[row]] = twin
-            if twin is None:
+            original = compare.find_near_duplicate(large[row], [large[c] for c in candidates])
+            originals[large[row]] = original
+            if original is None:
                 sketch.keep(row)
-    return twins
+    return originals
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,7 @@ class _Comparison:
     threshold: float
     shingle: int
 
-    def find_twin(self, index: int, candidates: Sequence[int]) -> int | None:
+    def find_near_duplicate(self, index: int, candidates: Sequence[int]) -> int | None:
         """Return the first candidate whose shingle set is similar enough."""
         if not candidates:
             return None
@@ -125,7 +125,7 @@ class _Sketch:
         self._buckets: defaultdict[tuple[int, int], list[int]] = defaultdict(list)
 
     def walk(self) -> Iterator[tuple[int, list[int]]]:
-        """Yield each row that may have a twin with its candidates; the caller keeps or drops."""
+        """Yield each row that may repeat another with its candidates; the caller keeps or drops."""
         for row in np.flatnonzero(_collide(self._bands)).tolist():
             yield row, self._candidates(row)
 

@@ -18,7 +18,7 @@ from infra.text.chat_marks import find_mark, strip_frame, strip_marks
 from infra.text.loops import find_loop
 from infra.text.placeholders import find_placeholder
 from infra.text.stage_directions import drop_stage_directions
-from infra.text.text_cleaning import clean_answer, mend_surrogates, strip_quotes
+from infra.text.text_cleaning import clean_answer, fix_surrogates, strip_quotes
 from infra.text.user_turns import find_user_turn
 from infra.text.wording import shorten
 
@@ -102,7 +102,7 @@ def read_speech(
     a letter asked for may have blanks to fill in, a script may have users. What is not ``checked``
     is only cleaned, and not empty.
     """
-    broken = find_broken_text(strip_marks(mend_surrogates(text)))
+    broken = find_broken_text(strip_marks(fix_surrogates(text)))
     said = clean_answer(text)
     if not said:
         return Reject("empty")

@@ -35,7 +35,7 @@ def clean_text(text: str) -> str:
     return text.strip()
 
 
-def mend_surrogates(text: str) -> str:
+def fix_surrogates(text: str) -> str:
     """Return the text with pairs of surrogates joined; a half that is alone becomes U+FFFD."""
     if text.isascii() or not _SURROGATE.search(text):
         return text
@@ -59,7 +59,7 @@ def remove_unreadable(text: str) -> str:
         return text
     if "\x1b" in text or "\x9b" in text:
         text = drop_terminal_codes(text)
-    return _UNREADABLE.sub("", mend_surrogates(text).replace("\x85", "\n"))
+    return _UNREADABLE.sub("", fix_surrogates(text).replace("\x85", "\n"))
 
 
 class PieceCleaner:
@@ -97,4 +97,4 @@ def strip_quotes(text: str) -> str:
 
 def clean_answer(text: str) -> str:
     """Clean what a model wrote: terminal codes go whole, half letters show that they are broken."""
-    return clean_text(mend_surrogates(drop_terminal_codes(text)))
+    return clean_text(fix_surrogates(drop_terminal_codes(text)))

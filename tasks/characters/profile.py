@@ -10,7 +10,7 @@ from typing import Any
 from infra.errors import Reject
 from infra.text.chat_marks import strip_frame
 from infra.text.json_answers import find_json
-from infra.text.text_cleaning import drop_terminal_codes, mend_surrogates
+from infra.text.text_cleaning import drop_terminal_codes, fix_surrogates
 from tasks.characters.age_words import tells_age
 from tasks.characters.labels import find_labels
 from tasks.records import PROFILE_FIELDS
@@ -76,7 +76,7 @@ def parse_profile(text: str, *, ended: bool = False) -> Mapping[str, str] | Reje
     Returns the values by column name, whitespace folded, validated by :func:`check_profile`.
     ``ended`` says that the model ended its answer itself, so that brackets that lack are all.
     """
-    text = strip_frame(mend_surrogates(drop_terminal_codes(text)).strip())
+    text = strip_frame(fix_surrogates(drop_terminal_codes(text)).strip())
     if text.startswith('"{'):
         text = _unwrap(text)
     if fenced := _FENCE.match(text):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from infra.context import Bench
+from infra.context import RunContext
 from infra.generation.stage_runner import run_row_stage
 from infra.input.row_input import Source
 from infra.orchestration.tasks import node_task
@@ -29,7 +29,9 @@ VERSION = 3
 TAKE_VERSION = 3
 
 
-def describe_characters(config: CharacterConfig, bench: Bench, personas: NodeSpec) -> NodeSpec:
+def describe_characters(
+    config: CharacterConfig, context: RunContext, personas: NodeSpec
+) -> NodeSpec:
     """Name the node from its knobs, its prompt's content, its model and the personas."""
     if config.rows is not None:
         return NodeSpec.build(
@@ -41,17 +43,17 @@ def describe_characters(config: CharacterConfig, bench: Bench, personas: NodeSpe
             sources=digest_character_source(config.rows),
         )
     prompt = load_prompt(config).source
-    return bench.name_row_stage("characters", VERSION, config, prompt, [personas])
+    return context.name_row_stage("characters", VERSION, config, prompt, [personas])
 
 
 @node_task("characters")
 def write_characters(
-    bench: Bench, node: NodeSpec, config: CharacterConfig, personas: NodeRef
+    context: RunContext, node: NodeSpec, config: CharacterConfig, personas: NodeRef
 ) -> NodeRef:
     """Write the eight-field profile of every persona, or take those that the config names."""
     if config.rows is not None:
-        return _take_characters(bench, node, config.rows, config.min_yield, personas)
-    planned = plan_persona_rows(node.recipe, read_set(bench.storage, personas, "accepted"))
+        return _take_characters(context, node, config.rows, config.min_yield, personas)
+    planned = plan_persona_rows(node.recipe, read_set(context.storage, personas, "accepted"))
     maker = CharacterWriter(
         load_prompt(config),
         config.structured,
@@ -59,15 +61,17 @@ def write_characters(
         config.check_quality,
         config.max_field_chars,
     )
-    stage = bench.row_stage(node, model=config.model, maker=maker, planned=planned, sampling=config)
-    return run_row_stage(stage, bench.runner_context())
+    stage = context.row_stage(
+        node, model=config.model, maker=maker, planned=planned, sampling=config
+    )
+    return run_row_stage(stage, context.runner_context())
 
 
 def _take_characters(
-    bench: Bench, node: NodeSpec, source: Source, min_yield: float, personas: NodeRef
+    context: RunContext, node: NodeSpec, source: Source, min_yield: float, personas: NodeRef
 ) -> NodeRef:
     began = time.monotonic()
-    known = read_accepted(bench.storage, personas, Persona)
+    known = read_accepted(context.storage, personas, Persona)
     cast = take_characters(source, known, node.recipe)
     check_brought_yield(
         f"characters.source ({source.path})",
@@ -78,12 +82,12 @@ def _take_characters(
     )
     record, accepted = find_record(cast)
     return write_set(
-        bench.storage,
+        context.storage,
         node,
         accepted,
         cast.rejected,
         records=(record, Rejection),
-        provenance=bench.provenance(),
+        provenance=context.provenance(),
         seconds=time.monotonic() - began,
     )
 

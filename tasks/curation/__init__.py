@@ -1,1 +1,1 @@
-"""Turns dialogues into training examples: filters, twins, evaluation leaks, split, messages."""
+"""Turns dialogues into training examples: filters, duplicates, leaks, split, messages."""

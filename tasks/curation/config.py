@@ -99,7 +99,7 @@ class CurationConfig(Knobs):
     duplicate_min_words: int = selection(
         5,
         ge=0,
-        description="Answers of fewer words are twins only if the user turns are equal as well.",
+        description="Answers of fewer words are duplicates only if the user turns are equal too.",
     )
 
     decontamination: str | None = execution(

@@ -1,4 +1,4 @@
-"""Curates dialogues into training examples: filters, leaks, twins, split, messages.
+"""Curates dialogues into training examples: filters, leaks, near-duplicates, split, messages.
 
 The result depends on the rows alone, never on their order: everything runs by dialogue key. Every
 dialogue that goes in comes out once, as an example or as a rejection.
@@ -21,7 +21,7 @@ from infra.text.chat_marks import strip_marks
 from infra.text.wording import shorten, split_words
 from tasks.curation.config import CurationConfig
 from tasks.curation.decontamination import QuestionIndex, find_hits
-from tasks.curation.duplicates import find_twins
+from tasks.curation.duplicates import find_duplicates
 from tasks.curation.examples import ExampleBuilder
 from tasks.curation.filters import FilterContext, Reason, Scene, judge_scene
 from tasks.curation.foreign import asks_for_language, find_foreign
@@ -126,7 +126,7 @@ def curate(
             verdicts[key] = verdict or _reject("no_character")
         else:
             left.append(candidate)
-    for judge in (_judge_languages, _judge_leaks, _judge_twins):
+    for judge in (_judge_languages, _judge_leaks, _judge_near_duplicates):
         found = judge(left, config, inputs)
         verdicts.update(found)
         left = [candidate for candidate in left if candidate.key not in found]
@@ -175,10 +175,10 @@ def _judge_leaks(
     return verdicts
 
 
-def _judge_twins(
+def _judge_near_duplicates(
     candidates: Sequence[_Candidate], config: CurationConfig, inputs: CurationInputs
 ) -> _Verdicts:
-    twins = find_twins(
+    originals = find_duplicates(
         ["\n".join(candidate.scene.questions) for candidate in candidates],
         ["\n".join(candidate.scene.answers) for candidate in candidates],
         exact=config.drop_exact_duplicates,
@@ -187,10 +187,12 @@ def _judge_twins(
         seed=config.seed,
     )
     verdicts: _Verdicts = {}
-    for candidate, twin in zip(candidates, twins, strict=True):
-        if twin is not None:
-            reason: Reason = "exact_duplicate" if twin.exact else "near_duplicate"
-            verdicts[candidate.key] = _reject(reason, f"of dialogue {candidates[twin.kept].key}")
+    for candidate, original in zip(candidates, originals, strict=True):
+        if original is not None:
+            reason: Reason = "exact_duplicate" if original.exact else "near_duplicate"
+            verdicts[candidate.key] = _reject(
+                reason, f"of dialogue {candidates[original.kept].key}"
+            )
     return verdicts
 
 

@@ -1,8 +1,8 @@
 """Finds answers that repeat another dialogue's answer, exactly or nearly.
 
 Answers are compared over the whole run and by their text alone: one question has several answers
-by design, and a rewritten and a generated answer to one pair are twins only if their texts are.
-Very short answers ("negative", "Yes.") are right for many questions: they are compared together
+by design, and a rewritten and a generated answer to one pair repeat each other only if their texts
+do. Very short answers ("negative", "Yes.") are right for many questions: they are compared together
 with what was asked.
 """
 
@@ -17,14 +17,14 @@ from infra.text.wording import split_words
 
 
 @dataclass(frozen=True, slots=True)
-class Twin:
+class Duplicate:
     """Points from a dialogue to the earlier, kept one whose answer it repeats."""
 
     kept: int
     exact: bool
 
 
-def find_twins(
+def find_duplicates(
     questions: Sequence[str],
     answers: Sequence[str],
     *,
@@ -32,12 +32,12 @@ def find_twins(
     similarity: float | None,
     min_words: int,
     seed: int,
-) -> list[Twin | None]:
-    """Return each dialogue's twin or ``None``; the first in the order given stays.
+) -> list[Duplicate | None]:
+    """Return what each dialogue repeats, or ``None``; the first in the order given stays.
 
     ``questions`` and ``answers`` are the user and the played turns of each dialogue, joined.
     """
-    twins: list[Twin | None] = [None] * len(answers)
+    found: list[Duplicate | None] = [None] * len(answers)
     first: dict[str, int] = {}
     comparable: list[int] = []
     for index, (question, answer) in enumerate(zip(questions, answers, strict=True)):
@@ -45,17 +45,17 @@ def find_twins(
         short = len(words) < min_words
         kept = first.setdefault(_name_text(question if short else "", words), index)
         if exact and kept != index:
-            twins[index] = Twin(kept, exact=True)
+            found[index] = Duplicate(kept, exact=True)
         elif not short:
             comparable.append(index)
     if similarity is None:
-        return twins
+        return found
     texts = [answers[index] for index in comparable]
     near = find_near_duplicates(texts, threshold=similarity, seed=seed)
     for index, kept_at in zip(comparable, near, strict=True):
         if kept_at is not None:
-            twins[index] = Twin(comparable[kept_at], exact=False)
-    return twins
+            found[index] = Duplicate(comparable[kept_at], exact=False)
+    return found
 
 
 def _name_text(question: str, words: list[str]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from infra.context import Bench
+from infra.context import RunContext
 from infra.errors import YieldError
 from infra.orchestration.tasks import node_task
 from infra.paths import require_path
@@ -35,7 +35,7 @@ def describe_curation(config: CurationConfig, upstream: Sequence[NodeSpec]) -> N
 
 @node_task("curation")
 def curate_dialogues(
-    bench: Bench,
+    context: RunContext,
     node: NodeSpec,
     config: CurationConfig,
     dialogues: Sequence[NodeRef],
@@ -45,9 +45,9 @@ def curate_dialogues(
     """Filter, deduplicate and split dialogues, and write them as SFT rows."""
     began = time.monotonic()
     curated = curate(
-        read_frames(bench.storage, dialogues),
-        read_accepted_frame(bench.storage, characters),
-        read_frames(bench.storage, instructions),
+        read_frames(context.storage, dialogues),
+        read_accepted_frame(context.storage, characters),
+        read_frames(context.storage, instructions),
         config=config,
         template=_load_prompt(config),
         recipe=node.recipe,
@@ -60,12 +60,12 @@ def curate_dialogues(
             f"{config.min_yield:.0%}. Rejected: {curated.reasons}. Mend the teacher or the filters."
         )
     return write_set(
-        bench.storage,
+        context.storage,
         node,
         curated.examples,
         curated.rejections,
         records=(Example, Rejection),
-        provenance=bench.provenance(),
+        provenance=context.provenance(),
         seconds=time.monotonic() - began,
         facts={"funnel": [[step.reason, step.rejected, step.left] for step in curated.funnel]},
     )

@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from infra.context import Bench
+from infra.context import RunContext
 from infra.errors import ConfigError, Problem
 from infra.generation.stage_runner import run_row_stage
 from infra.generation.stage_worker import RowMaker
@@ -30,11 +30,11 @@ TAKE_VERSION = 3
 
 
 def describe_dialogues(
-    strategy: str, config: DialogueConfig, bench: Bench, upstream: Sequence[NodeSpec]
+    strategy: str, config: DialogueConfig, context: RunContext, upstream: Sequence[NodeSpec]
 ) -> NodeSpec:
     """Name a strategy's node from its knobs, prompt, model, pairing and what it reads."""
     chosen = choose_strategy(config, strategy)
-    return bench.name_row_stage(
+    return context.name_row_stage(
         f"dialogues_{strategy}",
         VERSIONS[strategy],
         chosen,
@@ -59,7 +59,7 @@ def describe_given_dialogues(source: Source, characters: NodeSpec) -> NodeSpec:
 
 @node_task("dialogues")
 def take_given_dialogues(
-    bench: Bench, node: NodeSpec, config: DialogueConfig, characters: NodeRef, sampled: bool
+    context: RunContext, node: NodeSpec, config: DialogueConfig, characters: NodeRef, sampled: bool
 ) -> NodeRef:
     """Take the dialogues of the run's characters; :class:`YieldError` if there are too few.
 
@@ -68,7 +68,9 @@ def take_given_dialogues(
     """
     began = time.monotonic()
     source = require_source(config)
-    plays = take_dialogues(source, read_accepted(bench.storage, characters, Character), node.recipe)
+    plays = take_dialogues(
+        source, read_accepted(context.storage, characters, Character), node.recipe
+    )
     check_brought_yield(
         f"dialogues.source ({source.path})",
         config.min_yield,
@@ -77,12 +79,12 @@ def take_given_dialogues(
         apart=(NO_CHARACTER,) if sampled else (),
     )
     return write_set(
-        bench.storage,
+        context.storage,
         node,
         plays.accepted,
         plays.rejected,
         records=(Dialogue, Rejection),
-        provenance=bench.provenance(),
+        provenance=context.provenance(),
         seconds=time.monotonic() - began,
     )
 
@@ -96,7 +98,7 @@ def require_source(config: DialogueConfig) -> Source:
 
 @node_task("dialogues")
 def play_dialogues(
-    bench: Bench,
+    context: RunContext,
     node: NodeSpec,
     strategy: str,
     config: DialogueConfig,
@@ -105,11 +107,11 @@ def play_dialogues(
 ) -> NodeRef:
     """Play every planned dialogue of one strategy."""
     chosen = choose_strategy(config, strategy)
-    cast = read_accepted(bench.storage, characters, Character)
+    cast = read_accepted(context.storage, characters, Character)
     questions = [
         question
         for reference in instructions
-        for question in read_accepted(bench.storage, reference, Instruction)
+        for question in read_accepted(context.storage, reference, Instruction)
         if strategy == "generate" or question.answered
     ]
     require_cast(config.characters_per_question, len(cast))
@@ -120,14 +122,14 @@ def play_dialogues(
         per_question=config.characters_per_question,
         seed=config.pairing_seed,
     )
-    stage = bench.row_stage(
+    stage = context.row_stage(
         node,
         model=chosen.model,
-        maker=_choose_player(bench, strategy, chosen),
+        maker=_choose_player(context, strategy, chosen),
         planned=planned,
         sampling=chosen,
     )
-    return run_row_stage(stage, bench.runner_context())
+    return run_row_stage(stage, context.runner_context())
 
 
 def require_cast(per_question: int, characters: int) -> None:
@@ -148,9 +150,9 @@ def choose_strategy(config: DialogueConfig, strategy: str) -> StrategyConfig:
     return chosen
 
 
-def _choose_player(bench: Bench, strategy: str, chosen: StrategyConfig) -> RowMaker[Any]:
+def _choose_player(context: RunContext, strategy: str, chosen: StrategyConfig) -> RowMaker[Any]:
     prompt = _load_prompt(strategy, chosen)
-    teacher = bench.model_label(chosen.model)
+    teacher = context.model_label(chosen.model)
     if isinstance(chosen, RewriteConfig):
         return RewritePlayer(
             prompt,

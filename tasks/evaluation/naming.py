@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from infra.context import Bench, model_identity
+from infra.context import RunContext, model_identity
 from infra.paths import require_path
 from infra.rendering.prompts import PromptTemplate
 from infra.store.fingerprints import hash_json, hash_parts
@@ -53,11 +53,14 @@ class TunedModel:
 
 
 def describe_settings(
-    config: SettingsConfig, questions: QuestionConfig, bench: Bench, upstream: Sequence[NodeSpec]
+    config: SettingsConfig,
+    questions: QuestionConfig,
+    context: RunContext,
+    upstream: Sequence[NodeSpec],
 ) -> NodeSpec:
     """Name the choice of settings, one row a persona."""
     listed = require_path(config.settings, "evaluation.questions.settings.settings")
-    return bench.name_row_stage(
+    return context.name_row_stage(
         "question_settings",
         VERSIONS["question_settings"],
         config,
@@ -68,10 +71,13 @@ def describe_settings(
 
 
 def describe_texts(
-    config: WritingConfig, questions: QuestionConfig, bench: Bench, upstream: Sequence[NodeSpec]
+    config: WritingConfig,
+    questions: QuestionConfig,
+    context: RunContext,
+    upstream: Sequence[NodeSpec],
 ) -> NodeSpec:
     """Name the writing of questions, one row a persona and task."""
-    return bench.name_row_stage(
+    return context.name_row_stage(
         "question_texts",
         VERSIONS["question_texts"],
         config,
@@ -101,19 +107,19 @@ def describe_questions(config: QuestionConfig, upstream: Sequence[NodeSpec]) -> 
 def describe_answers(
     role: str,
     config: EvaluationConfig,
-    bench: Bench,
+    context: RunContext,
     upstream: Sequence[NodeSpec],
     tuned: TunedModel | None,
 ) -> NodeSpec:
     """Name one model's answers; the tuned one is what its training node says."""
-    own = bench.models[tuned.base if tuned and role == TUNED else role]
+    own = context.models[tuned.base if tuned and role == TUNED else role]
     return NodeSpec.build(
         f"answers_{role}",
         VERSIONS["answers"],
         identity={
             **config.answers.knob_values("identity"),
             "prompt": read_prompt(config.answers.prompt).source,
-            "model": identify_role(role, bench, tuned),
+            "model": identify_role(role, context, tuned),
         },
         selection={
             **config.answers.knob_values("selection"),
@@ -124,11 +130,11 @@ def describe_answers(
 
 
 def describe_examples(
-    judge: JudgeConfig, questions: QuestionConfig, bench: Bench, upstream: Sequence[NodeSpec]
+    judge: JudgeConfig, questions: QuestionConfig, context: RunContext, upstream: Sequence[NodeSpec]
 ) -> NodeSpec:
     """Name one judge's score examples, which all models share."""
     config = judge.examples or ScoreExampleConfig()
-    model = bench.models[judge.model]
+    model = context.models[judge.model]
     return NodeSpec.build(
         f"examples_{judge.model}",
         VERSIONS["examples"],
@@ -152,19 +158,23 @@ def describe_judgements(
     judge: JudgeConfig,
     role: str,
     questions: QuestionConfig,
-    bench: Bench,
+    context: RunContext,
     upstream: Sequence[NodeSpec],
 ) -> NodeSpec:
     """Name one judge's verdicts on one model's answers."""
-    return _describe_verdicts(name_judgements(judge.model, role), judge, questions, bench, upstream)
+    return _describe_verdicts(
+        name_judgements(judge.model, role), judge, questions, context, upstream
+    )
 
 
-def describe_calibration(judge: JudgeConfig, questions: QuestionConfig, bench: Bench) -> NodeSpec:
+def describe_calibration(
+    judge: JudgeConfig, questions: QuestionConfig, context: RunContext
+) -> NodeSpec:
     """Name one judge's verdicts on rows whose score is known."""
     path = require_path(str(judge.calibration), f"evaluation.judges.{judge.model}.calibration")
     sources = [digest_labelled(path)]
     return _describe_verdicts(
-        f"calibration_{judge.model}", judge, questions, bench, (), sources=sources
+        f"calibration_{judge.model}", judge, questions, context, (), sources=sources
     )
 
 
@@ -172,7 +182,7 @@ def describe_attribution(
     role: str,
     config: AttributionConfig,
     prompt: str,
-    bench: Bench,
+    context: RunContext,
     upstream: Sequence[NodeSpec],
     tuned: TunedModel | None,
 ) -> NodeSpec:
@@ -183,7 +193,7 @@ def describe_attribution(
         identity={
             **config.knob_values("identity"),
             "prompt": read_prompt(prompt).source,
-            "model": identify_role(role, bench, tuned),
+            "model": identify_role(role, context, tuned),
         },
         selection=config.knob_values("selection"),
         upstream=[*upstream, *([tuned.training] if tuned and role == TUNED else [])],
@@ -191,7 +201,7 @@ def describe_attribution(
 
 
 def describe_abilities(
-    role: str, config: AbilitiesConfig, bench: Bench, tuned: TunedModel | None
+    role: str, config: AbilitiesConfig, context: RunContext, tuned: TunedModel | None
 ) -> NodeSpec:
     """Name the general abilities of one model."""
     return NodeSpec.build(
@@ -199,7 +209,7 @@ def describe_abilities(
         VERSIONS["abilities"],
         identity={
             **config.knob_values("identity"),
-            "model": identify_role(role, bench, tuned),
+            "model": identify_role(role, context, tuned),
         },
         selection=config.knob_values("selection"),
         upstream=[tuned.training] if tuned and role == TUNED else [],
@@ -226,11 +236,11 @@ def describe_scores(config: EvaluationConfig, upstream: Sequence[NodeSpec]) -> N
     )
 
 
-def identify_role(role: str, bench: Bench, tuned: TunedModel | None) -> str:
+def identify_role(role: str, context: RunContext, tuned: TunedModel | None) -> str:
     """Return what a model is: for the tuned one, the node that makes it."""
     if tuned is not None and role == TUNED:
         return hash_json(["tuned", tuned.training.fingerprint])
-    return model_identity(bench.models[role])
+    return model_identity(context.models[role])
 
 
 def load_judging(judge: JudgeConfig, questions: QuestionConfig) -> JudgingPrompts:
@@ -256,11 +266,11 @@ def _describe_verdicts(
     stage: str,
     judge: JudgeConfig,
     questions: QuestionConfig,
-    bench: Bench,
+    context: RunContext,
     upstream: Sequence[NodeSpec],
     sources: Sequence[str] = (),
 ) -> NodeSpec:
-    model = bench.models[judge.model]
+    model = context.models[judge.model]
     kind, _, _ = stage.partition("_")
     # The examples' own knobs count in their node, which is upstream.
     alone = judge.model_copy(update={"examples": None})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from infra.context import Bench
+from infra.context import RunContext
 from infra.engines.config import ModelConfig
 from infra.store.fingerprints import hash_parts
 from infra.store.manifests import NodeRef, read_manifest
@@ -47,12 +47,14 @@ def find_profiles(storage: Storage, characters: NodeRef | None) -> dict[str, str
     }
 
 
-def open_model(bench: Bench, role: str, training: NodeRef | None, like: str | None) -> ModelConfig:
-    """Return a role's configuration; the tuned model is made known to the bench if it is not.
+def open_model(
+    context: RunContext, role: str, training: NodeRef | None, like: str | None
+) -> ModelConfig:
+    """Return a role's configuration; the tuned model is made known to the context if it is not.
 
     It is run as ``like`` is, the role it was trained from, which has the same shape.
     """
     if role == TUNED and training is not None and like is not None:
-        export = str(read_manifest(bench.storage, training.manifest).facts["export"])
-        bench.add_model(TUNED, bench.models[like].run_export(bench.storage.url(export)))
-    return bench.models[role]
+        export = str(read_manifest(context.storage, training.manifest).facts["export"])
+        context.add_model(TUNED, context.models[like].run_export(context.storage.url(export)))
+    return context.models[role]

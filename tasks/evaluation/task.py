@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from functools import partial
 
-from infra.context import Bench, read_chat_template
+from infra.context import RunContext, read_chat_template
 from infra.generation.cluster_jobs import run_on_cluster
 from infra.generation.stage_runner import run_row_stage
 from infra.orchestration.tasks import node_task
@@ -64,7 +64,7 @@ from tasks.records import (
 
 @node_task("question_settings")
 def choose_settings(
-    bench: Bench,
+    context: RunContext,
     node: NodeSpec,
     config: QuestionConfig,
     settings: SettingsConfig,
@@ -77,17 +77,17 @@ def choose_settings(
         read_prompt(settings.prompt), listed, settings.count, settings.structured
     )
     planned = plan_persona_rows(
-        node.recipe, choose_subjects(bench.storage, config, examples, characters)
+        node.recipe, choose_subjects(context.storage, config, examples, characters)
     )
-    stage = bench.row_stage(
+    stage = context.row_stage(
         node, model=settings.model, maker=maker, planned=planned, sampling=settings
     )
-    return run_row_stage(stage, bench.runner_context())
+    return run_row_stage(stage, context.runner_context())
 
 
 @node_task("question_texts")
 def write_questions(
-    bench: Bench,
+    context: RunContext,
     node: NodeSpec,
     config: QuestionConfig,
     writing: WritingConfig,
@@ -97,11 +97,11 @@ def write_questions(
 ) -> NodeRef:
     """Write each task's questions for each persona, in its settings where it has any."""
     if settings is None:
-        subjects = choose_subjects(bench.storage, config, examples, characters)
+        subjects = choose_subjects(context.storage, config, examples, characters)
         rows = subjects.select("key", "persona").rows()
         chosen = [ChosenSettings(key, key, text, ()) for key, text in rows]
     else:
-        chosen = read_accepted(bench.storage, settings, ChosenSettings)
+        chosen = read_accepted(context.storage, settings, ChosenSettings)
     maker = QuestionWriter(
         prompt=read_prompt(writing.prompt),
         count=writing.count,
@@ -112,15 +112,15 @@ def write_questions(
         must_ask=writing.must_ask,
     )
     planned = plan_question_rows(node.recipe, chosen)
-    stage = bench.row_stage(
+    stage = context.row_stage(
         node, model=writing.model, maker=maker, planned=planned, sampling=writing
     )
-    return run_row_stage(stage, bench.runner_context())
+    return run_row_stage(stage, context.runner_context())
 
 
 @node_task("questions")
 def gather_questions(
-    bench: Bench,
+    context: RunContext,
     node: NodeSpec,
     config: QuestionConfig,
     texts: NodeRef | None,
@@ -128,7 +128,7 @@ def gather_questions(
     characters: NodeRef | None,
 ) -> NodeRef:
     """Gather the questions that every model answers, whatever suite they are of."""
-    began, storage = time.monotonic(), bench.storage
+    began, storage = time.monotonic(), context.storage
     found = collect_questions(
         config,
         Sources(
@@ -148,7 +148,7 @@ def gather_questions(
         found.questions,
         found.rejected,
         records=(EvalQuestion, Rejection),
-        provenance=bench.provenance(),
+        provenance=context.provenance(),
         seconds=time.monotonic() - began,
         files=files,
     )
@@ -156,7 +156,7 @@ def gather_questions(
 
 @node_task("answers")
 def answer_questions(
-    bench: Bench,
+    context: RunContext,
     node: NodeSpec,
     role: str,
     config: AnswerConfig,
@@ -166,21 +166,21 @@ def answer_questions(
     like: str | None,
 ) -> NodeRef:
     """Let one model answer every question in character."""
-    open_model(bench, role, training, like)
+    open_model(context, role, training, like)
     maker = Answerer(require_system_prompt(read_prompt(config.prompt)), role)
     shown = characters if config.with_profile else None
     planned = plan_answers(
         node.recipe,
-        read_accepted(bench.storage, questions, EvalQuestion),
-        find_profiles(bench.storage, shown),
+        read_accepted(context.storage, questions, EvalQuestion),
+        find_profiles(context.storage, shown),
     )
-    stage = bench.row_stage(node, model=role, maker=maker, planned=planned, sampling=config)
-    return run_row_stage(stage, bench.runner_context())
+    stage = context.row_stage(node, model=role, maker=maker, planned=planned, sampling=config)
+    return run_row_stage(stage, context.runner_context())
 
 
 @node_task("examples")
 def write_score_examples(
-    bench: Bench,
+    context: RunContext,
     node: NodeSpec,
     judge: JudgeConfig,
     config: QuestionConfig,
@@ -198,16 +198,18 @@ def write_score_examples(
     )
     planned = plan_examples(
         node.recipe,
-        read_accepted(bench.storage, questions, EvalQuestion),
-        find_profiles(bench.storage, characters if judge.with_profile else None),
+        read_accepted(context.storage, questions, EvalQuestion),
+        find_profiles(context.storage, characters if judge.with_profile else None),
     )
-    stage = bench.row_stage(node, model=judge.model, maker=maker, planned=planned, sampling=wanted)
-    return run_row_stage(stage, bench.runner_context())
+    stage = context.row_stage(
+        node, model=judge.model, maker=maker, planned=planned, sampling=wanted
+    )
+    return run_row_stage(stage, context.runner_context())
 
 
 @node_task("judgements")
 def judge_answers(
-    bench: Bench,
+    context: RunContext,
     node: NodeSpec,
     judge: JudgeConfig,
     config: QuestionConfig,
@@ -218,35 +220,35 @@ def judge_answers(
     """Let one judge rate one model's answers; what failed to be answered is not judged."""
     planned = plan_judgements(
         node.recipe,
-        read_accepted(bench.storage, answers, Answer),
-        read_accepted(bench.storage, examples, ScoreExamples) if examples else (),
-        find_profiles(bench.storage, characters if judge.with_profile else None),
+        read_accepted(context.storage, answers, Answer),
+        read_accepted(context.storage, examples, ScoreExamples) if examples else (),
+        find_profiles(context.storage, characters if judge.with_profile else None),
     )
-    stage = bench.row_stage(
+    stage = context.row_stage(
         node, model=judge.model, maker=_make_judge(judge, config), planned=planned, sampling=judge
     )
-    return run_row_stage(stage, bench.runner_context())
+    return run_row_stage(stage, context.runner_context())
 
 
 @node_task("calibration")
 def calibrate_judge(
-    bench: Bench, node: NodeSpec, judge: JudgeConfig, config: QuestionConfig
+    context: RunContext, node: NodeSpec, judge: JudgeConfig, config: QuestionConfig
 ) -> NodeRef:
     """Let one judge rate rows whose score is known, without example replies."""
     labelled = read_labelled(str(judge.calibration))
-    stage = bench.row_stage(
+    stage = context.row_stage(
         node,
         model=judge.model,
         maker=_make_judge(judge, config),
         planned=plan_calibration(node.recipe, labelled),
         sampling=judge,
     )
-    return run_row_stage(stage, bench.runner_context())
+    return run_row_stage(stage, context.runner_context())
 
 
 @node_task("attribution")
 def attribute_answers(
-    bench: Bench,
+    context: RunContext,
     node: NodeSpec,
     role: str,
     config: AttributionConfig,
@@ -257,8 +259,8 @@ def attribute_answers(
     like: str | None,
 ) -> NodeRef:
     """Attribute held-out answers to characters by one model's likelihoods."""
-    began, storage = time.monotonic(), bench.storage
-    model = open_model(bench, role, training, like)
+    began, storage = time.monotonic(), context.storage
+    model = open_model(context, role, training, like)
     plan = plan_attribution(
         read_accepted(storage, examples, Example),
         read_accepted(storage, characters, Character),
@@ -270,14 +272,14 @@ def attribute_answers(
         seed=config.seed,
     )
     found = run_on_cluster(
-        bench.pool,
+        context.pool,
         partial(score_plan, name=role, template=read_chat_template(model)),
         plan,
         model.model,
         model.revision,
         stage=node.stage,
-        listener=bench.listener,
-        stop=bench.stop,
+        listener=context.listener,
+        stop=context.stop,
     )
     return write_set(
         storage,
@@ -285,14 +287,14 @@ def attribute_answers(
         [row for row in found if isinstance(row, Attribution)],
         [*plan.left_out, *(row for row in found if isinstance(row, Rejection))],
         records=(Attribution, Rejection),
-        provenance=bench.provenance(),
+        provenance=context.provenance(),
         seconds=time.monotonic() - began,
     )
 
 
 @node_task("abilities")
 def measure_general_abilities(
-    bench: Bench,
+    context: RunContext,
     node: NodeSpec,
     role: str,
     config: AbilitiesConfig,
@@ -301,35 +303,35 @@ def measure_general_abilities(
 ) -> NodeRef:
     """Run general tasks on one model."""
     began = time.monotonic()
-    model = open_model(bench, role, training, like)
+    model = open_model(context, role, training, like)
     found = run_on_cluster(
-        bench.pool,
+        context.pool,
         measure_model,
         model.model,
         model.revision,
         config,
         role,
         stage=node.stage,
-        listener=bench.listener,
-        stop=bench.stop,
+        listener=context.listener,
+        stop=context.stop,
     )
     return write_set(
-        bench.storage,
+        context.storage,
         node,
         found,
         (),
         records=(Ability, Rejection),
-        provenance=bench.provenance(),
+        provenance=context.provenance(),
         seconds=time.monotonic() - began,
     )
 
 
 @node_task("scores")
 def score_models(
-    bench: Bench, node: NodeSpec, config: EvaluationConfig, found: Sequence[NodeRef]
+    context: RunContext, node: NodeSpec, config: EvaluationConfig, found: Sequence[NodeRef]
 ) -> NodeRef:
     """Measure and compare the models, and say how good their judges are."""
-    began, storage = time.monotonic(), bench.storage
+    began, storage = time.monotonic(), context.storage
     table = make_score_table(config, Inputs.read(storage, config, found))
     base = f"{node.folder}/part-{node.fingerprint}"
     parts = [
@@ -342,7 +344,7 @@ def score_models(
         parts,
         accepted=len(table.measures),
         reasons={},
-        provenance=bench.provenance(),
+        provenance=context.provenance(),
         seconds=time.monotonic() - began,
         facts={"headline": table.headline, "models": list(config.models)},
     )

@@ -8,7 +8,7 @@ from typing import cast
 
 import polars as pl
 
-from infra.context import Bench
+from infra.context import RunContext
 from infra.orchestration.tasks import node_task
 from infra.paths import require_path
 from infra.store.fingerprints import hash_parts
@@ -35,7 +35,7 @@ def describe_export(config: ExportConfig, upstream: Sequence[NodeSpec]) -> NodeS
 
 @node_task("export")
 def export_dataset(
-    bench: Bench,
+    context: RunContext,
     node: NodeSpec,
     config: ExportConfig,
     examples: NodeRef,
@@ -46,7 +46,7 @@ def export_dataset(
 ) -> NodeRef:
     """Write the data set of the run as a folder that ``datasets.load_dataset`` opens."""
     began = time.monotonic()
-    storage = bench.storage
+    storage = context.storage
     played = read_frames(storage, dialogues)
     order = (personas, *instructions, characters, *dialogues, examples)
     manifests = [read_manifest(storage, reference.manifest) for reference in order]
@@ -61,7 +61,7 @@ def export_dataset(
         provenance=Provenance(
             run=node.fingerprint[:12],
             teachers=tuple(sorted(set(played["teacher"].to_list()))) if played.height else (),
-            demo_teacher=bench.uses_demo_models(),
+            demo_teacher=context.uses_demo_models(),
             sources=_list_sources(
                 personas.accepted, read_frames(storage, instructions, columns=["corpus"]), played
             ),
@@ -75,7 +75,7 @@ def export_dataset(
         written.files,
         accepted=written.dialogue_rows,
         reasons={},
-        provenance=bench.provenance(),
+        provenance=context.provenance(),
         seconds=time.monotonic() - began,
         facts={
             "folder": export_folder(node),

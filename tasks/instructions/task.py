@@ -6,7 +6,7 @@ import time
 
 import polars as pl
 
-from infra.context import Bench
+from infra.context import RunContext
 from infra.generation.stage_runner import run_row_stage
 from infra.orchestration.tasks import node_task
 from infra.paths import require_path
@@ -38,17 +38,17 @@ def describe_instructions(config: InstructionConfig) -> NodeSpec:
 
 
 @node_task("instructions")
-def import_instructions(bench: Bench, node: NodeSpec, config: InstructionConfig) -> NodeRef:
+def import_instructions(context: RunContext, node: NodeSpec, config: InstructionConfig) -> NodeRef:
     """Read every data set of questions, and reject what is unusable or twice there."""
     began = time.monotonic()
     chosen = select_instructions(config)
     return write_set(
-        bench.storage,
+        context.storage,
         node,
         chosen.accepted,
         chosen.rejected,
         records=(Instruction, Rejection),
-        provenance=bench.provenance(),
+        provenance=context.provenance(),
         seconds=time.monotonic() - began,
         facts={"notes": list(chosen.notes)},
         may_be_empty=config.synthesis.count > 0,
@@ -56,27 +56,27 @@ def import_instructions(bench: Bench, node: NodeSpec, config: InstructionConfig)
 
 
 def describe_guesses(
-    config: InstructionSynthesisConfig, bench: Bench, personas: NodeSpec
+    config: InstructionSynthesisConfig, context: RunContext, personas: NodeSpec
 ) -> NodeSpec:
     """Name the guessing node from its knobs, its prompt's content, its model and the personas."""
     prompt = _load_prompt(config).source
-    return bench.name_row_stage("guesses", GUESS_VERSION, config, prompt, [personas])
+    return context.name_row_stage("guesses", GUESS_VERSION, config, prompt, [personas])
 
 
 @node_task("guesses")
 def guess_instructions(
-    bench: Bench, node: NodeSpec, config: InstructionSynthesisConfig, personas: NodeRef
+    context: RunContext, node: NodeSpec, config: InstructionSynthesisConfig, personas: NodeRef
 ) -> NodeRef:
     """Let the teacher guess a prompt for each of the chosen personas."""
     maker = InstructionGuesser(_load_prompt(config), config.language)
-    stage = bench.row_stage(
+    stage = context.row_stage(
         node,
         model=config.model,
         maker=maker,
-        planned=plan_guesses(node.recipe, read_set(bench.storage, personas, "accepted"), config),
+        planned=plan_guesses(node.recipe, read_set(context.storage, personas, "accepted"), config),
         sampling=config,
     )
-    return run_row_stage(stage, bench.runner_context())
+    return run_row_stage(stage, context.runner_context())
 
 
 def plan_guesses(

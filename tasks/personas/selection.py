@@ -1,8 +1,9 @@
-"""Selects the personas of a run: cleans, bounds, filters, removes twins, samples.
+"""Selects the personas of a run: cleans, bounds, filters, removes near-duplicates, samples.
 
 Nothing here depends on the order of rows or files. Work goes by the key, which is a hash of the
-text; of twins the smallest key stays, and the sample of M is the M smallest hashes of seed and
-key. So a larger M only adds, and new rows displace old ones only where a sample or a twin says so.
+text; of near-duplicates the smallest key stays, and the sample of M is the M smallest hashes of
+seed and key. So a larger M only adds, and new rows displace old ones only where a sample or a
+near-duplicate says so.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ def select_personas(raws: Iterable[RawPersona], config: PersonaConfig) -> Select
 
     personas = [left[key] for key in sorted(left)]
     personas = _drop_foreign(personas, config, rejections)
-    personas = _drop_twins(personas, config, rejections)
+    personas = _drop_near_duplicates(personas, config, rejections)
     personas = _sample(personas, config, rejections)
     return Selection(tuple(personas), rejections.collect())
 
@@ -87,19 +88,19 @@ def _drop_foreign(
     return kept
 
 
-def _drop_twins(
+def _drop_near_duplicates(
     personas: Sequence[Persona], config: PersonaConfig, rejections: RejectionList
 ) -> list[Persona]:
     threshold = config.near_duplicate_similarity
     if threshold is None:
         return list(personas)
     kept = []
-    twins = find_near_duplicates([p.persona for p in personas], threshold=threshold)
-    for persona, twin in zip(personas, twins, strict=True):
-        if twin is None:
+    originals = find_near_duplicates([p.persona for p in personas], threshold=threshold)
+    for persona, original in zip(personas, originals, strict=True):
+        if original is None:
             kept.append(persona)
         else:
-            other = personas[twin]
+            other = personas[original]
             detail = f"of {other.key} ({other.persona[:_DETAIL_CHARS]}): {persona.persona}"
             _reject(persona, "near_duplicate", detail, rejections)
     return kept

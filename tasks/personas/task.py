@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from infra.context import Bench
+from infra.context import RunContext
 from infra.orchestration.tasks import node_task
 from infra.store.manifests import NodeRef, NodeSpec
 from infra.store.set_store import write_set
@@ -28,16 +28,16 @@ def describe_personas(config: PersonaConfig) -> NodeSpec:
 
 
 @node_task("personas")
-def select_personas(bench: Bench, node: NodeSpec, config: PersonaConfig) -> NodeRef:
+def select_personas(context: RunContext, node: NodeSpec, config: PersonaConfig) -> NodeRef:
     """Read every persona, reject what is unusable or twice there, and sample M."""
     began = time.monotonic()
     chosen = choose_personas(read_persona_rows(config), config)
     return write_set(
-        bench.storage,
+        context.storage,
         node,
         chosen.accepted,
         chosen.rejected,
         records=(Persona, Rejection),
-        provenance=bench.provenance(),
+        provenance=context.provenance(),
         seconds=time.monotonic() - began,
     )

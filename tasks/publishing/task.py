@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from infra.context import Bench
+from infra.context import RunContext
 from infra.errors import ConfigError, Problem, StorageError
 from infra.orchestration.tasks import node_task
 from infra.secrets.secrets import read_secret
@@ -67,7 +67,7 @@ def check_hub(config: PublishConfig) -> None:
 
 @node_task("publish")
 def publish_run(
-    bench: Bench,
+    context: RunContext,
     node: NodeSpec,
     config: PublishConfig,
     export: NodeRef,
@@ -76,25 +76,25 @@ def publish_run(
 ) -> NodeRef:
     """Push the data set and the model, or write down what would be pushed."""
     began = time.monotonic()
-    parcels = pack_parcels(bench.storage, config, export, training)
+    parcels = pack_parcels(context.storage, config, export, training)
     text = describe_parcels(parcels, endpoint=config.endpoint, private=config.private)
     pushed: dict[str, Pushed] = {}
     if not config.dry_run:
         hub = Hub(config.endpoint, read_secret(config.token), config.timeout_s)
         message = f"Publish run {run} (node {node.fingerprint[:12]})"
         for parcel in parcels:
-            with _opening(bench.storage) as fetch:
+            with _opening(context.storage) as fetch:
                 pushed[parcel.kind] = hub.push(
                     parcel, fetch, message=message, private=config.private
                 )
     listing = f"{node.folder}/{node.fingerprint}.md"
     return write_set_manifest(
-        bench.storage,
+        context.storage,
         node,
-        [write_file(bench.storage, listing, text.encode())],
+        [write_file(context.storage, listing, text.encode())],
         accepted=sum(len(parcel.files) for parcel in parcels),
         reasons={},
-        provenance=bench.provenance(),
+        provenance=context.provenance(),
         seconds=time.monotonic() - began,
         facts={
             "dry_run": config.dry_run,

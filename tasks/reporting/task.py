@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from infra.context import Bench
+from infra.context import RunContext
 from infra.orchestration.tasks import node_task
 from infra.store.manifests import NodeRef, NodeSpec, write_file
 from infra.store.set_store import write_set_manifest
@@ -34,7 +34,7 @@ def describe_report(config: ReportConfig, upstream: Sequence[NodeSpec]) -> NodeS
 
 @node_task("report")
 def write_report(
-    bench: Bench,
+    context: RunContext,
     node: NodeSpec,
     config: ReportConfig,
     stages: Sequence[NodeRef],
@@ -42,18 +42,18 @@ def write_report(
 ) -> NodeRef:
     """Write the page of a run from whatever nodes it has; ``config_text`` is shown as it is."""
     began = time.monotonic()
-    run = _describe_run(bench, node, config_text)
-    nodes = RunNodes(bench.storage, stages)
+    run = _describe_run(context, node, config_text)
+    nodes = RunNodes(context.storage, stages)
     facts = assemble_report(nodes, config, run)
     page = render_report(facts, read_templates(config.template)).encode()
     path = f"{node.folder}/{node.fingerprint}.html"
     return write_set_manifest(
-        bench.storage,
+        context.storage,
         node,
-        [write_file(bench.storage, path, page)],
+        [write_file(context.storage, path, page)],
         accepted=1,
         reasons={},
-        provenance=bench.provenance(),
+        provenance=context.provenance(),
         seconds=time.monotonic() - began,
         facts={"page": path, "summary": _summarise(nodes)},
     )
@@ -66,14 +66,14 @@ def _summarise(nodes: RunNodes) -> str:
     )
 
 
-def _describe_run(bench: Bench, node: NodeSpec, config_text: str) -> RunFacts:
+def _describe_run(context: RunContext, node: NodeSpec, config_text: str) -> RunFacts:
     return RunFacts(
         fingerprint=node.fingerprint,
-        demo=bench.uses_demo_models(),
+        demo=context.uses_demo_models(),
         models=tuple(
-            ModelLine(role, bench.model_label(role), model.engine)
-            for role, model in sorted(bench.models.items())
+            ModelLine(role, context.model_label(role), model.engine)
+            for role, model in sorted(context.models.items())
         ),
-        versions=tuple(bench.versions().items()),
+        versions=tuple(context.versions().items()),
         config_text=config_text,
     )

@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from infra.cluster.ray_train import count_needs
-from infra.context import Bench, model_identity
+from infra.context import RunContext, model_identity
 from infra.orchestration.tasks import node_task
 from infra.progress import JobProgress
 from infra.rendering.encoder import load_tokenizer
@@ -50,7 +50,7 @@ _FREE_MEMORY = 0.5
 _ENCODING_KNOBS = ("template", "max_length", "packing", "seed", "control")
 
 
-def describe_encoding(config: TrainingConfig, bench: Bench, curation: NodeSpec) -> NodeSpec:
+def describe_encoding(config: TrainingConfig, context: RunContext, curation: NodeSpec) -> NodeSpec:
     """Name the node from the knobs that change token rows, the templates and the tokenizer."""
     knobs = config.knob_values("identity")
     return NodeSpec.build(
@@ -59,21 +59,21 @@ def describe_encoding(config: TrainingConfig, bench: Bench, curation: NodeSpec) 
         identity={
             **{name: knobs[name] for name in _ENCODING_KNOBS},
             "templates": read_templates(),
-            "model": model_identity(bench.models[config.model]),
+            "model": model_identity(context.models[config.model]),
         },
         selection=config.knob_values("selection"),
         upstream=[curation],
     )
 
 
-def describe_training(config: TrainingConfig, bench: Bench, encoding: NodeSpec) -> NodeSpec:
+def describe_training(config: TrainingConfig, context: RunContext, encoding: NodeSpec) -> NodeSpec:
     """Name the node from the knobs of training, the base model and the rows it reads."""
     return NodeSpec.build(
         "training",
         VERSIONS["training"],
         identity={
             **config.knob_values("identity"),
-            "model": model_identity(bench.models[config.model]),
+            "model": model_identity(context.models[config.model]),
         },
         selection={},
         upstream=[encoding],
@@ -81,26 +81,28 @@ def describe_training(config: TrainingConfig, bench: Bench, encoding: NodeSpec) 
 
 
 @node_task("encoding")
-def encode_rows(bench: Bench, node: NodeSpec, config: TrainingConfig, examples: NodeRef) -> NodeRef:
+def encode_rows(
+    context: RunContext, node: NodeSpec, config: TrainingConfig, examples: NodeRef
+) -> NodeRef:
     """Render, tokenise and pack the SFT rows; leave out those that are too long."""
     began = time.monotonic()
-    rows = read_accepted_frame(bench.storage, examples)
+    rows = read_accepted_frame(context.storage, examples)
     if config.control == "shuffled_profiles":
         rows = shuffle_profiles(rows, config.seed)
-    model = bench.models[config.model]
+    model = context.models[config.model]
     with TemporaryDirectory() as scratch:
         encoded = encode_examples(
             rows, config, model=model.model, revision=model.revision, folder=Path(scratch)
         )
-        parts = _write_parts(bench, node, encoded)
+        parts = _write_parts(context, node, encoded)
     chat = encoded.chat_format
     return write_set_manifest(
-        bench.storage,
+        context.storage,
         node,
         parts,
         accepted=encoded.accepted,
         reasons=encoded.reasons,
-        provenance=bench.provenance(),
+        provenance=context.provenance(),
         seconds=time.monotonic() - began,
         facts={**encoded.facts(), "pad_id": chat.pad_id, "stop_id": chat.stop_id},
     )
@@ -108,7 +110,7 @@ def encode_rows(bench: Bench, node: NodeSpec, config: TrainingConfig, examples: 
 
 @node_task("training")
 def train_model(
-    bench: Bench,
+    context: RunContext,
     node: NodeSpec,
     config: TrainingConfig,
     encoded: NodeRef,
@@ -123,54 +125,54 @@ def train_model(
     where they hold nothing that the ranks need.
     """
     began = time.monotonic()
-    manifest = read_manifest(bench.storage, encoded.manifest)
-    job = _describe_job(bench, node, config, {part.holds: part for part in manifest.parts})
+    manifest = read_manifest(context.storage, encoded.manifest)
+    job = _describe_job(context, node, config, {part.holds: part for part in manifest.parts})
     job = replace(job, pad_id=manifest.facts["pad_id"], stop_id=manifest.facts["stop_id"])
-    rows = read_accepted_frame(bench.storage, examples)
+    rows = read_accepted_frame(context.storage, examples)
     count = config.samples.characters
     cast = revive(Example, rows)
     job = replace(job, probes=choose_ending_probes(job, choose_chat(job), cast, count))
-    bench.pool.dismiss(asked_later)
-    bench.ranks = choose_ranks(config, bench.cluster.devices())
-    need = count_needs(bench.cluster, bench.ranks)
-    with bench.pool.make_room("training", need, memory_share=_FREE_MEMORY):
-        outcome = run_job(job, bench.cluster, stop=bench.stop, on_progress=_tell(bench))
+    context.pool.dismiss(asked_later)
+    context.ranks = choose_ranks(config, context.cluster.devices())
+    need = count_needs(context.cluster, context.ranks)
+    with context.pool.make_room("training", need, memory_share=_FREE_MEMORY):
+        outcome = run_job(job, context.cluster, stop=context.stop, on_progress=_tell(context))
     finishing = Finishing(
-        bench=bench, node=node, job=job, outcome=outcome, funnel=funnel, origins=origins
+        context=context, node=node, job=job, outcome=outcome, funnel=funnel, origins=origins
     )
     finished = finish_model(finishing, manifest, cast)
     return write_set_manifest(
-        bench.storage,
+        context.storage,
         node,
         finished.parts,
         accepted=manifest.counts.accepted,
         reasons={},
-        provenance=bench.provenance(),
+        provenance=context.provenance(),
         seconds=time.monotonic() - began,
         facts=finished.facts,
     )
 
 
-def check_training(config: TrainingConfig, bench: Bench) -> None:
+def check_training(config: TrainingConfig, context: RunContext) -> None:
     """Raise :class:`ConfigError` for a base model or knobs that training could not start with.
 
     Loads the tokenizer, which takes seconds: for runs that will train, before any engine starts.
     """
-    model = bench.models[config.model]
+    model = context.models[config.model]
     choose_format(load_tokenizer(model.model, model.revision), config.template)
 
 
 def _describe_job(
-    bench: Bench, node: NodeSpec, config: TrainingConfig, parts: dict[str, PartRef]
+    context: RunContext, node: NodeSpec, config: TrainingConfig, parts: dict[str, PartRef]
 ) -> TrainJob:
-    model = bench.models[config.model]
+    model = context.models[config.model]
     validation = parts["validation"]
     return TrainJob(
         fingerprint=node.fingerprint,
         base=model.model,
         revision=model.revision,
         base_identity=model_identity(model),
-        storage_root=bench.storage.root,
+        storage_root=context.storage.root,
         folder=node.folder,
         train=parts["train"],
         validation=validation if validation.rows else None,
@@ -181,7 +183,7 @@ def _describe_job(
     )
 
 
-def _tell(bench: Bench) -> Any:
+def _tell(context: RunContext) -> Any:
     def tell(progress: TrainProgress) -> None:
         record = progress.record
         notes = [
@@ -189,7 +191,7 @@ def _tell(bench: Bench) -> Any:
             f"held-out loss {record.eval_loss:.4f}" if record.eval_loss is not None else "",
             f"resumed at {progress.resumed_at}" if progress.resumed_at else "",
         ]
-        bench.listener.stage_progress(
+        context.listener.stage_progress(
             JobProgress(
                 stage="training",
                 done=progress.step,
@@ -204,14 +206,14 @@ def _tell(bench: Bench) -> Any:
     return tell
 
 
-def _write_parts(bench: Bench, node: NodeSpec, encoded: Encoded) -> list[PartRef]:
+def _write_parts(context: RunContext, node: NodeSpec, encoded: Encoded) -> list[PartRef]:
     base = f"{node.folder}/{node.fingerprint}"
     parts = []
     for name, split in (("train", encoded.train), ("validation", encoded.validation)):
         path = f"{base}-{name}.arrow"
-        bench.storage.upload(path, split.path)
+        context.storage.upload(path, split.path)
         digest = digest_bytes(split.path.read_bytes())
-        parts.append(refer_to_file(bench.storage, path, digest, split.counts.rows, name))
+        parts.append(refer_to_file(context.storage, path, digest, split.counts.rows, name))
     rejected = to_table(Rejection, encoded.rejections)
     path = f"{base}-rejected.parquet"
-    return [*parts, write_table(bench.storage, path, rejected, holds="rejected")]
+    return [*parts, write_table(context.storage, path, rejected, holds="rejected")]

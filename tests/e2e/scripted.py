@@ -13,8 +13,8 @@ import polars as pl
 import yaml
 
 from flows.pipeline import RunResult, opencharacter
-from flows.recipe.graph import Graph, draw_graph
-from flows.recipe.opening import open_bench, prepare
+from flows.recipe.graph import Graph, build_graph
+from flows.recipe.opening import open_context, prepare
 from infra.context import Listener
 from infra.engines.scripted_answers import write_answer
 from infra.progress import Progress
@@ -103,23 +103,23 @@ class ScriptedWorld:
     def graph(self, *overrides: str) -> Graph:
         """Name the nodes of a run."""
         settings = prepare(self.config, overrides)
-        with open_bench(settings, Silent()) as bench:
-            return draw_graph(settings, bench)
+        with open_context(settings, Silent()) as context:
+            return build_graph(settings, context)
 
     def manifest(self, stage: str, *overrides: str) -> Manifest:
         """Read a node's manifest."""
         settings = prepare(self.config, overrides)
-        with open_bench(settings, Silent()) as bench:
-            nodes = {node.stage: node for node in draw_graph(settings, bench).nodes()}
-            return read_manifest(bench.storage, nodes[stage].manifest_path)
+        with open_context(settings, Silent()) as context:
+            nodes = {node.stage: node for node in build_graph(settings, context).nodes()}
+            return read_manifest(context.storage, nodes[stage].manifest_path)
 
     def rows(self, stage: str, *overrides: str) -> pl.DataFrame:
         """Read a row stage's rows through its manifest, without what no key covers."""
         settings = prepare(self.config, overrides)
-        with open_bench(settings, Silent()) as bench:
-            nodes = {node.stage: node for node in draw_graph(settings, bench).nodes()}
-            manifest = read_manifest(bench.storage, nodes[stage].manifest_path)
-            return read_rows(bench.storage, manifest)
+        with open_context(settings, Silent()) as context:
+            nodes = {node.stage: node for node in build_graph(settings, context).nodes()}
+            manifest = read_manifest(context.storage, nodes[stage].manifest_path)
+            return read_rows(context.storage, manifest)
 
 
 def read_parts(root: Path, stage: str) -> pl.DataFrame:

@@ -17,7 +17,7 @@ from flows.look.lineage import show_lineage
 from flows.look.matrix import opencharacter_matrix
 from flows.look.sheets import SheetOptions, write_sheet
 from flows.pipeline import RunResult
-from flows.recipe.opening import open_bench, prepare
+from flows.recipe.opening import open_context, prepare
 from infra.errors import ConfigError, StorageError, YieldError
 from infra.store.manifests import NodeRef, read_manifest, read_tables
 from tests.e2e.scripted import LEDGER, ScriptedWorld, Silent, read_parts
@@ -55,11 +55,11 @@ GYM = (
 
 def read_measures(world: ScriptedWorld, *overrides: str, holds: str = "measures") -> pl.DataFrame:
     settings = prepare(world.config, overrides)
-    with open_bench(settings, Silent()) as bench:
+    with open_context(settings, Silent()) as context:
         node = world.graph(*overrides).evaluation
         assert node is not None
-        manifest = read_manifest(bench.storage, node.scores.manifest_path)
-        return read_tables(bench.storage, [p for p in manifest.parts if p.holds == holds])
+        manifest = read_manifest(context.storage, node.scores.manifest_path)
+        return read_tables(context.storage, [p for p in manifest.parts if p.holds == holds])
 
 
 def check_counts(result: RunResult) -> None:
@@ -231,7 +231,7 @@ def test_models_that_do_not_fit_side_by_side_take_turns(
     result = world.run(*overrides)
     check_counts(result)
     assert set(result.engines_started) == {"teacher", "other", "judge", "second"}
-    left = [text for text in caplog.messages if "leaves: its place is needed" in text]
+    left = [text for text in caplog.messages if "evicted: its place is needed" in text]
     assert len(left) == sum(result.engines_started.values()) - 1
     monkeypatch.undo()
     assert result.scores == world.run(*overrides).scores

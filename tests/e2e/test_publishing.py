@@ -11,7 +11,7 @@ import pytest
 from prefect import flow
 
 from infra.cluster.session import RayConfig
-from infra.context import Bench
+from infra.context import RunContext
 from infra.errors import ConfigError, StorageError, TransientError
 from infra.generation.row_stage import RunnerConfig
 from infra.orchestration.tasks import RetryConfig
@@ -75,14 +75,14 @@ def configure(hub: SmallHub, **knobs: object) -> PublishConfig:
 
 def push(exported: Exported, config: PublishConfig, *, export: NodeSpec = EXPORT) -> Manifest:
     """Run the node as the pipeline does, in a Prefect flow."""
-    bench = Bench(exported.storage, {}, RayConfig(), RunnerConfig(), Silent())
+    context = RunContext(exported.storage, {}, RayConfig(), RunnerConfig(), Silent())
     node = describe_publish(config, export, TRAINING)
 
     @flow(name="push")
     def run() -> str:
         inputs = (config, exported.export, exported.training, "nightly")
         retry = RetryConfig(retries=2, first_delay_s=0.01)
-        return publish_run.submit(bench, node, retry, *inputs).result().manifest
+        return publish_run.submit(context, node, retry, *inputs).result().manifest
 
     return read_manifest(exported.storage, run())
 

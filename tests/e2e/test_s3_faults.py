@@ -207,7 +207,7 @@ def test_planning_a_stage_of_a_million_rows_takes_few_requests(
 
 
 def build_stage(storage: Storage, merges: int, waiting: int) -> list[str]:
-    """Commit rows, merging as a campaign does, and leave some chunks unmerged."""
+    """Commit rows, merging as a dispatcher does, and leave some chunks unmerged."""
     chance = random.Random(1)
     keys: list[str] = []
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from flows.control.display import watch
-from infra.context import Bench
+from infra.context import RunContext
 from infra.errors import InterruptedRun, YieldError
 from infra.progress import Progress, StageProgress
 from tests.e2e.processes import (
@@ -40,16 +40,16 @@ ONLY_CHARACTERS = (
 class Watcher(Silent):
     """Remembers how far the characters were, and does something once that is far enough."""
 
-    def __init__(self, least: int, act: Callable[[Bench], None]) -> None:
+    def __init__(self, least: int, act: Callable[[RunContext], None]) -> None:
         self._least, self._act = least, act
         self.made: list[int] = []
         self.tokens: list[int] = []
         self.lines: list[str] = []
-        self.bench: Bench | None = None
+        self.context: RunContext | None = None
         self.acted_at: int | None = None
 
-    def run_started(self, name: str, bench: Bench) -> None:
-        self.bench = bench
+    def run_started(self, name: str, context: RunContext) -> None:
+        self.context = context
 
     def stage_progress(self, progress: Progress, *, finished: bool) -> None:
         if not isinstance(progress, StageProgress) or progress.stage != "characters":
@@ -57,9 +57,9 @@ class Watcher(Silent):
         self.made.append(progress.made)
         self.tokens.append(progress.completion_tokens)
         self.lines.append(progress.describe())
-        if self.acted_at is None and progress.made >= self._least and self.bench is not None:
+        if self.acted_at is None and progress.made >= self._least and self.context is not None:
             self.acted_at = progress.made
-            self._act(self.bench)
+            self._act(self.context)
 
 
 def hold(marker: Path, share: float = 0.3, more: str = "") -> str:
@@ -73,7 +73,7 @@ def test_finished_rows_are_shown_while_their_chunk_is_open(
     marker = tmp_path / "go on"
     parts: list[int] = []
 
-    def let_go(_: Bench) -> None:
+    def let_go(_: RunContext) -> None:
         parts.append(count_parts(world.root, "characters"))
         marker.touch()
 
@@ -161,7 +161,7 @@ def test_a_worker_that_dies_between_two_commits_leaves_counts_exact(
 def test_stopped_while_rows_take_longer_than_the_grace_what_is_finished_is_kept(
     world: ScriptedWorld, tmp_path: Path
 ) -> None:
-    watcher = Watcher(1, lambda bench: bench.stop.set())
+    watcher = Watcher(1, lambda context: context.stop.set())
     with watch(watcher), pytest.raises(InterruptedRun, match="stopped in characters") as caught:
         world.run(
             hold(tmp_path / "never"),

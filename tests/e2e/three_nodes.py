@@ -11,7 +11,7 @@ import threading
 
 from flows.control.display import watch
 from flows.pipeline import opencharacter
-from infra.context import Bench, Listener
+from infra.context import Listener, RunContext
 from infra.progress import Progress, StageProgress
 from tests.e2e.local_nodes import local_nodes
 
@@ -27,7 +27,7 @@ class Saboteur(Listener):
         self.spread: list[str] = []
         self.restarts: list[str] = []
 
-    def run_started(self, name: str, bench: Bench) -> None:
+    def run_started(self, name: str, context: RunContext) -> None:
         """Ignore it."""
 
     def stage_progress(self, progress: Progress, *, finished: bool) -> None:

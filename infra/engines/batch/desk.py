@@ -144,7 +144,7 @@ class BatchDesk:
         if not self.purse.bounded:
             return items, Claim()
         requests = [item.request for item in items]
-        claims = await asyncio.to_thread(lambda: [self._live.reckon(one) for one in requests])
+        claims = await asyncio.to_thread(lambda: [self._live.estimate(one) for one in requests])
         count, claim = self.purse.take(claims)
         more_is_left_soon = bool(self._under_way) or not self.purse.settled
         if not count and not more_is_left_soon:

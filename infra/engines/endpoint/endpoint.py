@@ -180,7 +180,7 @@ class EndpointEngine:
         """Return what the server said without the secrets."""
         return self._auth.hide_in(text)
 
-    def reckon(self, request: Request) -> Claim:
+    def estimate(self, request: Request) -> Claim:
         """Return the tokens that a request may take at most."""
         prompt = self._usage.count_prompt(request.messages)
         return Claim(prompt, request.sampling.max_new_tokens)

@@ -198,9 +198,9 @@ def find_local_tasks(config: AbilitiesConfig) -> tuple[LocalTask, ...]:
             if task is None:
                 continue
             found += 1
-            twin = tasks.setdefault(task.name, task)
-            if twin.path != task.path or task.name in named:
-                other = twin.path if twin.path != task.path else "lm-evaluation-harness"
+            same = tasks.setdefault(task.name, task)
+            if same.path != task.path or task.name in named:
+                other = same.path if same.path != task.path else "lm-evaluation-harness"
                 what = f"the task {task.name} is in {other} too"
                 problems.append(Problem(str(path), what, "give it another name"))
         if place.is_dir() and not found and not problems:

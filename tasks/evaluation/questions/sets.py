@@ -60,9 +60,9 @@ def drop_repeated(questions: Iterable[EvalQuestion]) -> QuestionSet:
     kept: list[EvalQuestion] = []
     met: dict[tuple[str, str, str], str] = {}
     for item in sorted(questions, key=lambda item: item.key):
-        twin = met.setdefault((item.persona_key, item.task, item.question.casefold()), item.key)
-        if twin == item.key:
+        earlier = met.setdefault((item.persona_key, item.task, item.question.casefold()), item.key)
+        if earlier == item.key:
             kept.append(item)
         else:
-            rejections.add_keyed(item.key, "duplicate", item.question, twin)
+            rejections.add_keyed(item.key, "duplicate", item.question, earlier)
     return QuestionSet(tuple(kept), (), rejections.collect())

@@ -222,8 +222,8 @@ class QuestionWriter:
             if shares_words(item.attribute, question):
                 return "names_attribute"
         texts = [*(other.question for other in others), question]
-        twin = find_near_duplicates(texts, threshold=_SIMILARITY)[-1]
-        return None if twin is None else "duplicate"
+        original = find_near_duplicates(texts, threshold=_SIMILARITY)[-1]
+        return None if original is None else "duplicate"
 
 
 def load_settings(path: Path) -> tuple[str, ...]:

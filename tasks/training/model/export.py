@@ -196,7 +196,7 @@ def _check_template(served: Any, plan: ExportPlan) -> None:
     if _marks_generation(plan.chat.serving_template):
         raise UnfitTemplate(
             "the serving template holds {% generation %}, which servers do not know → take the "
-            "serving twin of the training template"
+            "serving counterpart of the training template"
         )
     template = read_template(served)
     turns, _ = arrange(_TURNS, probe_roles(template))

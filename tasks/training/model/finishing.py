@@ -16,7 +16,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from infra.context import Bench, context_length
+from infra.context import RunContext, context_length
 from infra.engines.config import ModelConfig
 from infra.generation.cluster_jobs import run_on_cluster
 from infra.models.exported import digest_file, publish_export, seal_export, withdraw_export
@@ -86,7 +86,7 @@ class Origins:
 class Finishing:
     """Is a training that is over, with what its export needs to know."""
 
-    bench: Bench
+    context: RunContext
     node: NodeSpec
     job: TrainJob
     outcome: TrainOutcome
@@ -109,16 +109,16 @@ def finish_model(finishing: Finishing, encoded: Manifest, examples: Sequence[Exa
     fails is withdrawn. Raises what :mod:`tasks.training.model.export_errors` names when the export
     is not what was trained.
     """
-    bench, job, node = finishing.bench, finishing.job, finishing.node
-    storage = bench.storage
+    context, job, node = finishing.context, finishing.job, finishing.node
+    storage = context.storage
     chat = choose_chat(job)
     path = f"{node.folder}/{node.fingerprint}"
-    tuned = serve_as(bench, job, storage.url(path))
+    tuned = serve_as(context, job, storage.url(path))
     probes = choose_ending_probes(job, chat, examples)
     if probes:
-        bench.pool.get_ready(tuned)
+        context.pool.get_ready(tuned)
     written, parts = _export(finishing, chat, path)
-    bench.add_model(TUNED, tuned)
+    context.add_model(TUNED, tuned)
     try:
         reloaded = _check_reload(finishing, tuned)
         endings = _check_serving(finishing, probes)
@@ -137,7 +137,7 @@ def finish_model(finishing: Finishing, encoded: Manifest, examples: Sequence[Exa
         parts=(*parts, told),
         facts={
             "export": path,
-            "base": bench.model_label(job.config.model),
+            "base": context.model_label(job.config.model),
             "curves": f"{path}.curves.svg",
             "metrics": job.metrics,
             "samples": job.samples if job.probes else None,
@@ -171,16 +171,16 @@ def choose_ending_probes(
     )
 
 
-def serve_as(bench: Bench, job: TrainJob, address: str) -> ModelConfig:
+def serve_as(context: RunContext, job: TrainJob, address: str) -> ModelConfig:
     """Run the export as the base model is run: it has the same shape."""
-    return bench.models[job.config.model].run_export(address)
+    return context.models[job.config.model].run_export(address)
 
 
 def _export(
     finishing: Finishing, chat: ChatFormat, path: str
 ) -> tuple[WrittenWeights, tuple[PartRef, ...]]:
     """Put the export where it stays, sealed; what people read of it comes later."""
-    job, storage = finishing.job, finishing.bench.storage
+    job, storage = finishing.job, finishing.context.storage
     plan = ExportPlan(str(peek_model(job.base)), job.revision, chat, job.config.export_dtype)
     with _open_scratch(storage, path) as scratch:
         target = scratch / "export"
@@ -215,7 +215,7 @@ def _write_gguf(finishing: Finishing, folder: Path) -> Path | None:
 
 
 def _name_model(finishing: Finishing) -> str:
-    label = finishing.bench.model_label(finishing.job.config.model)
+    label = finishing.context.model_label(finishing.job.config.model)
     return f"{finishing.origins.name}-{label}"
 
 
@@ -239,7 +239,7 @@ def _open_scratch(storage: Storage, path: str) -> Iterator[Path]:
 
 
 def _fetch_weights(finishing: Finishing, scratch: Path) -> Path:
-    storage, final = finishing.bench.storage, finishing.outcome.final
+    storage, final = finishing.context.storage, finishing.outcome.final
     local = Path(storage.url(final))
     if local.is_dir():
         return local
@@ -255,16 +255,16 @@ def _check_reload(finishing: Finishing, tuned: ModelConfig) -> LossFacts | None:
     job, expected = finishing.job, finishing.outcome.eval_loss_after
     if job.validation is None or expected is None:
         return None
-    bench = finishing.bench
+    context = finishing.context
     found = run_on_cluster(
-        bench.pool,
+        context.pool,
         measure_export,
         tuned.model,
-        bench.storage,
+        context.storage,
         job.validation,
         stage=_RELOAD,
-        listener=bench.listener,
-        stop=bench.stop,
+        listener=context.listener,
+        stop=context.stop,
     )
     check_loss(found, expected)
     return found
@@ -277,12 +277,12 @@ def _check_serving(finishing: Finishing, probes: Sequence[Probe]) -> EndingFacts
     """
     if not probes:
         return None
-    bench, job = finishing.bench, finishing.job
+    context, job = finishing.context, finishing.job
     try:
-        with bench.pool.use(TUNED):
+        with context.pool.use(TUNED):
             found = asyncio.run(
                 measure_endings(
-                    bench.pool.engine(TUNED),
+                    context.pool.engine(TUNED),
                     [probe.token_ids for probe in probes],
                     max_new_tokens=job.config.samples.max_new_tokens,
                     seed=job.config.seed,
@@ -290,7 +290,7 @@ def _check_serving(finishing: Finishing, probes: Sequence[Probe]) -> EndingFacts
             )
         check_endings(found)
     except BaseException:
-        bench.pool.close_model(TUNED)
+        context.pool.close_model(TUNED)
         raise
     return found
 
@@ -303,19 +303,19 @@ def _describe(
     reloaded: LossFacts | None,
     endings: EndingFacts | None,
 ) -> ModelCardFacts:
-    bench, job, outcome = finishing.bench, finishing.job, finishing.outcome
+    context, job, outcome = finishing.context, finishing.job, finishing.outcome
     config: TrainingConfig = job.config
-    base = bench.models[config.model]
+    base = context.models[config.model]
     train, validation = encoded.facts["train"], encoded.facts["validation"]
     base_row = Upstream(
-        bench.model_label(config.model), "base model", read_licence(peek_model(base.model))
+        context.model_label(config.model), "base model", read_licence(peek_model(base.model))
     )
-    manifests = [read_manifest(bench.storage, node.manifest) for node in finishing.funnel]
+    manifests = [read_manifest(context.storage, node.manifest) for node in finishing.funnel]
     return ModelCardFacts(
         name=_name_model(finishing),
         run=finishing.node.fingerprint[:12],
         licence=config.licence,
-        demo=bench.uses_demo_models(),
+        demo=context.uses_demo_models(),
         dtype=config.export_dtype,
         parameters=parameters,
         context_tokens=context_length(base),
@@ -354,7 +354,7 @@ def _read_samples(finishing: Finishing) -> tuple[Sample, ...]:
     if not job.probes:
         return ()
     try:
-        text = finishing.bench.storage.read_bytes(job.samples).decode()
+        text = finishing.context.storage.read_bytes(job.samples).decode()
     except FileNotFoundError:
         return ()
     return tuple(item for item in load_samples(text) if item.step == finishing.outcome.steps)

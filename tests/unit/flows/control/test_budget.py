@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from flows.control.budget import Spent, Treasurer
+from flows.control.budget import BudgetGuard, Spent
 from flows.recipe.checks import check_budget
-from flows.recipe.opening import open_bench
+from flows.recipe.opening import open_context
 from flows.recipe.settings import BudgetConfig, Settings, load_settings
 from infra.engines.batch.allowance import Claim
 from infra.errors import InterruptedRun
@@ -31,25 +31,25 @@ def test_each_bound_is_named_with_its_figure() -> None:
 
 def test_tokens_of_all_stages_and_of_their_retries_add_up(tmp_path: Path) -> None:
     settings = load(tmp_path, "budget.max_tokens=1000")
-    treasurer = Treasurer(settings)
-    with open_bench(settings, treasurer) as bench:
-        treasurer.run_started("demo", bench)
+    guard = BudgetGuard(settings)
+    with open_context(settings, guard) as context:
+        guard.run_started("demo", context)
         first = StageProgress("characters", 10, 0, "teacher", prompt_tokens=400)
-        treasurer.stage_progress(first, finished=False)
+        guard.stage_progress(first, finished=False)
         first.completion_tokens = 300
-        treasurer.stage_progress(first, finished=False)
-        assert not bench.stop.is_set()
+        guard.stage_progress(first, finished=False)
+        assert not context.stop.is_set()
         again = StageProgress("characters", 10, 5, "teacher", completion_tokens=300)
-        treasurer.stage_progress(again, finished=False)
-        assert bench.stop.is_set()
+        guard.stage_progress(again, finished=False)
+        assert context.stop.is_set()
     told = "budget.max_tokens: 1,000 of 1,000 tokens; stopped"
-    with pytest.raises(InterruptedRun, match=told), treasurer.explain_stop():
+    with pytest.raises(InterruptedRun, match=told), guard.explain_stop():
         raise InterruptedRun("stopped in characters")
 
 
 def test_a_stop_by_somebody_else_keeps_its_own_words(tmp_path: Path) -> None:
-    treasurer = Treasurer(load(tmp_path, "budget.max_tokens=1000"))
-    with pytest.raises(InterruptedRun, match=r"^stopped by hand$"), treasurer.explain_stop():
+    guard = BudgetGuard(load(tmp_path, "budget.max_tokens=1000"))
+    with pytest.raises(InterruptedRun, match=r"^stopped by hand$"), guard.explain_stop():
         raise InterruptedRun("stopped by hand")
 
 
@@ -61,21 +61,21 @@ def test_endpoints_cost_by_the_token_and_ranks_by_the_hour(tmp_path: Path) -> No
         "plan.usd_per_million_tokens={far: {prompt: 1.0, output: 2.0}}",
         "budget.max_cost=1000",
     )
-    treasurer = Treasurer(settings)
-    with open_bench(settings, treasurer) as bench:
-        bench.ranks = 2
-        treasurer.run_started("demo", bench)
+    guard = BudgetGuard(settings)
+    with open_context(settings, guard) as context:
+        context.ranks = 2
+        guard.run_started("demo", context)
         stage = StageProgress(
             "characters", 1, 0, "far", prompt_tokens=10**6, completion_tokens=10**6
         )
-        treasurer.stage_progress(stage, finished=True)
-        assert treasurer.count(time.monotonic()).usd == pytest.approx(3.0)
+        guard.stage_progress(stage, finished=True)
+        assert guard.count(time.monotonic()).usd == pytest.approx(3.0)
         ranks = JobProgress("training", 1, 2, 0.0, None, "")
-        treasurer.stage_progress(ranks, finished=False)
+        guard.stage_progress(ranks, finished=False)
         time.sleep(0.05)
-        treasurer.stage_progress(ranks, finished=False)
+        guard.stage_progress(ranks, finished=False)
         # Two ranks at a dollar a second each.
-        assert 3.1 <= treasurer.count(time.monotonic()).usd < 10
+        assert 3.1 <= guard.count(time.monotonic()).usd < 10
 
 
 def test_a_bound_on_cost_needs_a_price(tmp_path: Path) -> None:
@@ -94,12 +94,12 @@ def test_a_bound_on_cost_needs_a_price(tmp_path: Path) -> None:
 def test_what_is_left_is_told_to_who_spends_ahead(tmp_path: Path) -> None:
     far = "models.far={engine: endpoint, model: big, base_url: 'http://127.0.0.1:9/v1', batch: {}}"
     prices = "plan.usd_per_million_tokens={far: {prompt: 1.0, output: 2.0}}"
-    assert Treasurer(load(tmp_path, far)).find_allowance("far") is None
+    assert BudgetGuard(load(tmp_path, far)).find_allowance("far") is None
     settings = load(tmp_path, far, prices, "budget.max_tokens=1000", "budget.max_cost=0.001")
-    treasurer = Treasurer(settings)
+    guard = BudgetGuard(settings)
     spent = StageProgress("characters", 10, 0, "far", prompt_tokens=300, completion_tokens=100)
-    treasurer.stage_progress(spent, finished=False)
-    left = treasurer.find_allowance("far")
+    guard.stage_progress(spent, finished=False)
+    left = guard.find_allowance("far")
     assert left is not None and left.tokens == 600 and left.usd == pytest.approx(0.0005)
     assert left.holds(Claim(100, 200)) and not left.holds(Claim(300, 101))
     assert not left.holds(Claim(500, 101))

@@ -12,9 +12,9 @@ from types import FrameType
 import pytest
 from prefect.exceptions import TerminationSignal
 
-from flows.control.stopping import Stopper, run_until_told_to_stop
+from flows.control.stopping import StopController, run_until_told_to_stop
 from infra.cluster.session import RayConfig
-from infra.context import Bench
+from infra.context import RunContext
 from infra.errors import InterruptedRun
 from infra.generation.row_stage import RunnerConfig
 from infra.store.storage import Storage
@@ -34,18 +34,18 @@ def prefect_signals() -> Iterator[None]:
     signal.signal(signal.SIGTERM, previous)
 
 
-def open_bench(root: str, stopper: Stopper) -> Bench:
-    bench = Bench(Storage(root), {}, RayConfig(), RunnerConfig(), stopper)
-    stopper.run_started("small", bench)
-    return bench
+def open_context(root: str, controller: StopController) -> RunContext:
+    context = RunContext(Storage(root), {}, RayConfig(), RunnerConfig(), controller)
+    controller.run_started("small", context)
+    return context
 
 
 def test_what_a_run_returns_and_raises_comes_back_from_its_thread() -> None:
     colour: contextvars.ContextVar[str] = contextvars.ContextVar("colour")
     colour.set("blue")
-    assert run_until_told_to_stop(lambda stopper: colour.get()) == "blue"
+    assert run_until_told_to_stop(lambda controller: colour.get()) == "blue"
 
-    def fail(stopper: Stopper) -> None:
+    def fail(controller: StopController) -> None:
         raise InterruptedRun("enough")
 
     with pytest.raises(InterruptedRun, match="enough"):
@@ -55,11 +55,11 @@ def test_what_a_run_returns_and_raises_comes_back_from_its_thread() -> None:
 def test_a_signal_lets_the_run_commit_before_it_is_passed_on(tmp_path: Path) -> None:
     happened: list[str] = []
 
-    def work(stopper: Stopper) -> None:
-        bench = open_bench(str(tmp_path), stopper)
-        happened.append("told" if bench.stop.is_set() else "working")
+    def work(controller: StopController) -> None:
+        context = open_context(str(tmp_path), controller)
+        happened.append("told" if context.stop.is_set() else "working")
         os.kill(os.getpid(), signal.SIGTERM)
-        assert bench.stop.wait(_PATIENCE_S)
+        assert context.stop.wait(_PATIENCE_S)
         happened.append("committed")
         raise InterruptedRun("stopped in order")
 
@@ -69,6 +69,6 @@ def test_a_signal_lets_the_run_commit_before_it_is_passed_on(tmp_path: Path) -> 
 
 
 def test_a_run_that_is_told_before_it_has_a_bench_stops_at_once(tmp_path: Path) -> None:
-    stopper = Stopper()
-    stopper.stop()
-    assert open_bench(str(tmp_path), stopper).stop.is_set()
+    controller = StopController()
+    controller.stop()
+    assert open_context(str(tmp_path), controller).stop.is_set()

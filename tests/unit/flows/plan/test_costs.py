@@ -1,4 +1,4 @@
-"""Proves what a plan reckons: tokens, hours, money and disk, with numbers worked out by hand."""
+"""Proves what a plan estimates: tokens, hours, money and disk, with numbers worked out by hand."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import pytest
 
 from flows.plan.planning import draw_plan
 from flows.plan.table import NodePlan, Plan
-from flows.recipe.graph import draw_graph
-from flows.recipe.opening import open_bench, prepare
+from flows.recipe.graph import build_graph
+from flows.recipe.opening import open_context, prepare
 from infra.context import Quiet
 from infra.store.manifests import Counts, Manifest, NodeSpec, Usage, write_manifest
 from infra.store.storage import Storage
@@ -36,9 +36,9 @@ def read_node(drawn: Plan, name: str) -> NodePlan:
 
 def list_specs(folder: Path, config: dict[str, Any]) -> tuple[Storage, dict[str, NodeSpec]]:
     settings = prepare(write_config(folder, config))
-    with open_bench(settings, Quiet()) as bench:
-        nodes = draw_graph(settings, bench).nodes()
-    return bench.storage, {node.stage: node for node in nodes}
+    with open_context(settings, Quiet()) as context:
+        nodes = build_graph(settings, context).nodes()
+    return context.storage, {node.stage: node for node in nodes}
 
 
 def remember(

@@ -13,8 +13,8 @@ from huggingface_hub import HfApi, constants
 from flows.plan.evaluation_planning import LATER
 from flows.plan.planning import draw_plan, plan_run
 from flows.plan.table import Plan, print_plan
-from flows.recipe.graph import draw_graph
-from flows.recipe.opening import open_bench, prepare
+from flows.recipe.graph import build_graph
+from flows.recipe.opening import open_context, prepare
 from infra.context import Quiet
 from infra.errors import ConfigError
 from infra.store.fingerprints import content_key, row_key
@@ -178,11 +178,11 @@ def test_what_changed_is_named_and_rows_already_made_are_reused(
     tmp_path: Path, config: dict[str, Any]
 ) -> None:
     settings = prepare(write_config(tmp_path, config))
-    with open_bench(settings, Quiet()) as bench:
-        node = draw_graph(settings, bench).characters
+    with open_context(settings, Quiet()) as context:
+        node = build_graph(settings, context).characters
         persona = content_key("persona", "A baker from Cork who likes long walks.")
         made = Character(row_key(node.recipe, [persona]), persona, *["x"] * 9)
-        write_rows(bench.storage, node, Character, [made])
+        write_rows(context.storage, node, Character, [made])
     nodes = {item.node: item for item in plan(tmp_path, config).nodes}
     assert (nodes["characters"].make, nodes["characters"].why) == (0, "cached")
     people = (

@@ -88,7 +88,7 @@ def test_they_are_told_before_a_store_or_an_engine_is_opened(
 ) -> None:
     expected = break_everything(tmp_path, config)
     opened: list[object] = []
-    monkeypatch.setattr(pipeline, "open_bench", lambda *_: opened.append("bench"))
+    monkeypatch.setattr(pipeline, "open_context", lambda *_: opened.append("context"))
     with pytest.raises(ConfigError) as caught:
         pipeline.opencharacter.fn(str(write_config(tmp_path, config)))
     assert set(index_problems(caught)) == expected

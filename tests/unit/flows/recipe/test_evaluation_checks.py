@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from flows.recipe.checks import check_settings, resolve_settings
-from flows.recipe.graph import Graph, draw_graph
-from flows.recipe.opening import open_bench
+from flows.recipe.graph import Graph, build_graph
+from flows.recipe.opening import open_context
 from flows.recipe.settings import load_settings
 from infra.context import Quiet
 from infra.errors import ConfigError
@@ -35,8 +35,8 @@ def draw(folder: Path, **evaluation: Any) -> Graph:
     path = write_config(folder, configure(folder / "data", **evaluation))
     settings = resolve_settings(load_settings(path))
     check_settings(settings)
-    with open_bench(settings, Quiet()) as bench:
-        return draw_graph(settings, bench)
+    with open_context(settings, Quiet()) as context:
+        return build_graph(settings, context)
 
 
 def name(graph: Graph) -> dict[str, str]:
@@ -128,5 +128,8 @@ def test_two_nodes_of_one_name_are_refused(tmp_path: Path) -> None:
     what = index_problems(caught)["evaluation.judges"].what
     assert "judgements_judge_a_b_c" in what
     assert "judge_a on b_c" in what and "judge_a_b on c" in what
-    with open_bench(settings, Quiet()) as bench, pytest.raises(ConfigError, match="judge_a_b_c"):
-        draw_graph(settings, bench)  # however it was built
+    with (
+        open_context(settings, Quiet()) as context,
+        pytest.raises(ConfigError, match="judge_a_b_c"),
+    ):
+        build_graph(settings, context)  # however it was built

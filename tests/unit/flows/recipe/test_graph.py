@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from flows.recipe.graph import draw_graph
-from flows.recipe.opening import open_bench
+from flows.recipe.graph import build_graph
+from flows.recipe.opening import open_context
 from flows.recipe.settings import load_settings
 from infra.context import Quiet
 from infra.paths import packaged_configs
@@ -44,8 +44,8 @@ def config(tmp_path: Path) -> dict[str, Any]:
 
 def draw(folder: Path, config: dict[str, Any], *overrides: str) -> dict[str, NodeSpec]:
     settings = load_settings(write_config(folder, config), overrides)
-    with open_bench(settings, Quiet()) as bench:
-        return {node.stage: node for node in draw_graph(settings, bench).nodes()}
+    with open_context(settings, Quiet()) as context:
+        return {node.stage: node for node in build_graph(settings, context).nodes()}
 
 
 def find_moved(before: dict[str, NodeSpec], after: dict[str, NodeSpec]) -> set[str]:

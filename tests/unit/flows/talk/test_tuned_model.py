@@ -9,7 +9,7 @@ import pytest
 
 import flows.talk.tuned_model
 from flows.recipe.checks import resolve_settings
-from flows.recipe.opening import open_bench
+from flows.recipe.opening import open_context
 from flows.recipe.settings import Settings, load_settings
 from flows.talk.tuned_model import choose_model, find_tuned_model
 from infra.context import Quiet
@@ -44,7 +44,7 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     }
     config["training"] = {}
     found = resolve_settings(load_settings(write_config(tmp_path, config)))
-    monkeypatch.setattr(flows.talk.tuned_model, "draw_graph", lambda *_: Nodes((NODE,)))
+    monkeypatch.setattr(flows.talk.tuned_model, "build_graph", lambda *_: Nodes((NODE,)))
     return found
 
 
@@ -87,7 +87,7 @@ def test_a_model_that_is_not_there_or_was_changed_is_not_found(
 def test_a_configuration_without_training_says_so(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(flows.talk.tuned_model, "draw_graph", lambda *_: Nodes(()))
+    monkeypatch.setattr(flows.talk.tuned_model, "build_graph", lambda *_: Nodes(()))
     with pytest.raises(ConfigError, match="trains no model"):
         find_tuned_model(settings)
 
@@ -104,5 +104,5 @@ def test_roles_and_folders_are_chosen_by_name(settings: Settings, tmp_path: Path
 def test_the_store_is_opened_as_a_run_would(settings: Settings) -> None:
     with pytest.raises(ConfigError):
         find_tuned_model(settings)
-    with open_bench(settings, Quiet()) as bench:
-        assert bench.storage.stat("opencharacter-store.json") is not None
+    with open_context(settings, Quiet()) as context:
+        assert context.storage.stat("opencharacter-store.json") is not None

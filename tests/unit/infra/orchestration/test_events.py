@@ -12,8 +12,8 @@ from infra.orchestration.events import (
     STAGE_COMMITTED,
     THROUGHPUT_LOW,
     Payload,
+    StageMonitor,
     Thresholds,
-    Watchman,
     announce_stage,
     emit,
 )
@@ -34,18 +34,18 @@ class Desk:
     def names(self) -> list[str]:
         return [event for event, _, _ in self.events]
 
-    def watch(self, **limits: Any) -> Watchman:
-        return Watchman(Thresholds(**limits), send=self.send, clock=lambda: self.now)
+    def watch(self, **limits: Any) -> StageMonitor:
+        return StageMonitor(Thresholds(**limits), send=self.send, clock=lambda: self.now)
 
 
 def advance(
-    desk: Desk, watchman: Watchman, progress: StageProgress, seconds: float, tokens: int
+    desk: Desk, monitor: StageMonitor, progress: StageProgress, seconds: float, tokens: int
 ) -> None:
     """Let a minute or so pass in which so many tokens were generated, for ten accepted rows."""
     desk.now += seconds
     progress.accepted += 10
     progress.completion_tokens += tokens
-    watchman.stage_progress(progress, finished=False)
+    monitor.stage_progress(progress, finished=False)
 
 
 def test_a_committed_stage_tells_its_counts() -> None:
@@ -63,49 +63,49 @@ def test_outside_a_run_nothing_is_sent_and_nothing_fails() -> None:
 
 def test_a_slow_stretch_is_told_once_and_again_after_a_recovery() -> None:
     desk = Desk()
-    watchman = desk.watch(stretch_s=60, low_share=0.3)
+    monitor = desk.watch(stretch_s=60, low_share=0.3)
     progress = StageProgress("characters", planned=1000, reused=0)
-    watchman.stage_progress(progress, finished=False)
-    advance(desk, watchman, progress, 60, 6000)
-    advance(desk, watchman, progress, 60, 1900)  # 32 %
+    monitor.stage_progress(progress, finished=False)
+    advance(desk, monitor, progress, 60, 6000)
+    advance(desk, monitor, progress, 60, 1900)  # 32 %
     assert desk.names() == []
-    advance(desk, watchman, progress, 60, 1700)  # 28 %
-    advance(desk, watchman, progress, 60, 100)
+    advance(desk, monitor, progress, 60, 1700)  # 28 %
+    advance(desk, monitor, progress, 60, 100)
     assert desk.names() == [THROUGHPUT_LOW]
     assert desk.events[0][2]["fastest_tokens_per_s"] == 100.0
-    advance(desk, watchman, progress, 60, 6000)
-    advance(desk, watchman, progress, 60, 100)
+    advance(desk, monitor, progress, 60, 6000)
+    advance(desk, monitor, progress, 60, 100)
     assert desk.names() == [THROUGHPUT_LOW] * 2
 
 
 def test_engines_that_start_and_the_tail_of_a_stage_are_not_slow() -> None:
     desk = Desk()
-    watchman = desk.watch(stretch_s=60)
+    monitor = desk.watch(stretch_s=60)
     progress = StageProgress("characters", planned=40, reused=0)
-    watchman.stage_progress(progress, finished=False)
+    monitor.stage_progress(progress, finished=False)
     desk.now += 600
-    watchman.stage_progress(progress, finished=False)
-    advance(desk, watchman, progress, 60, 6000)
+    monitor.stage_progress(progress, finished=False)
+    advance(desk, monitor, progress, 60, 6000)
     progress.accepted = 27
-    advance(desk, watchman, progress, 60, 10)
+    advance(desk, monitor, progress, 60, 10)
     assert progress.share > 0.9
     assert desk.names() == []
 
 
 def test_rejects_of_the_last_rows_count_and_not_those_of_the_whole_stage() -> None:
     desk = Desk()
-    watchman = desk.watch(collapse_rows=50, collapse_share=0.8)
+    monitor = desk.watch(collapse_rows=50, collapse_share=0.8)
     progress = StageProgress("dialogues_generate", planned=1000, reused=0)
-    watchman.stage_progress(progress, finished=False)
+    monitor.stage_progress(progress, finished=False)
     progress.accepted, progress.completion_tokens = 500, 1
-    watchman.stage_progress(progress, finished=False)
+    monitor.stage_progress(progress, finished=False)
     progress.rejected, progress.reasons = 30, Counter(empty=30)
-    watchman.stage_progress(progress, finished=False)
+    monitor.stage_progress(progress, finished=False)
     assert desk.names() == []  # thirty rows are too few to judge by
     progress.rejected, progress.reasons = 50, Counter(empty=45, truncated=5)
-    watchman.stage_progress(progress, finished=False)
+    monitor.stage_progress(progress, finished=False)
     progress.rejected, progress.reasons = 120, Counter(empty=115, truncated=5)
-    watchman.stage_progress(progress, finished=False)
+    monitor.stage_progress(progress, finished=False)
     assert desk.names() == [OUTPUT_COLLAPSE]
     assert desk.events[0][2]["reasons"] == {"empty": 45, "truncated": 5}
     assert desk.events[0][2]["rejected_share"] == 1.0
@@ -113,9 +113,9 @@ def test_rejects_of_the_last_rows_count_and_not_those_of_the_whole_stage() -> No
 
 def test_jobs_without_rows_and_finished_stages_are_left_alone() -> None:
     desk = Desk()
-    watchman = desk.watch(collapse_rows=1, collapse_share=0.0)
+    monitor = desk.watch(collapse_rows=1, collapse_share=0.0)
     job = JobProgress("training", 1, 10, tokens_per_s=0.0, eta_s=None, note="")
-    watchman.stage_progress(job, finished=False)
+    monitor.stage_progress(job, finished=False)
     done = StageProgress("characters", planned=10, reused=0, rejected=10, completion_tokens=1)
-    watchman.stage_progress(done, finished=True)
+    monitor.stage_progress(done, finished=True)
     assert desk.events == []

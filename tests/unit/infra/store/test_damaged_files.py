@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from infra.errors import DamagedFile
-from infra.store.damaged_files import find_damage, mend_node, set_aside_named
+from infra.store.damaged_files import find_damage, fix_node, set_aside_named
 from infra.store.manifests import NodeSpec, find_sound_manifest, read_manifest, refer_to
 from infra.store.reading import read_accepted_frame
 from infra.store.row_store import merge_chunks, read_committed, read_part_rejects
@@ -51,7 +51,7 @@ def test_only_the_rows_of_a_damaged_part_are_to_be_made(storage: Storage, spoil:
     assert find_sound_manifest(storage, NODE.manifest_path) is None
 
     assert list(find_damage(storage, NODE)) == [part.path]
-    (line,) = mend_node(storage, NODE)
+    (line,) = fix_node(storage, NODE)
 
     assert part.path in line
     assert "made anew" in line
@@ -112,14 +112,14 @@ def test_a_part_that_is_gone_is_named_and_needs_no_setting_aside(storage: Storag
     with pytest.raises(DamagedFile, match="is gone") as caught:
         read_accepted_frame(storage, refer_to(manifest))
     assert "made anew" in set_aside_named(storage, caught.value)
-    (line,) = mend_node(storage, NODE)
+    (line,) = fix_node(storage, NODE)
     assert "is gone" in line
 
 
 def test_a_manifest_that_is_none_any_more_is_set_aside(storage: Storage) -> None:
     write_notes(storage, NODE, "a", made=["a"])
     cut(storage, NODE.manifest_path)
-    (line,) = mend_node(storage, NODE)
+    (line,) = fix_node(storage, NODE)
     assert "is no manifest any more" in line
     assert read_keys(storage) == {"a"}
 
@@ -128,7 +128,7 @@ def test_a_node_that_is_made_whole_says_what_of_it_is_damaged(storage: Storage) 
     node = NodeSpec.build("training", 1, identity={}, selection={})
     manifest = write_training(storage, node)
     damage(storage, manifest.parts[0].path)
-    (line,) = mend_node(storage, node)
+    (line,) = fix_node(storage, node)
     assert manifest.parts[0].path in line
     assert "training is made anew" in line
     assert storage.stat(manifest.parts[0].path) is not None

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.store.garbage import KeptNode, Litter, find_garbage, remove_garbage
+from infra.store.garbage import Garbage, KeptNode, find_garbage, remove_garbage
 from infra.store.manifests import NodeSpec, find_sound_manifest
 from infra.store.row_store import list_parts, merge_chunks, read_committed
 from infra.store.storage import Storage
@@ -29,14 +29,14 @@ def keep(*nodes: NodeSpec) -> list[KeptNode]:
 def find(
     storage: Storage, kept: Sequence[NodeSpec], running: Sequence[NodeSpec] = ()
 ) -> dict[str, str]:
-    litter = find_garbage(storage, survey_store(storage), keep(*kept), keep(*running))
-    return {item.path: item.why for item in litter}
+    garbage = find_garbage(storage, survey_store(storage), keep(*kept), keep(*running))
+    return {item.path: item.why for item in garbage}
 
 
-def clean(storage: Storage, *kept: NodeSpec) -> list[Litter]:
-    removed: list[Litter] = []
-    litter = find_garbage(storage, survey_store(storage), keep(*kept))
-    remove_garbage(storage, litter, removed.append)
+def clean(storage: Storage, *kept: NodeSpec) -> list[Garbage]:
+    removed: list[Garbage] = []
+    garbage = find_garbage(storage, survey_store(storage), keep(*kept))
+    remove_garbage(storage, garbage, removed.append)
     return removed
 
 
@@ -79,10 +79,10 @@ def test_rows_that_a_kept_node_shares_stay_and_others_of_its_recipe_go(storage: 
     wider = write_notes(storage, large, "a", "b", "c", "d", made=["c", "d"])
     own = {part.path for part in wider.parts} - {part.path for part in manifest.parts}
 
-    litter = find(storage, [small])
+    garbage = find(storage, [small])
 
     members = f"{large.folder}/{large.fingerprint}.members.parquet"
-    assert set(litter) == {wider.path, members, *own}
+    assert set(garbage) == {wider.path, members, *own}
     assert find(storage, [large]).keys() == {
         manifest.path,
         f"{small.folder}/{small.fingerprint}.members.parquet",
@@ -110,9 +110,9 @@ def test_another_node_of_a_set_stage_goes_with_all_that_is_named_after_it(storag
     write_training(storage, kept)
     write_training(storage, old)
 
-    litter = find(storage, [kept])
+    garbage = find(storage, [kept])
 
-    gone = {path for path, why in litter.items() if why == "node of no kept run"}
+    gone = {path for path, why in garbage.items() if why == "node of no kept run"}
     assert gone == {path for path in storage.walk(old.folder) if old.fingerprint in path}
     assert len(gone) == 6
 
@@ -147,9 +147,9 @@ def test_an_unfinished_node_keeps_all_rows_of_its_recipe(storage: Storage) -> No
     write_notes(storage, other, "a", made=["a"])
     loose = commit_notes(storage, begun, "b")
 
-    litter = find(storage, [begun])
+    garbage = find(storage, [begun])
 
-    assert set(litter) == {
+    assert set(garbage) == {
         f"{other.folder}/{other.fingerprint}.json",
         f"{other.folder}/{other.fingerprint}.members.parquet",
     }

@@ -46,7 +46,7 @@ class Need:
 
 
 @dataclass(eq=False, slots=True)
-class Place:
+class Reservation:
     """Is what one holder was given."""
 
     holder: str
@@ -54,10 +54,10 @@ class Place:
 
 
 @dataclass(eq=False)
-class Room:
+class ResourceLedger:
     """Is the account of one run; thread-safe."""
 
-    places: list[Place] = field(default_factory=list)
+    reservations: list[Reservation] = field(default_factory=list)
     changed: threading.Condition = field(default_factory=threading.Condition)
 
     def take(
@@ -67,21 +67,21 @@ class Room:
         capacity: Callable[[], Need],
         evict: Callable[[], bool],
         timeout_s: float,
-    ) -> Place:
+    ) -> Reservation:
         """Wait until there is room, having idle holders leave, and take it.
 
         ``evict`` ends one idle holder and tells whether there was one. With nothing else held,
-        the room is given whatever the capacity: a cluster may grow. Raises
+        it is given whatever the capacity: a cluster may grow. Raises
         :class:`ClusterError` when nobody left in time.
         """
         deadline = time.monotonic() + timeout_s
         while True:
             total = capacity()
             with self.changed:
-                if not self.places or self._fits(need, total):
-                    place = Place(holder, need)
-                    self.places.append(place)
-                    return place
+                if not self.reservations or self._fits(need, total):
+                    reservation = Reservation(holder, need)
+                    self.reservations.append(reservation)
+                    return reservation
             if evict():
                 continue
             if time.monotonic() > deadline:
@@ -94,18 +94,18 @@ class Room:
             with self.changed:
                 self.changed.wait(_TICK_S)
 
-    def leave(self, place: Place) -> None:
+    def release(self, reservation: Reservation) -> None:
         """Give back what was taken; nothing happens the second time."""
         with self.changed:
-            if place in self.places:
-                self.places.remove(place)
+            if reservation in self.reservations:
+                self.reservations.remove(reservation)
             self.changed.notify_all()
 
     def _fits(self, need: Need, total: Need) -> bool:
-        cpus = sum(place.need.cpus for place in self.places) + need.cpus
-        gpus = sum(place.need.gpus for place in self.places) + need.gpus
+        cpus = sum(reservation.need.cpus for reservation in self.reservations) + need.cpus
+        gpus = sum(reservation.need.gpus for reservation in self.reservations) + need.gpus
         return cpus <= total.cpus + _ROUNDING and gpus <= total.gpus + _ROUNDING
 
     def _holders(self) -> list[str]:
         with self.changed:
-            return sorted(place.holder for place in self.places)
+            return sorted(reservation.holder for reservation in self.reservations)

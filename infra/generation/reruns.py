@@ -28,7 +28,7 @@ _PATH = "remakes.json"
 
 
 @dataclass(frozen=True)
-class Remakes:
+class Reruns:
     """Is what of a store is made again: how often, by ``refresh`` or ``retry_rejects``.
 
     Nodes are named by stage and the recipe they have without it. ``wishes`` are those that no
@@ -45,43 +45,43 @@ class Remakes:
         renewed = refresh_node(node, self.refreshed.get(name, 0))
         return retry_node(renewed, self.retried.get(name, 0))
 
-    def refresh(self, node: NodeSpec) -> Remakes:
-        """Return the remakes with a node, as described without them, refreshed once more."""
+    def refresh(self, node: NodeSpec) -> Reruns:
+        """Return the reruns with a node, as described without them, refreshed once more."""
         return replace(self, refreshed=_count_up(self.refreshed, _name(node)))
 
-    def retry(self, node: NodeSpec) -> Remakes:
-        """Return the remakes with a node's rejects, as described without them, retried again."""
+    def retry(self, node: NodeSpec) -> Reruns:
+        """Return the reruns with a node's rejects, as described without them, retried again."""
         return replace(self, retried=_count_up(self.retried, _name(node)))
 
-    def open(self, wish: str, node: NodeSpec) -> Remakes:
-        """Return the remakes with a wish for a node on record."""
+    def open(self, wish: str, node: NodeSpec) -> Reruns:
+        """Return the reruns with a wish for a node on record."""
         return replace(self, wishes=self.wishes | {f"{wish} {_name(node)}"})
 
     def is_open(self, wish: str, node: NodeSpec) -> bool:
         """Tell whether a wish for a node is on record."""
         return f"{wish} {_name(node)}" in self.wishes
 
-    def close(self, nodes: Iterable[NodeSpec]) -> Remakes:
-        """Return the remakes without the wishes for some nodes."""
+    def close(self, nodes: Iterable[NodeSpec]) -> Reruns:
+        """Return the reruns without the wishes for some nodes."""
         names = {_name(node) for node in nodes}
         left = {wish for wish in self.wishes if wish.rpartition(" ")[2] not in names}
         return replace(self, wishes=frozenset(left))
 
 
-def read_remakes(storage: Storage) -> Remakes:
+def read_reruns(storage: Storage) -> Reruns:
     """Read what of a store is made again; nothing, at first."""
     if storage.stat(_PATH) is None:
-        return Remakes()
+        return Reruns()
     data = json.loads(storage.read_bytes(_PATH))
-    return Remakes(data[REFRESH], data[RETRIES], frozenset(data[_WISHES]))
+    return Reruns(data[REFRESH], data[RETRIES], frozenset(data[_WISHES]))
 
 
-def write_remakes(storage: Storage, remakes: Remakes) -> None:
+def write_reruns(storage: Storage, reruns: Reruns) -> None:
     """Keep what of a store is made again."""
     data = {
-        REFRESH: dict(remakes.refreshed),
-        RETRIES: dict(remakes.retried),
-        _WISHES: sorted(remakes.wishes),
+        REFRESH: dict(reruns.refreshed),
+        RETRIES: dict(reruns.retried),
+        _WISHES: sorted(reruns.wishes),
     }
     storage.write_bytes(_PATH, json.dumps(data, indent=1, sort_keys=True).encode())
 

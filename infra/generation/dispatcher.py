@@ -1,6 +1,6 @@
 """Makes the pending rows of a stage: leases chunks to workers until every row is done.
 
-Workers keep their windows full across chunks; the campaign keeps one chunk waiting behind each
+Workers keep their windows full across chunks; the dispatcher keeps one chunk waiting behind each
 window, takes back what dead engines and workers held, and moves the tail to idle workers. Of
 workers whose chunks take longer than a second it hears each second what is finished so far.
 """
@@ -45,7 +45,7 @@ class _Flight:
     label: str
 
 
-class Campaign:
+class Dispatcher:
     """Is one pass over the pending rows of a stage, on the engines of its model."""
 
     def __init__(

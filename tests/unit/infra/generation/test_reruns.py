@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from infra.generation.remaking import count_rounds, plan_round, refresh_node, retry_node
+from infra.generation.reruns import count_rounds, plan_round, refresh_node, retry_node
 from infra.store.manifests import Manifest, NodeSpec
 from infra.store.row_store import (
     MadeRow,
