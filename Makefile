@@ -28,7 +28,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check \
 	--constraint $(CONSTRAINTS) $(CPU_INDEX)
 
 # The demo's judge, who may leave verdicts on a world it does not know missing.
-DEMO_JUDGE := [{model: teacher, prompt: prompts/judge.j2, rubrics: demo/rubric.json, \
+DEMO_JUDGE := [{model: teacher, prompt: prompts/demo/judge.j2, rubrics: demo/rubric.json, \
 	structured: false, max_new_tokens: 200, examples: null, max_missing: 1}]
 
 # A real language model of 135 M that a Python package carries: the only one that needs no hub.

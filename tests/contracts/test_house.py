@@ -16,7 +16,8 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 LAYERS = ("flows", "tasks", "infra", "configs", "tests")
-MOST_LINES = 500
+MOST_LINES = {"tests": 500}
+"""Elsewhere 450."""
 MOST_MODULES = 15
 ROOMS = ("flows", "tasks", "infra")
 VAGUE = {"utils", "util", "helpers", "helper", "common", "misc"}
@@ -125,7 +126,8 @@ def test_no_module_is_longer_than_a_sitting() -> None:
         str(path.relative_to(ROOT)): len(path.read_text(encoding="utf-8").splitlines())
         for path in list_modules()
     }
-    assert {name: count for name, count in lines.items() if count > MOST_LINES} == {}
+    most = {name: MOST_LINES.get(name.partition("/")[0], 450) for name in lines}
+    assert {name: count for name, count in lines.items() if count > most[name]} == {}
 
 
 def test_no_room_holds_more_than_can_be_overseen() -> None:

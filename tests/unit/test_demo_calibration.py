@@ -85,7 +85,7 @@ def test_people_and_questions_were_held_out_of_all_lessons(rows: tuple[Labelled,
 
 def test_the_judge_is_asked_as_it_was_taught(rows: tuple[Labelled, ...]) -> None:
     """Render with the demo's own prompt and rubric; only the data differs from a lesson's."""
-    template = PromptTemplate.load(packaged_configs() / "prompts" / "judge.j2")
+    template = PromptTemplate.load(packaged_configs() / "prompts" / "demo" / "judge.j2")
     rubric = load_rubrics(DEMO / "rubric.json")["linguistic_habits"]
     prompt = RubricPrompt(template, rubric)
     school = School(1, Noise(strangers=0.0, requests=0.0, rewordings=0.0))

@@ -36,7 +36,9 @@ def load_rewordings(name: str, count: int, seed: int) -> list[PromptTemplate]:
 
 
 def _read(name: str) -> str:
-    return (packaged_configs() / "prompts" / f"{name}.j2").read_text(encoding="utf-8")
+    folder = packaged_configs() / "prompts"
+    own = folder / "demo" / f"{name}.j2"
+    return (own if own.is_file() else folder / f"{name}.j2").read_text(encoding="utf-8")
 
 
 def _reword(source: str, rng: random.Random) -> str:

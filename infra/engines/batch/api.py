@@ -18,7 +18,8 @@ import httpx
 from infra.engines.batch.config import BatchConfig
 from infra.engines.batch.journal import BatchRecord
 from infra.engines.batch.wire import BatchState, read_list, read_state
-from infra.engines.endpoint.endpoint import EndpointEngine, describe_transport_error, read_bounded
+from infra.engines.endpoint.connection import describe_transport_error, read_bounded
+from infra.engines.endpoint.endpoint import EndpointEngine
 from infra.engines.endpoint.replies import decode_text, parse_json, read_error, shorten
 from infra.errors import RequestFailed
 

@@ -9,13 +9,13 @@ from typing import Any
 
 import httpx
 
-from infra.engines.endpoint.endpoint import (
-    EndpointEngine,
+from infra.engines.endpoint.connection import (
     SecretHeaders,
     describe_transport_error,
     list_plain_headers,
     read_bounded,
 )
+from infra.engines.endpoint.endpoint import EndpointEngine
 from infra.engines.endpoint.replies import (
     decode_text,
     parse_json,

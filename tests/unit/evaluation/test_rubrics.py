@@ -67,7 +67,7 @@ def test_how_the_verdict_is_asked_for_follows_what_the_engine_can_do() -> None:
 def test_the_demos_single_rubric_and_prompt_are_what_its_teacher_was_trained_on() -> None:
     rubrics = load_rubrics(DEMO)
     prompts = bind_rubrics(
-        rubrics, verdict=load_prompt("judge.j2"), examples=EXAMPLES, structured=False
+        rubrics, verdict=load_prompt("demo/judge.j2"), examples=EXAMPLES, structured=False
     )
     lesson = {
         "task": DEMO_RUBRIC.task,
@@ -76,7 +76,7 @@ def test_the_demos_single_rubric_and_prompt_are_what_its_teacher_was_trained_on(
         **{name: value for name, value in VALUES.items() if name != "structured"},
     }
     for task in TASKS:
-        assert prompts.verdicts[task].render(VALUES) == load_prompt("judge.j2").render(lesson)
+        assert prompts.verdicts[task].render(VALUES) == load_prompt("demo/judge.j2").render(lesson)
 
 
 def spoil(**changes: Any) -> dict[str, Any]:

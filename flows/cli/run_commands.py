@@ -1,0 +1,119 @@
+"""Offers the commands that run a configuration: `run | plan | doctor`.
+
+Nothing heavy is imported before a command needs it.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated, Literal
+
+from cyclopts import App, Parameter
+
+from flows.cli.options import Names, Overrides
+from flows.cli.process import quiet_prefect, stop_on_signals
+
+Stage = Literal[
+    "personas",
+    "instructions",
+    "characters",
+    "dialogues",
+    "curation",
+    "export",
+    "encoding",
+    "training",
+    "evaluation",
+    "report",
+]
+
+
+def add_commands(app: App) -> None:
+    """Add the commands to the command line."""
+    for command in (run, plan, doctor):
+        app.command(command)
+
+
+def run(
+    config: str,
+    /,
+    *,
+    set_: Overrides = None,
+    from_: Annotated[Stage, Parameter(name=["--from"])] = "personas",
+    until: Stage = "report",
+    refresh: Names = None,
+    retry_rejects: Names = None,
+) -> None:
+    """Run the pipeline, or a part of it; running again goes on where it stopped.
+
+    Prints progress to standard error and one JSON line to standard output at the end.
+
+    Parameters
+    ----------
+    config:
+        YAML file, in the working folder or packaged, such as configs/demo.yaml.
+    from_:
+        First stage that may be made; what comes before it must be in the store.
+    until:
+        Last stage to run.
+    refresh:
+        A stage or node to make anew, its rows with other seeds, and all that reads it.
+    retry_rejects:
+        A stage or node whose rejected rows are asked again; accepted ones stay.
+    """
+    quiet_prefect()
+    from infra.cluster.reaper import reap_children
+    from infra.orchestration.embedded_server import embedded_server
+
+    overrides = tuple(set_ or ())
+    with reap_children(), embedded_server() as await_server:
+        # These take seconds, as the server does.
+        from flows.control.display import Terminal, watch
+        from flows.control.rerun import check_reruns
+        from flows.pipeline import opencharacter
+        from flows.recipe.opening import prepare
+
+        wishes = tuple(refresh or ()), tuple(retry_rejects or ())
+        check_reruns(prepare(config, overrides), from_, until, *wishes)
+        await_server()
+        with Terminal() as terminal, watch(terminal), stop_on_signals(terminal):
+            result = opencharacter(
+                config,
+                overrides,
+                until,
+                first=from_,
+                refresh=wishes[0],
+                retry_rejects=wishes[1],
+            )
+    print(result.model_dump_json(), flush=True)
+
+
+def plan(config: str, /, *, set_: Overrides = None, json: bool = False) -> None:
+    """Say what a run would make and what it would reuse, and why; starts nothing.
+
+    Parameters
+    ----------
+    config:
+        YAML file, in the working folder or packaged.
+    json:
+        Print JSON instead of a table.
+    """
+    quiet_prefect()
+    from flows.plan.planning import plan_run
+    from flows.plan.table import print_plan
+
+    drawn = plan_run(config, set_ or ())
+    print(drawn.model_dump_json() if json else print_plan(drawn))
+
+
+def doctor(config: str | None = None, /, *, set_: Overrides = None) -> None:
+    """Check the machine, the packages and, if given, a configuration and its storage.
+
+    Parameters
+    ----------
+    config:
+        YAML file, in the working folder or packaged.
+    """
+    quiet_prefect()
+    from flows.control.doctor import examine
+
+    sys.exit(0 if examine(config, set_ or ()) else 2)
