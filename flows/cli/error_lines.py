@@ -18,7 +18,7 @@ def describe_error(error: BaseException, *, debug: bool = False) -> str:
     told = "".join(traceback.format_exception(error)) if debug else ""
     if isinstance(error, OpenCharacterError):
         text = f"{type(error).__name__}: {error}"
-        whole = debug or isinstance(error, ConfigError)  # of whose problems each is to be mended
+        whole = debug or isinstance(error, ConfigError)  # of whose problems each is to be fixed
         lines = [text if whole else shorten(text)]
         if isinstance(error, InterruptedRun):
             lines.append("Run the same command again to go on where it stopped.")

@@ -279,7 +279,7 @@ class CostEstimator:
                 yield Problem(
                     name,
                     f"its chat template does not render a prompt of this run: {counter.refused}",
-                    "name another in chat_template, or mend it",
+                    "name another in chat_template, or fix it",
                 )
 
     def _find_model(self, role: str) -> ModelConfig:

@@ -154,7 +154,7 @@ def _list_personas(
         first = chosen.rejected[0]
         what = f"none of its rows is a persona: {told}; {first.source}: {first.detail[:120]}"
         where = f"personas.source ({settings.personas.source})"
-        raise ConfigError(Problem(where, what, "mend it, or the knobs of `personas`"))
+        raise ConfigError(Problem(where, what, "fix it, or the knobs of `personas`"))
     return list(chosen.accepted)
 
 

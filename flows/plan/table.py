@@ -69,7 +69,7 @@ class Plan(_Plain):
     """Is what a run would do, node by node; ``pairs`` counts (question, character) pairs.
 
     ``models`` says what is known of each role's model, ``inputs`` which files are read,
-    ``warnings`` what a person should mend, ``notes`` what was made up for want of inputs and what
+    ``warnings`` what a person should fix, ``notes`` what was made up for want of inputs and what
     of the sources is not read.
     """
 

@@ -217,7 +217,7 @@ def _check_shown(
     try:
         missing = [group for group in needs if not template.shows(*group)]
     except TemplateRefused as error:
-        yield Problem(where, f"cannot be rendered: {error}", "mend the template")
+        yield Problem(where, f"cannot be rendered: {error}", "fix the template")
         return
     for group in missing:
         what = f"never shows {' or '.join(group)}, so that every row would be asked the same"

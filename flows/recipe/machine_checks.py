@@ -83,7 +83,7 @@ def _check_engines(where: str, model: ModelConfig, devices: Devices) -> Iterator
         yield Problem(
             where,
             f"{devices.where} has no GPU that {devices.build} can use",
-            "mend the driver (nvidia-smi), install the build for CPUs, or join a cluster"
+            "fix the driver (nvidia-smi), install the build for CPUs, or join a cluster"
             " (ray.address)",
         )
         return

@@ -48,7 +48,7 @@ def check_template(role: str, model: ModelConfig) -> Iterator[Problem]:
         yield Problem(
             where,
             f"the template of {model.model} does not render a question: {error}",
-            "name another that fits the model's special tokens, or mend it",
+            "name another that fits the model's special tokens, or fix it",
         )
 
 

@@ -160,7 +160,7 @@ def _read_layers(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
     except DoubledKey as error:
         raise ConfigError(Problem(str(path), str(error), "keep one of them")) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(Problem(str(path), f"not YAML: {error}", "mend the syntax")) from error
+        raise ConfigError(Problem(str(path), f"not YAML: {error}", "fix the syntax")) from error
     except OSError as error:
         todo = "give a YAML file, readable by you; a store's folder goes with --root"
         raise ConfigError(Problem(str(path), f"cannot be read: {error.strerror}", todo)) from error
@@ -252,7 +252,7 @@ def _say_todo(detail: ErrorDetails) -> str:
         return f"did you mean {close[0]}?" if close else f"known here: {', '.join(known)}"
     if detail["type"] == "missing":
         return "give it in the file, or with --set"
-    return "mend the value; `opencharacter doctor CONFIG` lists all keys of a section"
+    return "fix the value; `opencharacter doctor CONFIG` lists all keys of a section"
 
 
 def _known_keys(model: type[BaseModel], parents: Sequence[str]) -> list[str]:

@@ -260,7 +260,7 @@ def find_record(storage: Storage, name: str, where: str) -> RunRecord:
     names = sorted({record.run for record in read_records(storage)})
     todo = f"runs there: {', '.join(names)}" if names else "run it with `opencharacter run`"
     if not names and not is_remote(storage.root) and not Path(storage.root).is_dir():
-        raise ConfigError(Problem(where, f"no such folder: {storage.root}", "mend the root"))
+        raise ConfigError(Problem(where, f"no such folder: {storage.root}", "fix the root"))
     raise ConfigError(Problem(where, f"no run {name} in {storage.root}", todo))
 
 

@@ -184,7 +184,7 @@ def weigh_offers(
             f"GPUs of {offer.host}",
             f"Ray counts {offer.gpus:g}, but {looks[offer.node].build} can use none: "
             + (looks[offer.node].why or "it says no more"),
-            "mend the driver there (nvidia-smi), or start that node with --num-gpus=0",
+            "fix the driver there (nvidia-smi), or start that node with --num-gpus=0",
         )
         for offer in with_gpus
         if looks[offer.node].build.kind != "cpu" and not looks[offer.node].usable

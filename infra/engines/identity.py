@@ -75,7 +75,7 @@ def _digest_folder(folder: Path) -> str:
 def _list_ends(folder: Path) -> list[str]:
     """Return what of the generation settings computes: the tokens that end an answer.
 
-    How to sample is said with every request, so that a file that was mended changes no row.
+    How to sample is said with every request, so that a file that was fixed changes no row.
     """
     try:
         settings = json.loads((folder / _GENERATION).read_text(encoding="utf-8"))

@@ -36,6 +36,6 @@ def check_yield(
     raise YieldError(
         f"{stage}: {accepted} of {rows} rows accepted ({share:.0%}), below its min_yield of "
         f"{min_yield:.0%}. Rejected: {common}.\n{shown}\n"
-        f"Look at them with `opencharacter show CONFIG rejects`; then mend the prompt, the model "
+        f"Look at them with `opencharacter show CONFIG rejects`; then fix the prompt, the model "
         f"or the sampling, or lower {stage}'s min_yield."
     )

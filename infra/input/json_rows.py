@@ -18,7 +18,7 @@ JsonRow = tuple[int, Mapping[str, object] | None, str]
 class NotJson(ValueError):
     """A text that was to be JSON as a whole, and is none."""
 
-    todo = "mend it at that place, or copy it again if it ends early"
+    todo = "fix it at that place, or copy it again if it ends early"
 
 
 class _Doubled(dict[str, object]):

@@ -172,7 +172,7 @@ def read_file_rows(stat: FileStat, *, cards: bool = False) -> Generator[RawRow |
         with open_input(stat.path) as file:
             yield from _read_opened(open_packed(file, name), name)
     except (NotRows, BadHeader, NotJson) as error:
-        todo = getattr(error, "todo", "mend it")
+        todo = getattr(error, "todo", "fix it")
         raise ConfigError(Problem(stat.path, str(error), todo)) from error
     except (EOFError, zipfile.BadZipFile) as error:
         raise ConfigError(_tell_cut(stat.path, error)) from error

@@ -146,7 +146,7 @@ def _greet(url: str) -> None:
         error = client.api_healthcheck()
     if error is not None:
         what = f"Prefect's server does not answer: {type(error).__name__} {error}".strip()
-        todo = "start it (`make ui`), mend the address, or unset it: a run then brings its own"
+        todo = "start it (`make ui`), fix the address, or unset it: a run then brings its own"
         raise ConfigError(Problem(f"PREFECT_API_URL {url}", what, todo))
 
 

@@ -52,12 +52,12 @@ class PromptTemplate:
             try:
                 environment.parse(body)
             except RecursionError as error:
-                problem = Problem(str(path), "is nested too deep", "mend it")
+                problem = Problem(str(path), "is nested too deep", "fix it")
                 raise ConfigError(problem) from error
             except TemplateSyntaxError as error:
                 before = template.source[: template.source.index(body)]
                 where = f"{path}:{before.count(chr(10)) + error.lineno}"
-                problem = Problem(where, f"template syntax: {error.message}", "mend it")
+                problem = Problem(where, f"template syntax: {error.message}", "fix it")
                 raise ConfigError(problem) from error
         return template
 

@@ -49,7 +49,7 @@ _FINAL = (
     PermissionError,
 )
 _FINAL_NUMBERS = (errno.EROFS, errno.ENAMETOOLONG, errno.EFBIG, errno.ELOOP)
-"""What waiting does not mend."""
+"""What waiting does not fix."""
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -83,7 +83,7 @@ class Storage:
                 Problem(
                     self.root,
                     f"the storage root cannot be written: {error}",
-                    "choose another --set storage.root or mend its permissions",
+                    "choose another --set storage.root or fix its permissions",
                 )
             ) from error
 

@@ -57,7 +57,7 @@ def curate_dialogues(
     if share < config.min_yield:
         raise YieldError(
             f"curation: {share:.0%} of {curated.planned} dialogues left, below its min_yield of "
-            f"{config.min_yield:.0%}. Rejected: {curated.reasons}. Mend the teacher or the filters."
+            f"{config.min_yield:.0%}. Rejected: {curated.reasons}. Fix the teacher or the filters."
         )
     return write_set(
         context.storage,

@@ -83,7 +83,7 @@ def read_answer(
     stage_directions: StageDirections = "trim",
     checked: bool = True,
 ) -> Answer | Reject:
-    """Read what the character says; curation judges what another answer could not mend.
+    """Read what the character says; curation judges what another answer could not fix.
 
     The reasons: filtered, truncated (nothing was said before the tokens ran out), and those of
     :func:`infra.text.speech.read_speech`.

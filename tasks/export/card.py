@@ -136,7 +136,7 @@ def render_card(facts: CardFacts, template: str) -> str:
         return environment.from_string(template).render(values)
     except TemplateError as error:
         raise ConfigError(
-            Problem("export.card", f"the card's template fails: {error}", "mend the template")
+            Problem("export.card", f"the card's template fails: {error}", "fix the template")
         ) from error
 
 

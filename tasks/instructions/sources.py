@@ -195,7 +195,7 @@ def _check_yield(source: InstructionSource, where: str) -> Iterator[Problem]:
         for reason, count in fallen.most_common(3)
     )
     what = f"none of its {fallen.total():,} rows can be read: {reasons}"
-    yield Problem(where, what, "mend it, or name its columns: columns={question: …, answer: …}")
+    yield Problem(where, what, "fix it, or name its columns: columns={question: …, answer: …}")
 
 
 def _read_row(row: RawRow | BadRow, source: InstructionSource, place: int) -> RawConversation:

@@ -169,7 +169,7 @@ class Hub:
             status = error.response.status_code
             if status in _MAY_PASS:
                 return TransientError(f"{where}: the hub answered {status}: {text}")
-            todo = "mend the name or the card, or see what the hub says"
+            todo = "fix the name or the card, or see what the hub says"
             if status in _REFUSED:
                 todo = "give publish.token a token that may write there"
             return ConfigError(Problem(where, f"the hub refuses ({status}): {text}", todo))
@@ -179,7 +179,7 @@ class Hub:
             return TransientError(f"{where}: the hub does not answer: {text}")
         if isinstance(error, ValueError):
             return ConfigError(
-                Problem(where, text, "mend the repository's name or the card's template")
+                Problem(where, text, "fix the repository's name or the card's template")
             )
         return None
 

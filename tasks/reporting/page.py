@@ -115,7 +115,7 @@ def render_report(facts: ReportFacts, templates: Mapping[str, str]) -> str:
     except TemplateError as error:
         where = f"report.template: {getattr(error, 'name', None) or PAGE}"
         raise ConfigError(
-            Problem(where, f"the template does not render: {error}", "mend it")
+            Problem(where, f"the template does not render: {error}", "fix it")
         ) from error
 
 

@@ -1,7 +1,7 @@
 """Fuzzes the readers for so many seconds in all, two at a time; longer by hand.
 
 ``python -m tests.fuzz --seconds 600 cards`` takes ten minutes for one of them. What hurts a reader
-is printed and kept below ``build/fuzz``; once mended it goes into the corpus.
+is printed and kept below ``build/fuzz``; once fixed it goes into the corpus.
 """
 
 from __future__ import annotations

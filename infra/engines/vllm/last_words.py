@@ -64,6 +64,6 @@ def explain_start(model: str, error: EngineError, log: str) -> EngineError | Con
 
 def _rank(model: str, kind: str, what: str, before: str = "") -> EngineError | ConfigError:
     if kind in _FINAL and "memory" not in what.lower():  # which may be free the next time
-        todo = "give another model or mend its settings; `opencharacter doctor CONFIG` checks it"
+        todo = "give another model or fix its settings; `opencharacter doctor CONFIG` checks it"
         return ConfigError(Problem(f"model {model}", f"its engine does not start: {what}", todo))
     return EngineError(f"{what}\n{before}".strip())

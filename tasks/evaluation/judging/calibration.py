@@ -33,7 +33,7 @@ CALIBRATION: Literal["calibration"] = "calibration"
 _FIELDS = frozenset({"persona", "profile", "task", "question", "answer", "score", "in_voice"})
 _DEFAULT_TASK: EvalTask = "linguistic_habits"
 _SHOWN_PROBLEMS = 20
-_TODO = "mend the row, or take it out"
+_TODO = "fix the row, or take it out"
 
 
 @dataclass(frozen=True, slots=True)

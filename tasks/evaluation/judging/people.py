@@ -236,7 +236,7 @@ def _read_lines(path: str) -> Iterator[_Line]:
             yield _Line(where, dict(zip(header, cells, strict=False)))
     except csv.Error as error:
         what = f"is no CSV: {error}"
-        todo = "mend the quotation marks, or save the sheet as CSV again"
+        todo = "fix the quotation marks, or save the sheet as CSV again"
         raise ConfigError(Problem(f"{path}:{begins}", what, todo)) from error
     if header is None:
         raise ConfigError(Problem(path, "is empty", "give a sheet with a row and a score column"))
@@ -324,5 +324,5 @@ def _cut(problems: Sequence[Problem]) -> Sequence[Problem]:
     left = len(problems) - _MOST_PROBLEMS
     if left <= 0:
         return problems
-    more = Problem("sheets", f"{left} more such faults", "mend these first")
+    more = Problem("sheets", f"{left} more such faults", "fix these first")
     return [*problems[:_MOST_PROBLEMS], more]

@@ -185,7 +185,7 @@ def find_local_tasks(config: AbilitiesConfig) -> tuple[LocalTask, ...]:
             continue
         place = find_path(entry)
         if place is None:
-            problems.append(Problem(_WHERE, f"no such file or folder: {entry}", "mend the path"))
+            problems.append(Problem(_WHERE, f"no such file or folder: {entry}", "fix the path"))
             continue
         paths = sorted(path for path in place.rglob("*") if path.suffix in _YAML)
         found = 0
@@ -317,7 +317,7 @@ def _read_yaml(path: Path, files: dict[Path, None]) -> dict[str, Any]:
     try:
         fields = yaml.load(path.read_text(encoding="utf-8"), Loader=_TaskLoader)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(Problem(str(path), f"cannot be read: {error}", "mend it")) from error
+        raise ConfigError(Problem(str(path), f"cannot be read: {error}", "fix it")) from error
     if not isinstance(fields, dict):
         raise ConfigError(Problem(str(path), "holds no mapping", "write a task as YAML"))
     merged: dict[str, Any] = {}

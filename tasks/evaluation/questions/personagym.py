@@ -171,7 +171,7 @@ def read_prompts(folder: Path) -> JudgingPrompts:
         request = _read_text(folder / _EXAMPLES)
         rubrics = {task: _read_text(folder / _rubric_file(task)) for task in TASKS}
     except ValueError as error:
-        problem = Problem(f"personagym: {folder}", f"a prompt is not UTF-8: {error}", "mend it")
+        problem = Problem(f"personagym: {folder}", f"a prompt is not UTF-8: {error}", "fix it")
         raise ConfigError(problem) from error
     problems = _check_placeholders(folder / _EXAMPLES, request, _IN_EXAMPLES)
     for task, text in rubrics.items():

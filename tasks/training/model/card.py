@@ -181,7 +181,7 @@ def render_model_card(facts: ModelCardFacts, template: str) -> str:
         return environment.from_string(template).render(values)
     except TemplateError as error:
         raise ConfigError(
-            Problem("model card", f"the card's template fails: {error}", "mend the template")
+            Problem("model card", f"the card's template fails: {error}", "fix the template")
         ) from error
 
 

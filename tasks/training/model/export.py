@@ -206,14 +206,14 @@ def _check_template(served: Any, plan: ExportPlan) -> None:
     answers = sum(turn.role == "assistant" for turn in _TURNS)
     if not all(text in rendered for text in said) or rendered.count(stop) < answers:
         raise UnfitTemplate(
-            f"the serving template loses turns or their end ({stop}): {rendered!r} → mend it"
+            f"the serving template loses turns or their end ({stop}): {rendered!r} → fix it"
         )
     if not _begins_at(template, turns, rendered, "assistant") or (
         _begins_at(template, turns, rendered, "user")
     ):
         raise UnfitTemplate(
             "the serving template ends a prompt elsewhere than where the answer begins, so a model "
-            "would answer for the user → mend its add_generation_prompt"
+            "would answer for the user → fix its add_generation_prompt"
         )
 
 

@@ -30,7 +30,7 @@ def load_deepspeed_config(name: str) -> dict[str, Any] | None:
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ConfigError(Problem(f"{_KEY}: {path}", f"no JSON: {error}", "mend it")) from error
+        raise ConfigError(Problem(f"{_KEY}: {path}", f"no JSON: {error}", "fix it")) from error
     if not isinstance(config, dict):
         raise ConfigError(Problem(f"{_KEY}: {path}", "not an object", "see configs/deepspeed"))
     problems = [

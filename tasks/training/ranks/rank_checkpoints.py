@@ -113,7 +113,7 @@ class RankCheckpoints:
         except (OSError, RuntimeError) as error:
             raise StorageError(
                 f"{self._storage.url(folder)} could not be written: {error}. Free some space or"
-                " mend the storage, then run again: training goes on from the last checkpoint."
+                " fix the storage, then run again: training goes on from the last checkpoint."
             ) from error
         wait_for_all()
 

@@ -156,7 +156,7 @@ def _probe(tokenizer: Any, chat_format: ChatFormat, encoder: PromptEncoder) -> N
                 Problem(
                     "training.template",
                     f"the {chat_format.name} template does not render a conversation: {why}",
-                    "choose another template, or mend it",
+                    "choose another template, or fix it",
                 )
             )
         for place, span in zip(places, marked.answers, strict=True):

@@ -77,7 +77,7 @@ QUESTIONS = [
     of_questions("no known format", "q.jsonl", '{"a": 1, "b": 2}', "in no known format", "a, b"),
     of_questions("noise", "q.jsonl", NOISE, "no readable row"),
     of_questions("a cut gzip", "q.json.gz", PACKED[:99], "ends early"),
-    of_questions("conversations of nobody", "q.jsonl", '{"messages": []}', "mend it"),
+    of_questions("conversations of nobody", "q.jsonl", '{"messages": []}', "fix it"),
 ]  # fmt: skip
 
 BROUGHT = [
