@@ -139,30 +139,24 @@ def measure_generate(task: Task) -> dict[str, float]:
 def measure_runner(task: Task) -> dict[str, float]:
     """Time the stage runner on the same rows: from the first lease to the manifest."""
     from infra.cluster.session import RayConfig
-    from infra.context import Bench, Listener
+    from infra.context import Quiet, RunContext
     from infra.generation.row_stage import RunnerConfig
     from infra.generation.stage_runner import run_row_stage
-    from infra.progress import Progress
     from infra.store.manifests import NodeSpec, open_store
     from infra.store.storage import Storage
     from tests.benchmarks.echo import EchoMaker, EchoSampling
 
-    class Quiet(Listener):
-        def stage_progress(self, progress: Progress, *, finished: bool) -> None:
-            """Ignore it."""
-
-        def engine_event(self, model: str, text: str) -> None:
-            """Ignore it."""
-
     with (
         tempfile.TemporaryDirectory() as root,
-        Bench(Storage(root), {"m": task.config}, RayConfig(), RunnerConfig(), Quiet()) as bench,
+        RunContext(
+            Storage(root), {"m": task.config}, RayConfig(), RunnerConfig(), Quiet()
+        ) as context,
     ):
-        open_store(bench.storage)
-        bench.pool.replicas("m")
+        open_store(context.storage)
+        context.pool.replicas("m")
         time.sleep(5)  # the worker loads its tokenizer beside the engine; neither side pays for it
         node = NodeSpec.build("bench", 1, identity={}, selection={})
-        stage = bench.row_stage(
+        stage = context.row_stage(
             node,
             model="m",
             maker=EchoMaker(_load_prompt()),
@@ -170,7 +164,7 @@ def measure_runner(task: Task) -> dict[str, float]:
             sampling=EchoSampling(max_new_tokens=task.new_tokens),
         )
         began = time.monotonic()
-        made = run_row_stage(stage, bench.runner_context())
+        made = run_row_stage(stage, context.runner_context())
         seconds = time.monotonic() - began
     return {"rows_per_s": made.accepted / seconds, "seconds": seconds}
 
