@@ -81,7 +81,7 @@ def carry_out(recipe: Recipe, until: Stage, changes: Sequence[str] = ()) -> RunR
 
 
 class Deployed(BaseModel):
-    """Is what ``prefect.yaml`` says of a deployment; Prefect reads the same."""
+    """What ``prefect.yaml`` says of a deployment; Prefect reads the same."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 

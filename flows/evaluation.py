@@ -47,7 +47,7 @@ _ASKING = (
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Starts the nodes of evaluation, before and after there is a tuned model."""
+    """Starter of the nodes of evaluation, before and after there is a tuned model."""
 
     context: RunContext
     settings: Settings

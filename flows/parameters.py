@@ -30,7 +30,7 @@ _QUESTIONS_A_PERSONA = 5
 
 
 class Form(BaseModel):
-    """Is a group of fields of a form; a field that is not known is refused."""
+    """Group of fields of a form; a field that is not known is refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

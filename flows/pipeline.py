@@ -38,7 +38,7 @@ from tasks.training.task import check_training
 
 
 class StageCounts(BaseModel):
-    """Adds up a node: planned = accepted + rejected; made now, or reused."""
+    """Counts of a node's rows: planned = accepted + rejected; made now, or reused."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -48,7 +48,7 @@ class StageCounts(BaseModel):
 
 
 class RunResult(BaseModel):
-    """Is what a run came to; printed as the closing JSON line."""
+    """What a run came to; printed as the closing JSON line."""
 
     model_config = ConfigDict(frozen=True)
 

@@ -51,7 +51,7 @@ _SHOWN_CHARS = 80
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """Is a character card: what is read of it, and its JSON as it came.
+    """Character card: what is read of it, and its JSON as it came.
 
     Attributes:
         name: Whom it is of; text for ``{{char}}``.

@@ -66,7 +66,7 @@ SYSTEM_LEFT, TOOLS_LEFT = "system prompts", "tool calls and results"
 
 @dataclass(frozen=True, slots=True)
 class Talk:
-    """Is a conversation's turns, user first and roles alternating, and what was left out of it."""
+    """Turns of a conversation, user first and roles alternating, and what was left out of it."""
 
     turns: tuple[Turn, ...]
     left_out: frozenset[str] = frozenset()

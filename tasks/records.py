@@ -36,7 +36,7 @@ PROFILE_FIELDS: tuple[tuple[str, str], ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """Is one turn of a conversation."""
+    """One turn of a conversation."""
 
     role: Literal["system", "user", "assistant"]
     content: str
@@ -44,7 +44,7 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Persona:
-    """Is a one-sentence persona, normalised; keyed by its text."""
+    """One-sentence persona, normalised; keyed by its text."""
 
     key: str
     persona: str
@@ -53,7 +53,7 @@ class Persona:
 
 @dataclass(frozen=True, slots=True)
 class Instruction:
-    """Is a question to be answered in character, or a whole conversation of them.
+    """Question to be answered in character, or a whole conversation of them.
 
     Attributes:
         key: Content key of the turns.
@@ -79,7 +79,7 @@ class Instruction:
 
 @dataclass(frozen=True, slots=True)
 class Character:
-    """Is a persona with its eight-field profile."""
+    """Persona with its eight-field profile."""
 
     key: str
     persona_key: str
@@ -114,7 +114,7 @@ class Character:
 
 @dataclass(frozen=True, slots=True)
 class BroughtCharacter(Character):
-    """Is a character whose profile was brought; fields that it does not name are empty.
+    """Character whose profile was brought; fields that it does not name are empty.
 
     Attributes:
         own_text: The profile as it came: its own labels, in its own order, or prose.
@@ -137,7 +137,7 @@ class BroughtCharacter(Character):
 
 @dataclass(frozen=True, slots=True)
 class CardCharacter(BroughtCharacter):
-    """Is a character that came as a character card.
+    """Character that came as a character card.
 
     Attributes:
         own_card: The card's JSON as it came; empty for a profile that stood beside cards.
@@ -155,7 +155,7 @@ class CardCharacter(BroughtCharacter):
 
 @dataclass(frozen=True, slots=True)
 class Dialogue:
-    """Is one conversation played by one character.
+    """One conversation played by one character.
 
     Attributes:
         strategy: ``generate`` (G), ``rewrite`` (R), or ``given`` for one that was brought.
@@ -182,7 +182,7 @@ class Dialogue:
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """Is one SFT row: a system prompt with the character, and the dialogue.
+    """One SFT row: a system prompt with the character, and the dialogue.
 
     ``context_turns`` counts the turns after the system prompt that were given, not played: their
     assistant turns are the source's own words and carry no loss.
@@ -199,7 +199,7 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class EvalQuestion:
-    """Is one single-turn question that a model answers as a persona.
+    """One single-turn question that a model answers as a persona.
 
     ``task`` is one of PersonaGym's five; ``suite`` says where the question comes from:
     ``personagym``, ``generated`` or ``held_out``. ``setting`` is the everyday setting it plays in,
@@ -217,7 +217,7 @@ class EvalQuestion:
 
 @dataclass(frozen=True, slots=True)
 class HeldOutAnswer:
-    """Is the reference for a held-out question: who was asked, and what the teacher let it say."""
+    """Reference for a held-out question: who was asked, and what the teacher let it say."""
 
     key: str
     question_key: str
@@ -230,7 +230,7 @@ class HeldOutAnswer:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Is what one model said to one question."""
+    """What one model said to one question."""
 
     key: str
     question_key: str
@@ -245,7 +245,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class ScoreExamples:
-    """Holds one example reply a score, 1 to 5 in order, by one judge for one question.
+    """Example replies, one a score, 1 to 5 in order, by one judge for one question.
 
     They do not depend on any answer, so all models share them.
     """
@@ -259,7 +259,7 @@ class ScoreExamples:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """Is one judge's verdict on one answer; ``score`` is ``None`` when none could be read.
+    """One judge's verdict on one answer; ``score`` is ``None`` when none could be read.
 
     ``justification`` is what the judge wrote; for a missing score, why it is and what came instead.
     """
@@ -277,7 +277,7 @@ class Judgement:
 
 @dataclass(frozen=True, slots=True)
 class Attribution:
-    """Says how likely one model finds one held-out answer under each candidate's profile.
+    """How likely one model finds one held-out answer under each candidate's profile.
 
     A log-likelihood is natural and summed over all played answers of the example, each with its
     stop token.
@@ -332,7 +332,7 @@ class Attribution:
 
 @dataclass(frozen=True, slots=True)
 class Ability:
-    """Is one model's result on one general task, to see what role-play cost it.
+    """One model's result on one general task, to see what role-play cost it.
 
     Attributes:
         key: Names model, task and metric.
@@ -355,7 +355,7 @@ class Ability:
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """Is a row a set stage left out.
+    """Row that a set stage left out.
 
     ``detail`` is what people need to see why: its text, the duplicate's key, the matching phrase.
     ``source`` is where the row came from: ``file:line``, or the key of the parent row.

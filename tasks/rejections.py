@@ -14,7 +14,7 @@ _SHOWN_CHARS = 160
 
 
 class RejectionList:
-    """Gathers rejections; which key a row gets depends on no order of equal rows."""
+    """List of rejections; which key a row gets depends on no order of equal rows."""
 
     def __init__(self, kind: str) -> None:
         self._kind = f"rejected {kind}"

@@ -45,7 +45,7 @@ token that the profile adds; ``profile_margin``: nats a token over other profile
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """Is one number of one model, with its spread.
+    """One number of one model, with its spread.
 
     Attributes:
         key: Names measure, judge, task and model.
@@ -80,7 +80,7 @@ class Measure:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Is how far one model is above another on the same rows: a paired cluster bootstrap.
+    """How far one model is above another on the same rows: a paired cluster bootstrap.
 
     Attributes:
         key: Names measure, judge, task and the two models.
@@ -119,7 +119,7 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """Is how good a judge is on rows whose score is known.
+    """How good a judge is on rows whose score is known.
 
     Attributes:
         key: Names the judge and the file.
@@ -145,7 +145,7 @@ class Calibration:
 
 @dataclass(frozen=True, slots=True)
 class AgreementLine:
-    """Is Krippendorff's alpha (ordinal) among raters: judges, or people and judges.
+    """Krippendorff's alpha (ordinal) among raters: judges, or people and judges.
 
     Attributes:
         key: Names the raters.
@@ -172,7 +172,7 @@ class AgreementLine:
 
 @dataclass(frozen=True, slots=True)
 class PublishedScore:
-    """Is one figure of the paper, to stand beside ours; ``task`` is empty for the PersonaScore."""
+    """One figure of the paper, to stand beside ours; ``task`` is empty for the PersonaScore."""
 
     key: str
     suite: str

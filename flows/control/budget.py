@@ -21,7 +21,7 @@ _RANKS = "training"
 
 @dataclass(frozen=True)
 class Spent:
-    """Is what a run has spent since it was started, or started again."""
+    """What a run has spent since it was started, or started again."""
 
     tokens: int
     hours: float
@@ -40,7 +40,7 @@ class Spent:
 
 @dataclass
 class BudgetGuard(Listener):
-    """Watches a run and tells it to stop once a bound of its budget is reached.
+    """Listener that tells a run to stop once a bound of its budget is reached.
 
     ``reached`` says which, and is ``None`` until then.
     """

@@ -41,7 +41,7 @@ def watch(listener: Listener) -> Iterator[None]:
 
 @dataclass
 class LineRhythm:
-    """When lines about a stage are printed where nobody watches: rarer, the longer it runs."""
+    """Rhythm of printed lines about a stage where nobody watches: rarer, the longer it runs."""
 
     began: float
     last: float | None = None
@@ -58,7 +58,7 @@ class LineRhythm:
 
 
 class Terminal(Listener):
-    """Prints to standard error, so that standard output holds nothing but the closing line."""
+    """Display on standard error, so that standard output holds nothing but the closing line."""
 
     def __init__(self) -> None:
         self._console = Console(stderr=True, highlight=False)

@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 
 class StopController(Listener):
-    """Knows the context of the run it watches, so that it can tell the run to stop."""
+    """Listener with the context of the run it watches, so that it can tell the run to stop."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

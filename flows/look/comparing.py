@@ -43,7 +43,7 @@ class _Plain(BaseModel):
 
 
 class RunSide(_Plain):
-    """Is one of the two runs; ``models`` says what stands behind each name, such as ``A:base``."""
+    """One of the two runs; ``models`` says what stands behind each name, such as ``A:base``."""
 
     label: str
     run: str
@@ -52,7 +52,7 @@ class RunSide(_Plain):
 
 
 class JudgeMatch(_Plain):
-    """Says whether a judge's verdicts can be paired, and why or why not."""
+    """Whether a judge's verdicts can be paired, and why or why not."""
 
     judge: str
     paired: bool
@@ -60,7 +60,7 @@ class JudgeMatch(_Plain):
 
 
 class SharedRows(_Plain):
-    """Counts what the runs share: questions that were answered, or answers attributed."""
+    """Counts of what the runs share: questions that were answered, or answers attributed."""
 
     what: str
     both: int
@@ -69,7 +69,7 @@ class SharedRows(_Plain):
 
 
 class RunComparison(_Plain):
-    """Is how the models of two runs compare.
+    """Comparison of the models of two runs.
 
     A measure is over all that a model was measured on. A comparison is a model of B minus a model
     of A, over what both were measured on.
@@ -85,7 +85,7 @@ class RunComparison(_Plain):
 
 @dataclass(frozen=True, slots=True)
 class _Series:
-    """Is one measure: the scores of each model, and what guessing would give it."""
+    """One measure: the scores of each model, and what guessing would give it."""
 
     name: MeasureName
     scores: Mapping[str, Sequence[Score]]

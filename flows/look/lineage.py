@@ -36,7 +36,7 @@ Links = dict[Row, tuple[Row, ...]]
 
 
 class Branch(BaseModel):
-    """Is a row in the tree, with the rows it leads to.
+    """Row in the tree, with the rows it leads to.
 
     Attributes:
         status: ``absent`` is a row that another one names and that no node of the run holds.
@@ -57,7 +57,7 @@ class Branch(BaseModel):
 
 
 class Lineage(BaseModel):
-    """Is a row, all it came from and all that came from it.
+    """A row, all it came from and all that came from it.
 
     ``more`` counts, by node, the row's own descendants that are not shown; nodes that are
     ``unfinished`` were not searched.
@@ -74,7 +74,7 @@ class Lineage(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Pairing:
-    """Is how characters were chosen for questions; it finds a rejected dialogue's parents."""
+    """How characters were chosen for questions; it finds a rejected dialogue's parents."""
 
     per_question: int
     seed: int

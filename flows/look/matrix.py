@@ -39,7 +39,7 @@ class _Plain(BaseModel):
 
 
 class MatrixRun(_Plain):
-    """Is one run of a matrix: where its report is, what it made, and its headline."""
+    """One run of a matrix: where its report is, what it made, and its headline."""
 
     run: str
     config: str
@@ -49,7 +49,7 @@ class MatrixRun(_Plain):
 
 
 class MatrixMeasure(_Plain):
-    """Is one model's mean of one measure; ``judge`` and ``task`` are empty where there is none."""
+    """One model's mean of one measure; ``judge`` and ``task`` are empty where there is none."""
 
     run: str
     model: str
@@ -64,7 +64,7 @@ class MatrixMeasure(_Plain):
 
 
 class MatrixDifference(_Plain):
-    """Is a run's model minus the first run's model of the same role, on what both were asked."""
+    """A run's model minus the first run's model of the same role, on what both were asked."""
 
     run: str
     against: str
@@ -80,7 +80,7 @@ class MatrixDifference(_Plain):
 
 
 class MatrixReport(_Plain):
-    """Is what a matrix came to; ``page`` and ``table`` are where people read it."""
+    """What a matrix came to; ``page`` and ``table`` are where people read it."""
 
     name: str
     page: str

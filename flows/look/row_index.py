@@ -25,7 +25,7 @@ _ACCEPTED = pl.col("status") == "accepted"
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """Is a row as a place in the lineage; ``node`` is empty where the row is absent."""
+    """Row as a place in the lineage; ``node`` is empty where the row is absent."""
 
     node: str
     key: str
@@ -35,7 +35,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class _Kind:
-    """Is what a node's rows are called, what they say, and how they name their parents.
+    """What a node's rows are called, what they say, and how they name their parents.
 
     Attributes:
         links: Columns with a parent's key, and what that parent is called. Only the nearest
@@ -54,7 +54,7 @@ class _Kind:
 
 @dataclass(frozen=True)
 class RowIndex:
-    """Is every row of a run by its key, and who names whom.
+    """Every row of a run by its key, and who names whom.
 
     Attributes:
         manifests: Of the nodes that are done, upstream first.

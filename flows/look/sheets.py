@@ -31,7 +31,7 @@ STANDARD_OUTPUT = "-"
 
 @dataclass(frozen=True, slots=True)
 class SheetOptions:
-    """Says what a sheet shows and where it goes.
+    """What a sheet shows and where it goes.
 
     Attributes:
         sample: How many answers; a larger sample keeps those of a smaller one.

@@ -50,7 +50,7 @@ class _Plain(BaseModel):
 
 
 class NodeCost(_Plain):
-    """Is what the rows that a node is to make cost; ``None`` is unknown.
+    """Cost of the rows that a node is to make; ``None`` is unknown.
 
     ``counted`` says where the numbers come from.
     """
@@ -64,7 +64,7 @@ class NodeCost(_Plain):
 
 
 class TrainingPlan(_Plain):
-    """Is what training learns from; ``about`` unless the rows are encoded already."""
+    """What training learns from; ``about`` unless the rows are encoded already."""
 
     examples: int
     rows: int
@@ -79,7 +79,7 @@ class TrainingPlan(_Plain):
 
 
 class DiskPlan(_Plain):
-    """Is the disk that a plan needs at the storage root, in bytes; checkpoints at their most.
+    """Disk that a plan needs at the storage root, in bytes; checkpoints at their most.
 
     ``total`` leaves out what is unknown: of a model whose size is known nowhere here.
     """
@@ -94,7 +94,7 @@ class DiskPlan(_Plain):
 
 @dataclass(frozen=True)
 class CostEstimator:
-    """Estimates the nodes of one plan; ``asking`` says how row nodes ask, by node name.
+    """Estimator of the nodes of one plan; ``asking`` says how row nodes ask, by node name.
 
     ``given`` is a sample of the dialogues that are brought.
     """

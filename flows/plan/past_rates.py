@@ -15,7 +15,7 @@ _MANIFEST_DEPTH = 2
 
 @dataclass(frozen=True, slots=True)
 class TokensPerRow:
-    """Is what a row of a stage cost on average, repeated requests included."""
+    """What a row of a stage cost on average, repeated requests included."""
 
     prompt: float
     output: float
@@ -24,7 +24,7 @@ class TokensPerRow:
 
 @dataclass
 class Measured:
-    """Looks into the manifests of one store, each stage's once."""
+    """What the manifests of one store tell, each stage's looked into once."""
 
     storage: Storage
     _latest: dict[str, Manifest | None] = field(default_factory=dict)

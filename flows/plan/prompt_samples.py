@@ -70,7 +70,7 @@ Prompt = tuple[Message, ...]
 
 @dataclass(frozen=True)
 class Asking:
-    """Is how a stage asks: which role, with what room for an answer, and a sample of prompts."""
+    """How a stage asks: which role, with what room for an answer, and a sample of prompts."""
 
     role: str
     max_new_tokens: int
@@ -84,7 +84,7 @@ class Asking:
 
 @dataclass(frozen=True)
 class Known:
-    """Is what rows there are to sample from; what is not made yet is empty."""
+    """Rows there are to sample from; what is not made yet is empty."""
 
     personas: Sequence[Persona]
     instructions: Sequence[Instruction]
@@ -96,7 +96,7 @@ class Known:
 
 @dataclass
 class _Recorder:
-    """Is an engine that keeps what it is asked, and has nothing to say."""
+    """Engine that keeps what it is asked, and has nothing to say."""
 
     asked: list[Request] = field(default_factory=list)
 
@@ -236,7 +236,7 @@ def _pretend_character(row: Persona) -> Character:
 
 @dataclass(frozen=True)
 class _Evaluation:
-    """Lists how the nodes of evaluation ask."""
+    """How the nodes of evaluation ask."""
 
     config: EvaluationConfig
     graph: EvaluationGraph

@@ -23,7 +23,7 @@ class _Plain(BaseModel):
 
 
 class NodePlan(_Plain):
-    """Is one node of the plan; ``make + reuse == rows``.
+    """One node of the plan; ``make + reuse == rows``.
 
     ``about`` says that the rows are an estimate, because what they come from is not made yet.
     """
@@ -38,7 +38,7 @@ class NodePlan(_Plain):
 
 
 class Totals(_Plain):
-    """Adds up what is known; ``untimed`` and ``unpriced`` name the nodes that are left out."""
+    """Sums of what is known; ``untimed`` and ``unpriced`` name the nodes that are left out."""
 
     prompt_tokens: int
     output_tokens: int
@@ -66,7 +66,7 @@ class Totals(_Plain):
 
 
 class Plan(_Plain):
-    """Is what a run would do, node by node; ``pairs`` counts (question, character) pairs.
+    """What a run would do, node by node; ``pairs`` counts (question, character) pairs.
 
     ``models`` says what is known of each role's model, ``inputs`` which files are read,
     ``warnings`` what a person should fix, ``notes`` what was made up for want of inputs and what

@@ -26,7 +26,7 @@ from tasks.evaluation.naming import (
 
 @dataclass(frozen=True)
 class EvaluationGraph:
-    """Is every node of evaluation; models and judges are named by role.
+    """Every node of evaluation; models and judges are named by role.
 
     ``judgements`` holds a node for each pair of judge and model.
     """

@@ -25,7 +25,7 @@ from tasks.training.task import describe_encoding, describe_training
 
 @dataclass(frozen=True)
 class Graph:
-    """Is every node of a run; the order of fields is the order of the paper."""
+    """Every node of a run; the order of fields is the order of the paper."""
 
     personas: NodeSpec
     instructions: NodeSpec | None

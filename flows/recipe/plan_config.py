@@ -9,7 +9,7 @@ from infra.knobs import Knobs, execution, group
 
 
 class TokenPrice(Knobs):
-    """Is what an endpoint charges, in USD a million tokens."""
+    """Price that an endpoint charges, in USD a million tokens."""
 
     prompt: float = execution(ge=0, description="USD a million prompt tokens")
     output: float = execution(ge=0, description="USD a million tokens of the answer")
@@ -26,7 +26,7 @@ class SourceNote(Knobs):
 
 
 class PlanConfig(Knobs):
-    """Says what a plan estimates with where nothing was measured."""
+    """Knobs of a plan: what it estimates with where nothing was measured."""
 
     tokens_per_s: dict[str, float] = execution(
         {}, description="Output tokens that one engine makes a second, by role"

@@ -26,7 +26,7 @@ _OPEN = "models with open weights, as in configs/paper/open.yaml"
 
 @dataclass(frozen=True, slots=True)
 class Retirement:
-    """Is when a model goes at its vendor's addresses, and what is offered in its place."""
+    """Day on which a model goes at its vendor's addresses, and what is offered in its place."""
 
     gone: date
     hosts: tuple[str, ...]
@@ -35,7 +35,7 @@ class Retirement:
 
 @dataclass(frozen=True, slots=True)
 class RetirementWarning:
-    """Is what there is to say of a role's model; ``gone`` says that it is shut down already."""
+    """What there is to say of a role's model; ``gone`` says that it is shut down already."""
 
     text: str
     gone: bool

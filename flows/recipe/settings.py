@@ -41,7 +41,7 @@ _LONGEST_NAME = 100
 
 
 class RunConfig(Knobs):
-    """Names a run."""
+    """Knobs of a run: its name, and whether a person is asked before training."""
 
     name: str = execution(
         "",
@@ -53,7 +53,7 @@ class RunConfig(Knobs):
 
 
 class StorageConfig(Knobs):
-    """Says where everything is kept."""
+    """Place where everything is kept."""
 
     root: str = execution("data", description="A local folder, ~ included, or s3://bucket/prefix")
     credentials: str | None = execution(
@@ -64,7 +64,7 @@ class StorageConfig(Knobs):
 
 
 class BudgetConfig(Knobs):
-    """Bounds what one start of a run may spend; all it made is kept, and the next goes on."""
+    """Bounds of what one start of a run may spend; all it made is kept, and the next goes on."""
 
     max_tokens: int | None = execution(
         None, ge=1, description="Prompt and answer tokens of all models; null: no bound"
@@ -80,7 +80,7 @@ class BudgetConfig(Knobs):
 
 
 class Settings(Knobs):
-    """Is the whole configuration of a run, one model a stage."""
+    """The whole configuration of a run, one model a stage."""
 
     run: RunConfig = group(RunConfig, description="The run itself")
     storage: StorageConfig = group(StorageConfig, description="Where rows are kept")

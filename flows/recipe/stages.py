@@ -35,7 +35,7 @@ def stage_of(node: str) -> str:
 
 
 class Started(dict[str, PrefectFuture[NodeRef]]):
-    """Holds the futures of the nodes that were started, by node name, in order."""
+    """Futures of the nodes that were started, by node name, in order."""
 
     def reached(self, until: str, stage: str) -> bool:
         """Tell whether a run that ends with ``until`` comes to a stage."""

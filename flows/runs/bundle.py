@@ -42,7 +42,7 @@ Logs are what other programs wrote: look through them before you send this.
 
 
 class Bundle(BaseModel):
-    """Is a written archive."""
+    """Written archive."""
 
     model_config = ConfigDict(frozen=True)
 

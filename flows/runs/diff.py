@@ -23,7 +23,7 @@ class _Plain(BaseModel):
 
 
 class Change(_Plain):
-    """Is a value that differs; texts of several lines come as a unified diff."""
+    """Value that differs; texts of several lines come as a unified diff."""
 
     key: str
     before: str
@@ -32,7 +32,7 @@ class Change(_Plain):
 
 
 class NodeDiff(_Plain):
-    """Is a node that differs.
+    """Node that differs.
 
     Attributes:
         why: ``only in A``, ``only in B``, ``own knobs`` or ``what it reads``.
@@ -48,7 +48,7 @@ class NodeDiff(_Plain):
 
 
 class RunDiff(_Plain):
-    """Is everything in which run B differs from run A."""
+    """Everything in which run B differs from run A."""
 
     a: str
     b: str

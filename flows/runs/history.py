@@ -42,7 +42,7 @@ class _Plain(BaseModel):
 
 
 class NodeMark(_Plain):
-    """Names a node that a run planned."""
+    """Name of a node that a run planned."""
 
     stage: str
     recipe: str
@@ -55,7 +55,7 @@ class NodeMark(_Plain):
 
 
 class RunEnd(_Plain):
-    """Is how a run ended; rows are those of all its nodes, made now or reused."""
+    """End of a run; rows are those of all its nodes, made now or reused."""
 
     at: str
     outcome: Outcome
@@ -66,7 +66,7 @@ class RunEnd(_Plain):
 
 
 class RunRecord(_Plain):
-    """Is one start of a run.
+    """One start of a run.
 
     Attributes:
         id: Tells the starts of a run apart; sorts by time.
@@ -101,7 +101,7 @@ class RunRecord(_Plain):
 
 
 class _Summary(BaseModel):
-    """Is what of a finished run's ``summary.json`` is read."""
+    """Part of a finished run's ``summary.json`` that is read."""
 
     manifests: dict[str, str] = {}
     scores: dict[str, float] = {}

@@ -31,7 +31,7 @@ class _Plain(BaseModel):
 
 
 class RunLine(_Plain):
-    """Is one start of a run; ``done`` of ``nodes`` are done, rows are those of all its nodes."""
+    """One start of a run; ``done`` of ``nodes`` are done, rows are those of all its nodes."""
 
     run: str
     id: str
@@ -48,7 +48,7 @@ class RunLine(_Plain):
 
 
 class NodeStatus(_Plain):
-    """Is where a node stands.
+    """State of a node.
 
     ``planned`` is ``None`` until the node has said what it plans; ``at`` is when it was done, or
     when its last rows were committed, empty where the storage does not tell.
@@ -64,7 +64,7 @@ class NodeStatus(_Plain):
 
 
 class RunStatus(_Plain):
-    """Is where a run stands, and what to do next."""
+    """State of a run, and what to do next."""
 
     run: str
     id: str
@@ -77,7 +77,7 @@ class RunStatus(_Plain):
 
 
 class RunLines(_Plain):
-    """Is what ran in a store, the latest first."""
+    """What ran in a store, the latest first."""
 
     root: str
     runs: tuple[RunLine, ...]

@@ -24,7 +24,7 @@ _READ = ("answers_", "judgements_", "attribution_", "examples_")
 
 @dataclass(frozen=True, slots=True)
 class PastRun:
-    """Is a finished run, its models named ``A:base`` where its label is ``A``.
+    """Finished run, its models named ``A:base`` where its label is ``A``.
 
     Attributes:
         models: What stands behind each name, as far as the run's own files tell.
@@ -44,7 +44,7 @@ class PastRun:
 
 
 class _Summary(BaseModel):
-    """Is what of a run's ``summary.json`` is read."""
+    """Part of a run's ``summary.json`` that is read."""
 
     run: str
     model: str = ""
@@ -56,7 +56,7 @@ class _Model(BaseModel):
 
 
 class _Models(BaseModel):
-    """Is what of a run's ``config.yaml`` is read."""
+    """Part of a run's ``config.yaml`` that is read."""
 
     models: dict[str, _Model] = {}
 

@@ -24,14 +24,14 @@ class _Plain(BaseModel):
 
 
 class FaultLine(_Plain):
-    """Is something unsound: where it is, and what is wrong."""
+    """Something unsound: where it is, and what is wrong."""
 
     path: str
     what: str
 
 
 class Verdict(_Plain):
-    """Is what `verify` found; ``loose`` files belong to stages but to no manifest."""
+    """What `verify` found; ``loose`` files belong to stages but to no manifest."""
 
     root: str
     manifests: int
@@ -48,7 +48,7 @@ class Verdict(_Plain):
 
 
 class Removal(_Plain):
-    """Is what one kind of garbage comes to."""
+    """What one kind of garbage comes to."""
 
     why: str
     files: int
@@ -56,7 +56,7 @@ class Removal(_Plain):
 
 
 class GcReport(_Plain):
-    """Is what `gc` removed, or with ``dry_run`` would; sizes in bytes."""
+    """What `gc` removed, or with ``dry_run`` would; sizes in bytes."""
 
     root: str
     dry_run: bool

@@ -39,7 +39,7 @@ _NAME = re.compile(r"^Name:\s*(.+)$", re.MULTILINE)
 
 @dataclass(frozen=True, slots=True)
 class ChatOptions:
-    """Says whom to talk with and how.
+    """Options of a conversation: whom to talk with and how.
 
     ``profile`` is a file of eight fields, ``make``, or ``None``; ``model`` a role, a folder, or
     ``None`` for the tuned model.
@@ -115,7 +115,7 @@ def check_sampling(options: ChatOptions) -> None:
 
 
 class ChatConsole:
-    """Is where turns come from and answers go: a terminal, or pipes.
+    """Place that turns come from and answers go to: a terminal, or pipes.
 
     Answers go to standard output; what is said about them goes to standard error.
     """

@@ -22,7 +22,7 @@ _LOOK_EVERY_CHARS = 80
 
 @dataclass
 class Conversation:
-    """Is who speaks (the system prompt) and what was said so far, user first, roles alternating."""
+    """Who speaks (the system prompt) and what was said so far, user first, roles alternating."""
 
     system: str
     sampling: SamplingParams

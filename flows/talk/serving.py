@@ -20,7 +20,7 @@ _PERSONA = "A retired lighthouse keeper who writes letters to the sea."
 
 @dataclass(frozen=True, slots=True)
 class ServeOptions:
-    """Says what to serve, where, and where the key is (``env:NAME``), if one is asked for."""
+    """What to serve, where, and where the key is (``env:NAME``), if one is asked for."""
 
     model: str | None = None
     name: str | None = None

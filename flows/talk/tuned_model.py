@@ -20,7 +20,7 @@ _STAGE = "training"
 
 @dataclass(frozen=True, slots=True)
 class ChosenModel:
-    """Is a model with the name that people call it by."""
+    """Model with the name that people call it by."""
 
     name: str
     config: ModelConfig

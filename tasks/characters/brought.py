@@ -32,7 +32,7 @@ _LINE = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class BroughtProfile:
-    """Is a profile as it came: its text, and the fields that could be told in it."""
+    """Profile as it came: its text, and the fields that could be told in it."""
 
     text: str
     fields: Mapping[str, str]

@@ -8,7 +8,7 @@ from tasks.characters.profile import LONG_CHARS
 
 
 class CharacterConfig(Knobs):
-    """Says which model writes profiles, from which prompt, and what it takes to be accepted."""
+    """Knobs of profiles: the model that writes, its prompt, and what it takes to be accepted."""
 
     source: str | None = execution(
         None,

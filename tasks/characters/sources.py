@@ -47,7 +47,7 @@ APART = (NOT_ASKED_FOR, NO_CARD)
 
 @dataclass(frozen=True, slots=True)
 class Cast:
-    """Is the characters that were taken, and what was left out with reasons."""
+    """Characters that were taken, and what was left out with reasons."""
 
     accepted: Sequence[BroughtCharacter]
     rejected: Sequence[Rejection]

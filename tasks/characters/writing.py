@@ -18,7 +18,7 @@ from tasks.records import Character
 
 @dataclass(frozen=True, slots=True)
 class CharacterInput:
-    """Is what a profile is written from."""
+    """What a profile is written from."""
 
     key: str
     persona_key: str
@@ -27,7 +27,7 @@ class CharacterInput:
 
 @dataclass(frozen=True)
 class CharacterWriter:
-    """Makes a :class:`Character` from a persona; runs in a stage worker."""
+    """Maker of a :class:`Character` from a persona; runs in a stage worker."""
 
     inputs: ClassVar[type[CharacterInput]] = CharacterInput
     record: ClassVar[type[Character]] = Character

@@ -10,7 +10,7 @@ OtherNames = Literal["off", "introductions", "mentions"]
 
 
 class CurationConfig(Knobs):
-    """Says which dialogues become training examples, and what an example looks like.
+    """Knobs of curation: which dialogues become training examples, and what an example looks like.
 
     A filter is off when its switch is false or its threshold is null. The two files named here
     enter the node fingerprint by content (:func:`tasks.curation.inputs.digest_inputs`), so their

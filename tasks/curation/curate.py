@@ -38,7 +38,7 @@ _BLOCK_ROWS = 10_000
 
 @dataclass(frozen=True, slots=True)
 class FunnelStep:
-    """Is one line of the funnel: how many a reason took, and how many were left after it."""
+    """One line of the funnel: how many a reason took, and how many were left after it."""
 
     reason: str
     rejected: int
@@ -47,7 +47,7 @@ class FunnelStep:
 
 @dataclass(frozen=True, slots=True)
 class Curation:
-    """Is the outcome, examples and rejections sorted by the key of their dialogue."""
+    """Outcome of curation, examples and rejections sorted by the key of their dialogue."""
 
     examples: tuple[Example, ...]
     rejections: tuple[Rejection, ...]
@@ -75,7 +75,7 @@ class Curation:
 
 @dataclass(frozen=True, slots=True)
 class _Actor:
-    """Is a character as curation needs it, its texts prepared once for all its dialogues."""
+    """Character as curation needs it, its texts prepared once for all its dialogues."""
 
     persona_key: str
     name: str
@@ -86,7 +86,7 @@ class _Actor:
 
 @dataclass(frozen=True, slots=True)
 class _Candidate:
-    """Is a dialogue on its way through the funnel."""
+    """Dialogue on its way through the funnel."""
 
     key: str
     character_key: str

@@ -23,14 +23,14 @@ _OPENING = 3
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """Says which evaluation question a user turn gives away, and how it was noticed."""
+    """Evaluation question that a user turn gives away, and how it was noticed."""
 
     question: str
     how: str
 
 
 class QuestionIndex:
-    """Is a set of evaluation questions, indexed for the three tests."""
+    """Set of evaluation questions, indexed for the three tests."""
 
     def __init__(
         self, questions: Iterable[str], *, run: int, min_words: int, similarity: float

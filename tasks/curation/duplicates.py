@@ -18,7 +18,7 @@ from infra.text.wording import split_words
 
 @dataclass(frozen=True, slots=True)
 class Duplicate:
-    """Points from a dialogue to the earlier, kept one whose answer it repeats."""
+    """Pointer from a dialogue to the earlier, kept one whose answer it repeats."""
 
     kept: int
     exact: bool

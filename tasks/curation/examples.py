@@ -13,7 +13,7 @@ _HASH_RANGE = 1 << 128
 
 
 class ExampleBuilder:
-    """Builds the examples of one recipe; each character's prompt is rendered once and shared."""
+    """Builder of one recipe's examples; each character's prompt is rendered once and shared."""
 
     def __init__(
         self, template: PromptTemplate, recipe: str, *, profile_dropout: float, seed: int

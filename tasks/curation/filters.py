@@ -52,7 +52,7 @@ Reason = Literal[
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """Is all that the filters may see of one dialogue.
+    """All that the filters may see of one dialogue.
 
     Attributes:
         given: Words of persona and profile, for the echo filter.
@@ -83,7 +83,7 @@ class Scene:
 
 @dataclass(frozen=True, slots=True)
 class FilterContext:
-    """Is what the filters share across dialogues."""
+    """What the filters share across dialogues."""
 
     config: CurationConfig
     roster: Roster

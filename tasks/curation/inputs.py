@@ -23,7 +23,7 @@ _QUESTION_FIELDS = ("question", "prompt", "instruction", "text")
 
 @dataclass(frozen=True, slots=True)
 class CurationInputs:
-    """Is the content of the files that the configuration names; ``None`` where it names none."""
+    """Content of the files that the configuration names; ``None`` where it names none."""
 
     toxic: WordList | None = None
     questions: tuple[str, ...] | None = None

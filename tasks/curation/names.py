@@ -45,7 +45,7 @@ _HEAD_CHARS = 400
 
 @dataclass(frozen=True, slots=True)
 class Roster:
-    """Is the full names of a run's characters, folded, each of two words at least."""
+    """Full names of a run's characters, folded, each of two words at least."""
 
     names: frozenset[tuple[str, ...]]
     longest: int

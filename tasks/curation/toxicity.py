@@ -10,7 +10,7 @@ from infra.text.wording import split_words
 
 @dataclass(frozen=True, slots=True)
 class WordList:
-    """Is a folded list of words and phrases; a phrase is a run of words."""
+    """Folded list of words and phrases; a phrase is a run of words."""
 
     entries: frozenset[str]
     lengths: tuple[int, ...]

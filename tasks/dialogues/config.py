@@ -8,7 +8,7 @@ from infra.text.speech import StageDirections
 
 
 class StrategyConfig(Knobs):
-    """Says how one strategy asks its model."""
+    """Knobs of one strategy: how it asks its model."""
 
     model: str = execution("teacher", description="Which of `models` plays the characters")
     prompt: str = execution(description="Prompt file; its content is what counts")
@@ -34,7 +34,7 @@ class StrategyConfig(Knobs):
 
 
 class GenerateConfig(StrategyConfig):
-    """Configures strategy G: the model answers each question as the character."""
+    """Knobs of strategy G: the model answers each question as the character."""
 
     prompt: str = execution(
         "prompts/generate.j2", description="Prompt file; its content is what counts"
@@ -42,7 +42,7 @@ class GenerateConfig(StrategyConfig):
 
 
 class RewriteConfig(StrategyConfig):
-    """Configures strategy R: the model rewrites the source's answers in the character's voice."""
+    """Knobs of strategy R: the model rewrites the source's answers in the character's voice."""
 
     prompt: str = execution(
         "prompts/rewrite.j2", description="Prompt file; its content is what counts"
@@ -56,7 +56,7 @@ class RewriteConfig(StrategyConfig):
 
 
 class DialogueConfig(Knobs):
-    """Says who answers what, and by which strategies."""
+    """Knobs of dialogues: who answers what, and by which strategies."""
 
     source: str | None = execution(
         None,

@@ -17,7 +17,7 @@ from tasks.records import Dialogue, Turn
 
 @dataclass(frozen=True, slots=True)
 class DialogueInput:
-    """Is what a dialogue is played from: a character, and an instruction's turns."""
+    """What a dialogue is played from: a character, and an instruction's turns."""
 
     key: str
     character_key: str
@@ -33,7 +33,7 @@ class DialogueInput:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Is one played turn."""
+    """One played turn."""
 
     text: str
     truncated: bool
@@ -41,7 +41,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class GeneratePlayer:
-    """Makes a :class:`Dialogue` by answering every user turn in character."""
+    """Player that makes a :class:`Dialogue` by answering every user turn in character."""
 
     inputs: ClassVar[type[DialogueInput]] = DialogueInput
     record: ClassVar[type[Dialogue]] = Dialogue

@@ -25,7 +25,7 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 
 @dataclass(frozen=True, slots=True)
 class Rewriting:
-    """Is a rewritten dialogue; ``restored`` says that a user turn had to be put back."""
+    """Rewritten dialogue; ``restored`` says that a user turn had to be put back."""
 
     turns: tuple[Turn, ...]
     restored: bool
@@ -33,7 +33,7 @@ class Rewriting:
 
 @dataclass(frozen=True)
 class RewritePlayer:
-    """Makes a :class:`Dialogue` by rewriting every assistant turn of the source."""
+    """Player that makes a :class:`Dialogue` by rewriting every assistant turn of the source."""
 
     inputs: ClassVar[type[DialogueInput]] = DialogueInput
     record: ClassVar[type[Dialogue]] = Dialogue

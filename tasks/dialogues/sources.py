@@ -34,7 +34,7 @@ _OWN = "own"
 
 @dataclass(frozen=True, slots=True)
 class Plays:
-    """Is the dialogues that were taken, and what was left out with reasons."""
+    """Dialogues that were taken, and what was left out with reasons."""
 
     accepted: Sequence[Dialogue]
     rejected: Sequence[Rejection]
@@ -42,7 +42,7 @@ class Plays:
 
 @dataclass(frozen=True, slots=True)
 class _CastIndex:
-    """Is a run's characters by their personas, and by the ids that rows know them by."""
+    """Characters of a run by their personas, and by the ids that rows know them by."""
 
     by_persona: Mapping[str, Character]
     by_id: Mapping[str, Character]
@@ -66,7 +66,7 @@ class _CastIndex:
 
 @dataclass(frozen=True, slots=True)
 class _Given:
-    """Is a conversation of one row, or of several that continue each other."""
+    """Conversation of one row, or of several that continue each other."""
 
     origin: str
     character: Character

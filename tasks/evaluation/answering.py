@@ -16,7 +16,7 @@ _VALUES = frozenset({"persona", "profile"})
 
 @dataclass(frozen=True, slots=True)
 class AnswerInput:
-    """Is what an answer is given to; ``profile`` is empty where only the persona is shown."""
+    """What an answer is given to; ``profile`` is empty where only the persona is shown."""
 
     key: str
     question_key: str
@@ -29,7 +29,7 @@ class AnswerInput:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """Is the text of a completion, and whether it ran into the token limit."""
+    """Text of a completion, and whether it ran into the token limit."""
 
     text: str
     truncated: bool
@@ -37,7 +37,7 @@ class Reply:
 
 @dataclass(frozen=True)
 class Answerer:
-    """Makes an :class:`Answer`; runs in a stage worker.
+    """Maker of an :class:`Answer`; runs in a stage worker.
 
     ``prompt`` is the system prompt alone: the one the model was tuned with, or PersonaGym's.
     ``model`` is the name that records carry.

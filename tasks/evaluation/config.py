@@ -16,7 +16,7 @@ Suite = Literal["generated", "personagym", "held_out"]
 
 
 class AskedConfig(Knobs):
-    """Says how a stage of evaluation asks its model."""
+    """Knobs of a stage of evaluation: how it asks its model."""
 
     temperature: float = identity(0.0, ge=0, le=2, description="Sampling temperature")
     top_p: float = identity(1.0, gt=0, le=1, description="Nucleus sampling mass")
@@ -29,7 +29,7 @@ class AskedConfig(Knobs):
 
 
 class SettingsConfig(AskedConfig):
-    """Says how everyday settings are chosen for a persona."""
+    """Knobs of the choice of everyday settings for a persona."""
 
     model: str = execution("teacher", description="Which of `models` chooses")
     prompt: str = execution(
@@ -44,7 +44,7 @@ class SettingsConfig(AskedConfig):
 
 
 class WritingConfig(AskedConfig):
-    """Says how questions are written to each task's requirement."""
+    """Knobs of the writing of questions to each task's requirement."""
 
     model: str = execution("teacher", description="Which of `models` writes the questions")
     prompt: str = execution(
@@ -65,7 +65,7 @@ class WritingConfig(AskedConfig):
 
 
 class QuestionConfig(Knobs):
-    """Says which questions are asked, and about whom."""
+    """Knobs of questions: which are asked, and about whom."""
 
     suite: Suite = selection(
         "generated",
@@ -93,7 +93,7 @@ class QuestionConfig(Knobs):
 
 
 class AnswerConfig(AskedConfig):
-    """Says how models answer: by default with the paper's sampling, and the prompt of training."""
+    """Knobs of models' answers: by default the paper's sampling, and the prompt of training."""
 
     prompt: str = execution(
         "prompts/roleplay.j2",
@@ -110,7 +110,7 @@ class AnswerConfig(AskedConfig):
 
 
 class ScoreExampleConfig(AskedConfig):
-    """Says how the example replies, one a score, are written that a judge compares with."""
+    """Knobs of the writing of the example replies, one a score, that a judge compares with."""
 
     prompt: str = execution(
         "prompts/evaluation/score_examples.j2", description="Prompt file; its content counts"
@@ -122,7 +122,7 @@ class ScoreExampleConfig(AskedConfig):
 
 
 class JudgeConfig(AskedConfig):
-    """Is one judge: a model, its prompt and rubrics, and what it is shown."""
+    """One judge: a model, its prompt and rubrics, and what it is shown."""
 
     model: str = execution("judge", description="Which of `models` judges; also the judge's name")
     prompts: Literal["ours", "personagym"] = identity(
@@ -153,7 +153,7 @@ class JudgeConfig(AskedConfig):
 
 
 class AttributionConfig(Knobs):
-    """Says how held-out answers are attributed to characters by likelihood."""
+    """Knobs of the attribution of held-out answers to characters by likelihood."""
 
     candidates: int = identity(4, ge=2, description="Characters an answer is told from")
     per_character: int | None = selection(
@@ -166,7 +166,7 @@ class AttributionConfig(Knobs):
 
 
 class EvaluationConfig(Knobs):
-    """Says how models are compared; the first one is what the others are compared with."""
+    """Knobs of how models are compared; the first one is what the others are compared with."""
 
     models: tuple[str, ...] = execution(
         ("base", TUNED),

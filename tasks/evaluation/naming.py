@@ -43,7 +43,7 @@ VERSIONS = {
 
 @dataclass(frozen=True, slots=True)
 class TunedModel:
-    """Says what the tuned model is before it exists: the node that makes it, and its base.
+    """What the tuned model is before it exists: the node that makes it, and its base.
 
     ``base`` is the role whose configuration it is run with, for it has the same shape.
     """

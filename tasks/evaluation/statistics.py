@@ -37,7 +37,7 @@ _Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """Is one number about one model's answer: a judge's verdict, or a measure without a judge.
+    """One number about one model's answer: a judge's verdict, or a measure without a judge.
 
     ``unit`` names what was scored, the same for every model (the question's key), so that models
     can be paired on it. A ``value`` that is ``None`` or no finite number is missing.
@@ -56,7 +56,7 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """Is a mean with its spread.
+    """Mean with its spread.
 
     Attributes:
         mean: ``None`` without rows.
@@ -86,7 +86,7 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class PersonaScore:
-    """Is PersonaGym's score: per persona the mean of its tasks' means, then over personas.
+    """PersonaGym's score: per persona the mean of its tasks' means, then over personas.
 
     A persona that lacks a whole task is left out and counted, for tasks differ in difficulty (in
     the paper by more than a point) and a mean over other tasks is no PersonaScore.
@@ -107,7 +107,7 @@ class PersonaScore:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """Is how far one model is above another on the same questions.
+    """How far one model is above another on the same questions.
 
     Attributes:
         mean: Ours minus theirs; ``None`` without pairs.
@@ -140,7 +140,7 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class MissingCount:
-    """Counts the missing verdicts of one judge on one model's answers to one task."""
+    """Count of the missing verdicts of one judge on one model's answers to one task."""
 
     model: str
     judge: str

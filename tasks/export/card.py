@@ -25,7 +25,7 @@ _BEYOND = "10M<n<100M"
 
 @dataclass(frozen=True, slots=True)
 class SourceFacts:
-    """Is where rows came from; the licence is a Hugging Face id, ``None`` if unknown."""
+    """Source of rows; the licence is a Hugging Face id, ``None`` if unknown."""
 
     name: str
     role: str
@@ -35,7 +35,7 @@ class SourceFacts:
 
 @dataclass(frozen=True, slots=True)
 class PromptFacts:
-    """Names a prompt file and the hash of its content."""
+    """Name of a prompt file and the hash of its content."""
 
     name: str
     digest: str
@@ -43,7 +43,7 @@ class PromptFacts:
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """Is a number with its name."""
+    """Number with its name."""
 
     name: str
     rows: int
@@ -51,7 +51,7 @@ class Count:
 
 @dataclass(frozen=True, slots=True)
 class StageFacts:
-    """Is what a stage took, kept and left out, with the reasons."""
+    """What a stage took, kept and left out, with the reasons."""
 
     name: str
     planned: int
@@ -61,7 +61,7 @@ class StageFacts:
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """Is what the run knows of how the rows were made; the rows themselves do not say it."""
+    """What the run knows of how the rows were made; the rows themselves do not say it."""
 
     run: str
     teachers: tuple[str, ...]
@@ -74,7 +74,7 @@ class Provenance:
 
 @dataclass(frozen=True, slots=True)
 class TableFacts:
-    """Is one split of one configuration; ``load_dataset`` opens the first of its files."""
+    """One split of one configuration; ``load_dataset`` opens the first of its files."""
 
     config: str
     split: str
@@ -84,7 +84,7 @@ class TableFacts:
 
 @dataclass(frozen=True, slots=True)
 class CardFacts:
-    """Is everything the card says."""
+    """Everything the card says."""
 
     name: str
     provenance: Provenance
@@ -104,7 +104,7 @@ class CardFacts:
 
 
 class _Trusted(str):
-    """Marks text that is markup on purpose."""
+    """Text that is markup on purpose."""
 
     __slots__ = ()
 

@@ -12,7 +12,7 @@ Format = Literal["jsonl", "parquet"]
 
 
 class ExportConfig(Knobs):
-    """Says which rows leave, in which files, and what the card says of them."""
+    """Knobs of export: which rows leave, in which files, and what the card says of them."""
 
     name: str = identity(
         "OpenCharacter dialogues", min_length=1, description="Title of the data set."

@@ -38,7 +38,7 @@ one builder only, so the SFT rows come in that format too."""
 
 @dataclass(frozen=True, slots=True)
 class Export:
-    """Is what was written, the card last, and how many rows each configuration holds."""
+    """What was written, the card last, and how many rows each configuration holds."""
 
     files: tuple[PartRef, ...]
     characters: int
@@ -130,7 +130,7 @@ def choose_dialogues(
 
 @dataclass(slots=True)
 class _Tally:
-    """Counts the rows that pass, and keeps the first answers of a few dialogues for the card."""
+    """Count of the rows that pass, and the first answers of a few dialogues for the card."""
 
     wanted: int
     dialogues: int = 0

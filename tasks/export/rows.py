@@ -15,7 +15,7 @@ _BLOCK_ROWS = 5_000
 
 @dataclass(frozen=True, slots=True)
 class CharacterRow:
-    """Is one line of ``synthetic_character``; ``character`` is the profile as text."""
+    """One line of ``synthetic_character``; ``character`` is the profile as text."""
 
     character_id: str
     persona: str
@@ -24,7 +24,7 @@ class CharacterRow:
 
 @dataclass(frozen=True, slots=True)
 class DialogueRow:
-    """Is one line of ``synthetic_dialogue``: one turn that the character played.
+    """One line of ``synthetic_dialogue``: one turn that the character played.
 
     Attributes:
         question_source: Corpus of the question.
@@ -48,7 +48,7 @@ class DialogueRow:
 
 @dataclass(frozen=True, slots=True)
 class SftRow:
-    """Is one training example in ``messages`` form, the system prompt first.
+    """One training example in ``messages`` form, the system prompt first.
 
     ``context_turns`` counts the turns after the system prompt that carry no loss.
     """

@@ -14,7 +14,7 @@ MultiTurn = Literal["keep", "split"]
 
 
 class ColumnMapping(Knobs):
-    """Names the columns of a data set that calls them by names of its own."""
+    """Columns of a data set that calls them by names of its own."""
 
     question: str | None = selection(None, min_length=1, description="Column of the question.")
     context: str | None = selection(
@@ -48,7 +48,7 @@ class ColumnMapping(Knobs):
 
 
 class InstructionSource(Knobs):
-    """Names one data set of instructions; in YAML, a plain string is its path.
+    """One data set of instructions; in YAML, a plain string is its path.
 
     The path, the split and the subset are execution knobs: the content of the files they choose,
     the format, the columns and the corpus enter the fingerprint by
@@ -101,7 +101,7 @@ class InstructionSource(Knobs):
 
 
 class InstructionSynthesisConfig(Knobs):
-    """Says how the teacher guesses prompts that personas would ask (PH-Instruct)."""
+    """Knobs of the teacher's guesses of prompts that personas would ask (PH-Instruct)."""
 
     count: int = selection(
         0, ge=0, description="Prompts to synthesise, each for another persona; 0: off."
@@ -130,7 +130,7 @@ class InstructionSynthesisConfig(Knobs):
 
 
 class InstructionConfig(Knobs):
-    """Says which questions are asked: read from data sets, synthesised, or both."""
+    """Knobs of the questions that are asked: read from data sets, synthesised, or both."""
 
     sources: tuple[InstructionSource, ...] = group(
         (), description="Data sets of instructions, each a path or a mapping with `path`."

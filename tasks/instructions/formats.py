@@ -55,7 +55,7 @@ _PROMPT_LABEL = re.compile(r"\s*[*_#\s]*user\s+prompt[*_\s]*:[*_\s]*", re.IGNORE
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """Is what a row came to.
+    """What a row came to.
 
     Attributes:
         talk: The conversation, or the typed reason why there is none.
@@ -67,7 +67,7 @@ class Reading:
 
 
 class _Columns:
-    """Is a row whose names are compared without case and blanks; nulls are absent."""
+    """Row whose names are compared without case and blanks; nulls are absent."""
 
     def __init__(self, row: _Row) -> None:
         self._names = {fold_name(name): name for name, value in row.items() if not _is_null(value)}

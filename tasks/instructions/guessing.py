@@ -18,7 +18,7 @@ CORPUS = "ph-instruct"
 
 @dataclass(frozen=True, slots=True)
 class GuessInput:
-    """Is what a prompt is guessed from."""
+    """What a prompt is guessed from."""
 
     key: str
     persona_key: str
@@ -27,7 +27,7 @@ class GuessInput:
 
 @dataclass(frozen=True)
 class InstructionGuesser:
-    """Makes an :class:`Instruction` without an answer; runs in a stage worker."""
+    """Maker of an :class:`Instruction` without an answer; runs in a stage worker."""
 
     inputs: ClassVar[type[GuessInput]] = GuessInput
     record: ClassVar[type[Instruction]] = Instruction

@@ -22,7 +22,7 @@ from tasks.rejections import RejectionList
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Is what came of the rows: every question, and every row without one, is in one of the two.
+    """What came of the rows: every question, and every row without one, is in one of the two.
 
     Both are sorted by key. ``rows`` is how many rows were read: a conversation that is split
     counts once here and by its user turns there. ``notes`` says of each source which rows fell

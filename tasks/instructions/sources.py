@@ -36,7 +36,7 @@ _SHOWN_CHARS = 160
 
 @dataclass(frozen=True, slots=True)
 class RawConversation:
-    """Is the conversation of one row, or why there is none.
+    """Conversation of one row, or why there is none.
 
     Attributes:
         origin: ``file name:line``.

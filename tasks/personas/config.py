@@ -7,7 +7,7 @@ from infra.knobs import Knobs, execution, selection
 
 
 class PersonaConfig(Knobs):
-    """Says where personas come from, which of them are used, and how many.
+    """Knobs of personas: where they come from, which of them are used, and how many.
 
     The files enter the node fingerprint by content
     (:func:`tasks.personas.sources.digest_persona_sources`), so the path, split and subset are

@@ -28,7 +28,7 @@ _WIDE = re.compile("[\u3041-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af]")
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Is what came of the rows: every row is in one of the two, both sorted by key."""
+    """What came of the rows: every row is in one of the two, both sorted by key."""
 
     accepted: tuple[Persona, ...]
     rejected: tuple[Rejection, ...]

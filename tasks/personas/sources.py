@@ -16,7 +16,7 @@ _SHOWN_CHARS = 200
 
 @dataclass(frozen=True, slots=True)
 class RawPersona:
-    """Is the persona text of one row as it was found, or why there is none.
+    """Persona text of one row as it was found, or why there is none.
 
     Attributes:
         origin: ``file name:line``.

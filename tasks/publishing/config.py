@@ -12,7 +12,7 @@ _REPOSITORY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,95}/[A-Za-z0-9_][A-Za-z0
 
 
 class PublishConfig(Knobs):
-    """Says what goes to which repositories of a hub; off unless it is switched on."""
+    """Knobs of publishing: what goes to which repositories of a hub; off unless switched on."""
 
     enabled: bool = execution(False, description="Push at the end of a run.")
     dataset: str | None = identity(

@@ -35,7 +35,7 @@ Fetch = Callable[[ParcelFile], AbstractContextManager[Path]]
 
 @dataclass(frozen=True, slots=True)
 class Pushed:
-    """Is a finished push: the commit that holds exactly what was sent."""
+    """Finished push: the commit that holds exactly what was sent."""
 
     repository: str
     commit: str
@@ -50,7 +50,7 @@ class _Repository:
 
 
 class Hub:
-    """Is a hub and the token to push with; nothing is asked before a method is called."""
+    """A hub and the token to push with; nothing is asked before a method is called."""
 
     def __init__(self, endpoint: str | None, token: Secret, timeout_s: float) -> None:
         self._endpoint, self._token, self._timeout_s = endpoint, token, timeout_s

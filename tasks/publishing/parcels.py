@@ -28,7 +28,7 @@ _OURS: dict[Kind, tuple[str, ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class ParcelFile:
-    """Is a file to push.
+    """File to push.
 
     Attributes:
         name: Its path in the repository.
@@ -45,7 +45,7 @@ class ParcelFile:
 
 @dataclass(frozen=True, slots=True)
 class Parcel:
-    """Is everything that goes to one repository, the card included."""
+    """Everything that goes to one repository, the card included."""
 
     kind: Kind
     repository: str

@@ -43,7 +43,7 @@ _SPREAD = 0.17
 
 @dataclass(frozen=True, slots=True)
 class FunnelBar:
-    """Is one stage of the funnel."""
+    """One stage of the funnel."""
 
     name: str
     accepted: int

@@ -6,7 +6,7 @@ from infra.knobs import Knobs, identity, selection
 
 
 class ReportConfig(Knobs):
-    """Says what the report shows."""
+    """Knobs of what the report shows."""
 
     title: str = identity("OpenCharacter", min_length=1, description="Title of the report")
     template: str = identity(

@@ -37,7 +37,7 @@ STYLE_MEASURES: tuple[MeasureName, ...] = (
 
 @dataclass(frozen=True, slots=True)
 class MeasureText:
-    """Is how a measure is called, and what a difference of it is counted in."""
+    """How a measure is called, and what a difference of it is counted in."""
 
     label: str
     kind: Literal["number", "share"]

@@ -28,7 +28,7 @@ _NOTHING = Table((), ())
 
 @dataclass(frozen=True, slots=True)
 class ScoreFacts:
-    """Is what the page says of the models' scores; what there is none of is empty."""
+    """What the page says of the models' scores; what there is none of is empty."""
 
     figures: tuple[Figure, ...] = ()
     verdicts: tuple[Verdict, ...] = ()
@@ -47,7 +47,7 @@ class ScoreFacts:
 
 @dataclass(frozen=True, slots=True)
 class MakingFacts:
-    """Is what the page says of how rows came about and what they cost."""
+    """What the page says of how rows came about and what they cost."""
 
     funnel: Table = _NOTHING
     funnel_chart: Markup | None = None
@@ -59,7 +59,7 @@ class MakingFacts:
 
 @dataclass(frozen=True, slots=True)
 class ReportFacts:
-    """Is everything the page says."""
+    """Everything the page says."""
 
     title: str
     run: RunFacts

@@ -16,7 +16,7 @@ R = TypeVar("R")
 
 
 class RunNodes:
-    """Is what a run has made, node by node, in the order the flow gave."""
+    """What a run has made, node by node, in the order the flow gave."""
 
     def __init__(self, storage: Storage, stages: Sequence[NodeRef]) -> None:
         self.storage = storage

@@ -14,7 +14,7 @@ Tone = Literal["", "good", "bad", "soft"]
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """Is one cell: its text, smaller lines below it, and what hovering shows."""
+    """One cell: its text, smaller lines below it, and what hovering shows."""
 
     text: str
     note: str = ""
@@ -25,7 +25,7 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """Is one line of a table; ``name`` heads it, ``note`` stands below the name."""
+    """One line of a table; ``name`` heads it, ``note`` stands below the name."""
 
     name: str
     cells: tuple[Cell, ...]
@@ -36,7 +36,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """Is the head of a column."""
+    """Head of a column."""
 
     name: str
     kind: CellKind = "number"
@@ -45,7 +45,7 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Is a table of the page; its first column holds the rows' names."""
+    """Table of the page; its first column holds the rows' names."""
 
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]

@@ -10,7 +10,7 @@ from infra.knobs import Knobs, execution, group, identity, selection
 
 
 class LoraConfig(Knobs):
-    """Says how low-rank adapters stand in for full fine-tuning; merged at export."""
+    """Knobs of the low-rank adapters that stand in for full fine-tuning; merged at export."""
 
     rank: int = identity(16, ge=1, description="Rank of the adapters")
     alpha: float = identity(32.0, gt=0, description="Scale of the adapters: alpha / rank")
@@ -28,7 +28,7 @@ class LoraConfig(Knobs):
 
 
 class SampleConfig(Knobs):
-    """Says what is sampled from the model while it trains, for people to look at."""
+    """Knobs of what is sampled from the model while it trains, for people to look at."""
 
     every_steps: int = execution(0, ge=0, description="Steps between samples; 0: only at the end")
     characters: int = execution(4, ge=0, description="Held-out characters that are asked")
@@ -36,7 +36,7 @@ class SampleConfig(Knobs):
 
 
 class TrainingConfig(Knobs):
-    """Says how the student is fine-tuned; the defaults are the paper's where it names them."""
+    """Knobs of how the student is fine-tuned; the defaults are the paper's where it names them."""
 
     model: str = execution("base", min_length=1, description="Role of the model to fine-tune")
     template: str = identity(

@@ -26,7 +26,7 @@ _ONE_ROW_INCHES = (8.4, 2.9)
 
 @dataclass(frozen=True, slots=True)
 class _Palette:
-    """Is a set of colours; the vector one must be read on light and on dark pages."""
+    """Set of colours; the vector one must be read on light and on dark pages."""
 
     ink: str
     grid: str
@@ -42,7 +42,7 @@ _ANY_PAGE = _Palette("#7d8590", "#7d859040", "#3f8ae0", "#d9663f", "none")
 
 @dataclass(frozen=True, slots=True)
 class _Panel:
-    """Is one plot: its title, the metric it shows, how numbers are written, what is noted.
+    """One plot: its title, the metric it shows, how numbers are written, what is noted.
 
     ``note`` is ``ends`` (the last number), ``median`` or ``held out`` (first and last evaluation).
     """

@@ -20,7 +20,7 @@ _Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """Is Krippendorff's alpha for ordinal ratings: 1 is perfect, 0 what chance gives.
+    """Krippendorff's alpha for ordinal ratings: 1 is perfect, 0 what chance gives.
 
     Attributes:
         alpha: ``None`` if nothing can be paired or all ratings are one value (0 / 0).

@@ -38,7 +38,7 @@ _TODO = "fix the row, or take it out"
 
 @dataclass(frozen=True, slots=True)
 class Labelled:
-    """Is an answer whose score is known.
+    """Answer whose score is known.
 
     ``key`` names what the judge sees and leaves the labels out, so that a corrected label needs
     no new verdict. ``in_voice`` is ``None`` where the file does not say.

@@ -33,7 +33,7 @@ _SHOWN_CHARS = 4000
 
 @dataclass(frozen=True, slots=True)
 class ExamplesInput:
-    """Is what example replies are written for."""
+    """What example replies are written for."""
 
     key: str
     question_key: str
@@ -45,7 +45,7 @@ class ExamplesInput:
 
 @dataclass(frozen=True)
 class ExampleWriter:
-    """Makes :class:`ScoreExamples`; runs in a stage worker.
+    """Maker of :class:`ScoreExamples`; runs in a stage worker.
 
     ``one_by_one`` asks for each score's reply in a request of its own, as a weak judge needs;
     then nothing is structured, because a reply is text.
@@ -98,7 +98,7 @@ class ExampleWriter:
 
 @dataclass(frozen=True, slots=True)
 class JudgementInput:
-    """Is what a verdict is given on; ``examples`` is empty where there are none."""
+    """What a verdict is given on; ``examples`` is empty where there are none."""
 
     key: str
     answer_key: str
@@ -115,7 +115,7 @@ class JudgementInput:
 
 @dataclass(frozen=True)
 class Judge:
-    """Makes a :class:`Judgement`; runs in a stage worker, and never rejects a row."""
+    """Maker of a :class:`Judgement`; runs in a stage worker, and never rejects a row."""
 
     inputs: ClassVar[type[JudgementInput]] = JudgementInput
     record: ClassVar[type[Judgement]] = Judgement

@@ -43,7 +43,7 @@ _SCORE_TODO = "write a number from 1 to 5, such as 4 or 4.5, or leave the cell e
 
 @dataclass(frozen=True, slots=True)
 class SheetRow:
-    """Is one answer to be rated; ``verdicts`` are judges' scores by role, in their order."""
+    """One answer to be rated; ``verdicts`` are judges' scores by role, in their order."""
 
     answer_key: str
     persona: str
@@ -58,7 +58,7 @@ class SheetRow:
 
 @dataclass(frozen=True, slots=True)
 class Rating:
-    """Is one person's rating of one answer; ``score`` is ``None`` where the cell was left empty."""
+    """One person's rating of one answer; ``score`` is ``None`` where the cell was left empty."""
 
     answer_key: str
     rater: str
@@ -68,7 +68,7 @@ class Rating:
 
 @dataclass(frozen=True, slots=True)
 class _Line:
-    """Is one row of a sheet: where it stands, and its cells by column."""
+    """One row of a sheet: where it stands, and its cells by column."""
 
     where: str
     cells: Mapping[str, str]

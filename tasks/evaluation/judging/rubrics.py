@@ -34,7 +34,7 @@ _Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 
 
 class RequestPrompt(Protocol):
-    """Renders one request; ``source`` is all of its text that enters the recipe key."""
+    """Prompt of one request; ``source`` is all of its text that enters the recipe key."""
 
     @property
     def source(self) -> str:
@@ -47,7 +47,7 @@ class RequestPrompt(Protocol):
 
 
 class Rubric(BaseModel):
-    """Says what is rated, and what each score from 1 to 5 means."""
+    """What is rated, and what each score from 1 to 5 means."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -60,7 +60,7 @@ class Rubric(BaseModel):
 
 @dataclass(frozen=True)
 class RubricPrompt:
-    """Is a prompt file with a rubric's values filled in."""
+    """Prompt file with a rubric's values filled in."""
 
     template: PromptTemplate
     rubric: Rubric
@@ -77,7 +77,7 @@ class RubricPrompt:
 
 @dataclass(frozen=True)
 class JudgingPrompts:
-    """Holds what a judge is asked for each task: for a verdict, and for example replies."""
+    """What a judge is asked for each task: for a verdict, and for example replies."""
 
     verdicts: Mapping[EvalTask, RequestPrompt]
     examples: Mapping[EvalTask, RequestPrompt]

@@ -167,7 +167,7 @@ _REASON_KEYS = ("justification", "reasoning", "reason", "explanation", "rational
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Is a score from 1 to 5 with the words that justify it."""
+    """Score from 1 to 5 with the words that justify it."""
 
     score: float
     justification: str

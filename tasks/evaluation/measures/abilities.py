@@ -46,7 +46,7 @@ _SEPARATOR = re.compile(r"[\[\],\s]+")
 
 
 class AbilitiesConfig(Knobs):
-    """Says which general abilities are measured; without tasks, none."""
+    """Knobs of the general abilities that are measured; without tasks, none."""
 
     tasks: tuple[str, ...] = selection(
         (),
@@ -71,7 +71,7 @@ class AbilitiesConfig(Knobs):
 
 @dataclass(frozen=True, slots=True)
 class LocalTask:
-    """Is a task file of the user's.
+    """Task file of the user's.
 
     Attributes:
         name: What it calls the task.
@@ -328,7 +328,7 @@ def _read_yaml(path: Path, files: dict[Path, None]) -> dict[str, Any]:
 
 
 class _TaskLoader(yaml.SafeLoader):
-    """Reads plain data; ``!function`` and any other tag is nothing."""
+    """Loader of plain data; ``!function`` and any other tag is nothing."""
 
 
 _TaskLoader.add_multi_constructor("!", lambda loader, suffix, node: None)

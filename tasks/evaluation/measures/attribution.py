@@ -32,7 +32,7 @@ _NOBODY = ""
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """Is one held-out example and the characters that stand against its own.
+    """One held-out example and the characters that stand against its own.
 
     ``answers`` are the beginnings of its dialogue, without a system prompt, that end with an
     answer the character played.
@@ -53,7 +53,7 @@ class Trial:
 
 @dataclass(frozen=True, slots=True)
 class AttributionPlan:
-    """Is all there is to score, the same for every model; plain and picklable.
+    """All there is to score, the same for every model; plain and picklable.
 
     Attributes:
         recipe: Key of the recipe the records are made by.
@@ -77,7 +77,7 @@ class AttributionPlan:
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """Is one text to score: one played answer of a trial under one candidate."""
+    """One text to score: one played answer of a trial under one candidate."""
 
     trial: int
     candidate: str

@@ -28,7 +28,7 @@ Likeness = npt.NDArray[np.int64]
 
 
 class DistractorChooser:
-    """Chooses distractors out of one pool of characters.
+    """Chooser of distractors out of one pool of characters.
 
     Characters of the same persona never stand against each other.
     """
@@ -74,7 +74,7 @@ class DistractorChooser:
 
 
 class _Facet:
-    """Compares texts by the words they share: a Jaccard similarity in which rare words count more.
+    """Texts compared by the words they share: a Jaccard similarity in which rare words count more.
 
     A word in n of N texts weighs log(N/n), so one in all of them nothing. Words are runs of
     letters, case folded; numbers are left out, as ages and years tell nobody's voice.

@@ -28,7 +28,7 @@ _PROBE = "Yes"
 
 @dataclass(frozen=True, slots=True)
 class AnswerIds:
-    """Is a prompt and an answer to it as token ids; the answer begins at ``start``."""
+    """A prompt and an answer to it as token ids; the answer begins at ``start``."""
 
     ids: tuple[int, ...]
     start: int
@@ -40,7 +40,7 @@ class AnswerIds:
 
 
 class AnswerEncoder:
-    """Turns prompts and their answers into token ids with one model's tokenizer."""
+    """Encoder of prompts and their answers into token ids with one model's tokenizer."""
 
     def __init__(self, tokenizer: Any, template: str | None = None, *, name: str = "") -> None:
         """Take a loaded tokenizer; ``template`` stands in for its own chat template.

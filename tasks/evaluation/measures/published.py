@@ -26,7 +26,7 @@ _LARGE = "LLaMA-3-70B-Instruct"
 
 @dataclass(frozen=True, slots=True)
 class PublishedRow:
-    """Is one model's published result.
+    """One model's published result.
 
     Attributes:
         recipe: The paper's recipe that trained it, under our name; ``None`` for models that the

@@ -39,7 +39,7 @@ from tasks.scores import (
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """Is all that the score table is made of."""
+    """All that the score table is made of."""
 
     evidence: Evidence
     calibrations: tuple[tuple[str, tuple[Judgement, ...]], ...]
@@ -95,7 +95,7 @@ class Inputs:
 
 @dataclass(frozen=True, slots=True)
 class ScoreTable:
-    """Is everything the ``scores`` node writes, one part a record type."""
+    """Everything the ``scores`` node writes, one part a record type."""
 
     measures: tuple[Measure, ...]
     comparisons: tuple[Comparison, ...]

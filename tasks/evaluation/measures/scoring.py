@@ -37,7 +37,7 @@ _Z = 1.959963984540054
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """Is all that was found out about the models of a run.
+    """All that was found out about the models of a run.
 
     Attributes:
         models: Roles, the one that the others are compared with first.
@@ -58,7 +58,7 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """Is one measure of one model, row by row, so that models can be paired on it."""
+    """One measure of one model, row by row, so that models can be paired on it."""
 
     name: MeasureName
     judge: str

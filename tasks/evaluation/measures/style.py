@@ -27,7 +27,7 @@ _SHINGLE_WORDS = 3
 
 @dataclass(frozen=True, slots=True)
 class Openings:
-    """Says how alike answers begin.
+    """How alike answers begin.
 
     Attributes:
         answers: Answers with a word in them; the others have no opening.
@@ -47,7 +47,7 @@ class Openings:
 
 @dataclass(frozen=True, slots=True)
 class SelfSimilarity:
-    """Says how much answers of different characters share: mean Jaccard of word trigrams.
+    """How much answers of different characters share: mean Jaccard of word trigrams.
 
     ``mean`` is over ``pairs`` pairs, ``None`` without any; ``exhaustive`` if these are all.
     """
@@ -59,7 +59,7 @@ class SelfSimilarity:
 
 @dataclass(frozen=True, slots=True)
 class Style:
-    """Is the style of one model's answers; compare models on the same questions only.
+    """Style of one model's answers; compare models on the same questions only.
 
     Attributes:
         answers: How many there are.

@@ -28,7 +28,7 @@ SUITE = "held_out"
 
 @dataclass(frozen=True, slots=True)
 class HeldOutSelection:
-    """Is what came of the validation examples: a question with its reference, or a rejection."""
+    """What came of the validation examples: a question with its reference, or a rejection."""
 
     questions: tuple[EvalQuestion, ...]
     references: tuple[HeldOutAnswer, ...]

@@ -47,7 +47,7 @@ _ONE_EXAMPLE = "\n\nFor now give the example for score {score} alone: the respon
 
 @dataclass(frozen=True, slots=True)
 class QuestionSelection:
-    """Is what came of the question rows: each is in one of the two, both sorted by key."""
+    """What came of the question rows: each is in one of the two, both sorted by key."""
 
     accepted: tuple[EvalQuestion, ...]
     rejected: tuple[Rejection, ...]
@@ -55,7 +55,7 @@ class QuestionSelection:
 
 @dataclass(frozen=True)
 class PlaceholderPrompt:
-    """Is one of the checkout's prompts: text with names in braces, for one task.
+    """One of the checkout's prompts: text with names in braces, for one task.
 
     All names are filled in a single pass over the checkout's text, so that braces in a persona
     or an answer stay text, and every example reply is shown whole.

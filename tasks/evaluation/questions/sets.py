@@ -16,7 +16,7 @@ from tasks.rejections import RejectionList
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """Is what questions are taken from; a suite reads what it needs."""
+    """What questions are taken from; a suite reads what it needs."""
 
     written: tuple[WrittenQuestions, ...] = ()
     examples: tuple[Example, ...] = ()
@@ -25,7 +25,7 @@ class Sources:
 
 @dataclass(frozen=True, slots=True)
 class QuestionSet:
-    """Is what came of a suite: questions, references of held-out ones, and what was left out."""
+    """What came of a suite: questions, references of held-out ones, and what was left out."""
 
     questions: tuple[EvalQuestion, ...]
     references: tuple[HeldOutAnswer, ...]

@@ -51,7 +51,7 @@ _GENERIC = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class SettingsInput:
-    """Is what settings are chosen for."""
+    """What settings are chosen for."""
 
     key: str
     persona_key: str
@@ -60,7 +60,7 @@ class SettingsInput:
 
 @dataclass(frozen=True, slots=True)
 class ChosenSettings:
-    """Holds the everyday settings in which one persona is to be tested."""
+    """Everyday settings in which one persona is to be tested."""
 
     key: str
     persona_key: str
@@ -70,7 +70,7 @@ class ChosenSettings:
 
 @dataclass(frozen=True)
 class SettingsChooser:
-    """Makes :class:`ChosenSettings` from a persona; runs in a stage worker."""
+    """Maker of :class:`ChosenSettings` from a persona; runs in a stage worker."""
 
     inputs: ClassVar[type[SettingsInput]] = SettingsInput
     record: ClassVar[type[ChosenSettings]] = ChosenSettings
@@ -107,7 +107,7 @@ class SettingsChooser:
 
 @dataclass(frozen=True, slots=True)
 class QuestionsInput:
-    """Is what one task's questions are written from."""
+    """What one task's questions are written from."""
 
     key: str
     persona_key: str
@@ -118,7 +118,7 @@ class QuestionsInput:
 
 @dataclass(frozen=True, slots=True)
 class WrittenQuestion:
-    """Is a question with its setting; ``attribute`` is what explains the action, for that task."""
+    """Question with its setting; ``attribute`` is what explains the action, for that task."""
 
     setting: str
     question: str
@@ -127,7 +127,7 @@ class WrittenQuestion:
 
 @dataclass(frozen=True, slots=True)
 class WrittenQuestions:
-    """Holds the questions of one persona and task, as many as were asked for."""
+    """Questions of one persona and task, as many as were asked for."""
 
     key: str
     persona_key: str
@@ -138,7 +138,7 @@ class WrittenQuestions:
 
 @dataclass(frozen=True)
 class QuestionWriter:
-    """Makes :class:`WrittenQuestions`; runs in a stage worker.
+    """Maker of :class:`WrittenQuestions`; runs in a stage worker.
 
     ``rounds`` bounds how often missing questions are asked for, beside the attempts that each
     round has until one question at least can be used. ``as_lines`` takes every line for a

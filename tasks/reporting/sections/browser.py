@@ -34,7 +34,7 @@ _ESCAPES = {ord(sign): f"\\u{ord(sign):04x}" for sign in "<>&\u2028\u2029"}
 
 @dataclass(frozen=True, slots=True)
 class ShownCharacter:
-    """Is one card of the tab of characters; ``profile`` is labels and values."""
+    """One card of the tab of characters; ``profile`` is labels and values."""
 
     id: str
     persona_id: str
@@ -45,7 +45,7 @@ class ShownCharacter:
 
 @dataclass(frozen=True, slots=True)
 class ShownDialogue:
-    """Is one card of the tab of dialogues; its first ``given`` turns were not played."""
+    """One card of the tab of dialogues; its first ``given`` turns were not played."""
 
     id: str
     character_id: str
@@ -58,7 +58,7 @@ class ShownDialogue:
 
 @dataclass(frozen=True, slots=True)
 class ShownVerdict:
-    """Is what one judge said of an answer; ``score`` is ``None`` if nothing could be read."""
+    """What one judge said of an answer; ``score`` is ``None`` if nothing could be read."""
 
     judge: str
     score: float | None
@@ -67,7 +67,7 @@ class ShownVerdict:
 
 @dataclass(frozen=True, slots=True)
 class ShownAnswer:
-    """Is what one model said, and what the judges said of that."""
+    """What one model said, and what the judges said of that."""
 
     id: str
     model: str
@@ -78,7 +78,7 @@ class ShownAnswer:
 
 @dataclass(frozen=True, slots=True)
 class ShownQuestion:
-    """Is one card of the tab of answers: a question, all models' answers together.
+    """One card of the tab of answers: a question, all models' answers together.
 
     ``reference`` is what the teacher let the character say, in ``dialogue_id``; both are empty
     unless the question was held out.
@@ -98,7 +98,7 @@ class ShownQuestion:
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """Is how many rows the run has, shown or not."""
+    """How many rows the run has, shown or not."""
 
     characters: int
     dialogues: int
@@ -107,7 +107,7 @@ class Totals:
 
 @dataclass(frozen=True, slots=True)
 class BrowserRows:
-    """Is everything the browser of the page holds."""
+    """Everything the browser of the page holds."""
 
     characters: tuple[ShownCharacter, ...]
     dialogues: tuple[ShownDialogue, ...]
@@ -121,7 +121,7 @@ class BrowserRows:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Is how many rows of a kind may be shown; ``None`` for all."""
+    """How many rows of a kind may be shown; ``None`` for all."""
 
     characters: int | None
     dialogues: int | None

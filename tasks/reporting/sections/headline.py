@@ -33,7 +33,7 @@ from tasks.scores import Comparison, Measure, MeasureName
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """Is one large figure; ``before`` is empty where there is nothing to compare with."""
+    """One large figure; ``before`` is empty where there is nothing to compare with."""
 
     label: str
     before: str
@@ -43,7 +43,7 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Is one sentence on two models; ``open`` if they cannot be told apart."""
+    """One sentence on two models; ``open`` if they cannot be told apart."""
 
     tone: Literal["better", "worse", "open"]
     claim: str

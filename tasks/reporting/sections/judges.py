@@ -16,7 +16,7 @@ AUC_ASKED = 0.9
 
 @dataclass(frozen=True, slots=True)
 class JudgeNote:
-    """Says in words whether a judge reached what is asked of it."""
+    """Whether a judge reached what is asked of it, in words."""
 
     good: bool
     text: str

@@ -14,7 +14,7 @@ from tasks.reporting.run_nodes import RunNodes
 
 @dataclass(frozen=True, slots=True)
 class ShownSample:
-    """Is what the trained model said to a held-out character's question."""
+    """What the trained model said to a held-out character's question."""
 
     question: str
     answer: str
@@ -22,7 +22,7 @@ class ShownSample:
 
 @dataclass(frozen=True, slots=True)
 class TrainingLine:
-    """Is a finished training: losses in nats a trained token, the curves as an SVG of our own."""
+    """Finished training: losses in nats a trained token, the curves as an SVG of our own."""
 
     base: str
     model: str

@@ -31,7 +31,7 @@ _SECONDS_AN_HOUR = 3600
 
 @dataclass(frozen=True, slots=True)
 class RejectGroup:
-    """Is a reason with its count and a few raw examples."""
+    """Reason with its count and a few raw examples."""
 
     stage: str
     reason: str

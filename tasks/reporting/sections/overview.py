@@ -15,7 +15,7 @@ from tasks.reporting.tables import Cell, Column, Row, Table, name_columns
 
 @dataclass(frozen=True, slots=True)
 class ModelLine:
-    """Is one configured model: its role, its name, what runs it."""
+    """One configured model: its role, its name, what runs it."""
 
     role: str
     label: str
@@ -24,7 +24,7 @@ class ModelLine:
 
 @dataclass(frozen=True, slots=True)
 class RunFacts:
-    """Is what the run knows of itself beside its nodes."""
+    """What the run knows of itself beside its nodes."""
 
     fingerprint: str
     demo: bool

@@ -22,7 +22,7 @@ _SHOWN_CHARS = 700
 
 @dataclass(frozen=True, slots=True)
 class Upstream:
-    """Is something this model was made from; the licence is a hub id, ``None`` if unknown.
+    """Something this model was made from; the licence is a hub id, ``None`` if unknown.
 
     ``role`` says how it was used: ``base model``, ``teacher``, ``personas``, ``instructions``.
     """
@@ -35,7 +35,7 @@ class Upstream:
 
 @dataclass(frozen=True, slots=True)
 class Drop:
-    """Is a reason for which rows were left out, and how many."""
+    """Reason for which rows were left out, and how many."""
 
     reason: str
     rows: int
@@ -43,7 +43,7 @@ class Drop:
 
 @dataclass(frozen=True, slots=True)
 class StageCounts:
-    """Is what a stage took, kept and left out, with the reasons."""
+    """What a stage took, kept and left out, with the reasons."""
 
     name: str
     planned: int
@@ -53,7 +53,7 @@ class StageCounts:
 
 @dataclass(frozen=True, slots=True)
 class DataFacts:
-    """Counts what was trained on; tokens are those of one pass over the rows.
+    """Counts of what was trained on; tokens are those of one pass over the rows.
 
     ``trained_tokens`` are the tokens that carried loss; ``packed_rows`` is how many rows the
     examples were packed into, ``None`` if they were not.
@@ -69,7 +69,7 @@ class DataFacts:
 
 @dataclass(frozen=True, slots=True)
 class ResultFacts:
-    """Is how the training went.
+    """Outcome of the training.
 
     Attributes:
         loss_before: Held-out loss before the first step, nats a token; ``None`` without rows.
@@ -96,7 +96,7 @@ class ResultFacts:
 
 @dataclass(frozen=True, slots=True)
 class ModelCardFacts:
-    """Is everything the card says."""
+    """Everything the card says."""
 
     name: str
     run: str
@@ -151,7 +151,7 @@ def describe_settings(config: TrainingConfig) -> tuple[tuple[str, str], ...]:
 
 
 class _Trusted(str):
-    """Marks text that is markup on purpose."""
+    """Text that is markup on purpose."""
 
     __slots__ = ()
 

@@ -48,7 +48,7 @@ _NEXT = "Gladly."
 
 @dataclass(frozen=True, slots=True)
 class ExportPlan:
-    """Says what to export.
+    """What to export.
 
     Attributes:
         base: Folder or hub name of the model that was fine-tuned, at ``revision``.

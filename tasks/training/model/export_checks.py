@@ -31,7 +31,7 @@ _IGNORED = -100
 
 @dataclass(frozen=True, slots=True)
 class LossFacts:
-    """Is a token-weighted mean loss in nats, over how many trained tokens and rows."""
+    """Token-weighted mean loss in nats, over how many trained tokens and rows."""
 
     loss: float
     tokens: int
@@ -40,7 +40,7 @@ class LossFacts:
 
 @dataclass(frozen=True, slots=True)
 class EndingFacts:
-    """Is how probe answers ended: all of them, and those that ended by themselves."""
+    """How probe answers ended: all of them, and those that ended by themselves."""
 
     asked: int
     ended: int

@@ -17,28 +17,28 @@ from infra.errors import OpenCharacterError
 
 
 class ExportError(OpenCharacterError):
-    """Reports an exported model that must not be used."""
+    """Error about an exported model that must not be used."""
 
 
 class BrokenWeights(ExportError):
-    """Reports tensors that are missing, unknown, misshapen or not finite."""
+    """Error about tensors that are missing, unknown, misshapen or not finite."""
 
 
 class ChangedVocabulary(ExportError):
-    """Reports tokens or embeddings that are not those of the base model."""
+    """Error about tokens or embeddings that are not those of the base model."""
 
 
 class UnfitTemplate(ExportError):
-    """Reports a serving template that would not render what training rendered."""
+    """Error about a serving template that would not render what training rendered."""
 
 
 class MovedLoss(ExportError):
-    """Reports a reloaded model that does not give the last evaluation loss."""
+    """Error about a reloaded model that does not give the last evaluation loss."""
 
 
 class EndlessAnswers(ExportError):
-    """Reports a served model that does not end its answers by itself."""
+    """Error about a served model that does not end its answers by itself."""
 
 
 class BrokenGguf(ExportError):
-    """Reports a GGUF file that does not hold what the exported folder holds."""
+    """Error about a GGUF file that does not hold what the exported folder holds."""

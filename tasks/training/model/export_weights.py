@@ -22,7 +22,7 @@ _ADAPTER = "adapter_config.json"
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """Is what a model's weights must look like.
+    """What a model's weights must look like.
 
     ``tied`` maps a tensor to the one it shares its numbers with; it need not be stored.
     ``embeddings`` names the tensors with one row a token.
@@ -35,7 +35,7 @@ class Architecture:
 
 @dataclass(frozen=True, slots=True)
 class WrittenWeights:
-    """Is what was written: how many numbers, in which files."""
+    """What was written: how many numbers, in which files."""
 
     parameters: int
     files: tuple[str, ...]

@@ -76,7 +76,7 @@ _RELOAD = "export_check"
 
 @dataclass(frozen=True, slots=True)
 class Origins:
-    """Says for the card what the model was made from, besides its base; ``name`` is the run's."""
+    """What the model was made from, besides its base, for the card; ``name`` is the run's."""
 
     name: str
     upstream: tuple[Upstream, ...]
@@ -84,7 +84,7 @@ class Origins:
 
 @dataclass(frozen=True)
 class Finishing:
-    """Is a training that is over, with what its export needs to know."""
+    """Training that is over, with what its export needs to know."""
 
     context: RunContext
     node: NodeSpec
@@ -96,7 +96,7 @@ class Finishing:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """Is a checked export: its files, and what the manifest tells of it."""
+    """Checked export: its files, and what the manifest tells of it."""
 
     parts: tuple[PartRef, ...]
     facts: dict[str, Any]

@@ -25,7 +25,7 @@ _NAME = re.compile(r"step-(\d{8,})")
 
 
 class CheckpointMarker(BaseModel):
-    """Is what a whole checkpoint says of itself."""
+    """What a whole checkpoint says of itself."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -41,7 +41,7 @@ class CheckpointMarker(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """Is a whole checkpoint: its folder below the storage root, and its marker."""
+    """Whole checkpoint: its folder below the storage root, and its marker."""
 
     folder: str
     marker: CheckpointMarker

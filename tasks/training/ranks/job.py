@@ -16,7 +16,7 @@ from tasks.training.ranks.samples import Probe
 
 @dataclass(frozen=True, slots=True)
 class TrainJob:
-    """Holds everything a rank needs, and nothing that depends on how many ranks there are.
+    """Everything a rank needs, and nothing that depends on how many ranks there are.
 
     ``base`` is a folder that every node sees, or a hub name with ``revision``; ``base_identity``
     tells its content. ``train`` and ``validation`` are the files that encoding wrote.
@@ -63,7 +63,7 @@ class TrainJob:
 
 @dataclass(frozen=True, slots=True)
 class TrainOutcome:
-    """Is what a finished training was; kept in the marker beside the trained weights.
+    """Outcome of a finished training; kept in the marker beside the trained weights.
 
     ``final`` is the folder of the weights below the storage root. Losses are means over trained
     tokens, ``None`` without validation rows. Tokens and seconds are those of the last try.

@@ -36,7 +36,7 @@ _PEAK_TFLOPS = {
 
 @dataclass(frozen=True, slots=True)
 class MetricRecord:
-    """Is one line of the metrics file: an optimiser step, an evaluation, or both.
+    """One line of the metrics file: an optimiser step, an evaluation, or both.
 
     ``epoch`` counts passes over the rows. Tokens per second are over all ranks: ``tokens`` without
     padding, ``trained`` those with loss. ``mfu`` is the share of the devices' peak that the
@@ -58,7 +58,7 @@ class MetricRecord:
 
 @dataclass(frozen=True, slots=True)
 class TrainProgress:
-    """Is what the driver hears while the ranks train."""
+    """What the driver hears while the ranks train."""
 
     step: int
     steps: int
@@ -68,7 +68,7 @@ class TrainProgress:
 
 
 class Meter:
-    """Turns the counts of a step into rates; the clock runs between steps of this process."""
+    """Meter of a step's rates, from its counts; the clock runs between steps of this process."""
 
     def __init__(self, flops_per_token: int, devices: int, device: str) -> None:
         self._flops_per_token = flops_per_token
@@ -125,7 +125,7 @@ def measure_peak_memory_gib() -> float:
 
 
 class MetricsFile:
-    """Appends records of rank 0. What a later try redoes is written again and read once.
+    """File to append rank 0's records to. What a later try redoes is written again and read once.
 
     S3 cannot append: there the file is written whole, now and then and when asked to.
     """

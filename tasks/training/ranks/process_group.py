@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class RankPlace:
-    """Says which rank this process is; torch's process group is up already."""
+    """Place of this process among the ranks; torch's process group is up already."""
 
     rank: int
     ranks: int

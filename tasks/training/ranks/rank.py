@@ -60,7 +60,7 @@ def run_rank(job: TrainJob, link: RankLink) -> None:
 
 
 class _Rank:
-    """Is the state of one rank, and what its trainer tells about steps and checkpoints."""
+    """State of one rank, and what its trainer tells about steps and checkpoints."""
 
     def __init__(self, job: TrainJob, place: RankPlace, link: RankLink, scratch: Path) -> None:
         import torch

@@ -30,7 +30,7 @@ _STATE_BYTES = 16
 
 
 class RankCheckpoints:
-    """Is the checkpoints of a job as its ranks see them; every method is called by all of them.
+    """Checkpoints of a job as its ranks see them; every method is called by all of them.
 
     ``scratch`` is a folder of this node. ``resumed`` is the checkpoint to go on from, or ``None``.
     Raises :class:`ConfigError` for one that belongs to another job or lies in another layout.

@@ -24,7 +24,7 @@ Encode = Callable[[Sequence[Message]], Sequence[int]]
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """Is one question to one held-out character: its system prompt and first user turn."""
+    """One question to one held-out character: its system prompt and first user turn."""
 
     key: str
     character_key: str
@@ -35,7 +35,7 @@ class Probe:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Is what a model wrote: its text, its length, and whether it ended by itself."""
+    """What a model wrote: its text, its length, and whether it ended by itself."""
 
     text: str
     tokens: int
@@ -44,7 +44,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """Is an answer to a probe after so many optimiser steps; one line of the samples file."""
+    """Answer to a probe after so many optimiser steps; one line of the samples file."""
 
     step: int
     key: str

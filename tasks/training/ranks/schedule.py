@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class RateSchedule:
-    """Gives every optimiser step its learning rate: a warm-up in stairs, then a linear fall.
+    """Learning rate of every optimiser step: a warm-up in stairs, then a linear fall.
 
     The last step uses exactly ``final``, as the paper's does (section 3: 1e-5 to 1e-6), where the
     ``linear`` schedule of transformers ends at 0. The warm-up never uses rate 0, and never takes

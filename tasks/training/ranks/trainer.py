@@ -21,12 +21,12 @@ _TRACKER_PROJECTS = ("WANDB_PROJECT", "MLFLOW_EXPERIMENT_NAME")
 
 
 class TrainingDiverged(OpenCharacterError):
-    """Stops a training whose loss is no number any more; trying again would not help."""
+    """Stop of a training whose loss is no number any more; trying again would not help."""
 
 
 @dataclass(frozen=True, slots=True)
 class StepFacts:
-    """Is what one optimiser step was, summed over ranks and accumulation.
+    """What one optimiser step was, summed over ranks and accumulation.
 
     ``tokens`` leaves padding out, ``slots`` counts it, ``trained`` counts tokens with loss.
     """
@@ -41,7 +41,7 @@ class StepFacts:
 
 
 class RankHooks(Protocol):
-    """Is told what happens on a rank; every rank is told at the same steps."""
+    """Hooks that are told what happens on a rank; every rank is told at the same steps."""
 
     def stop_wanted(self) -> bool:
         """Tell whether to stop after this step; one rank's wish stops all, at the same step."""
@@ -136,13 +136,13 @@ def build_trainer(
     score_trained_tokens_only()
 
     class FixedSchedule(LRScheduler):  # type: ignore[misc]
-        """Sets rates as they are: a factor on a base rate would miss the last by a bit."""
+        """Schedule of rates as they are: a factor on a base rate would miss the last by a bit."""
 
         def get_lr(self) -> list[float]:
             return [schedule.rate_at(self.last_epoch)] * len(self.optimizer.param_groups)
 
     class RankTrainer(SFTTrainer):  # type: ignore[misc]
-        """Is SFTTrainer with our order of rows, schedule, evaluation and checkpoints."""
+        """SFTTrainer with our order of rows, schedule, evaluation and checkpoints."""
 
         lr_scheduler: Any
         control: Any
@@ -218,7 +218,7 @@ def build_trainer(
                 self.state.save_to_json(str(Path(folder, "trainer_state.json")))
 
     class Timetable(TrainerCallback):  # type: ignore[misc]
-        """Says after which steps to evaluate and to write a checkpoint."""
+        """Steps after which to evaluate and to write a checkpoint."""
 
         evaluations = find_epoch_ends(len(train), config.epochs, config.global_batch)
 

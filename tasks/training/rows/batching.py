@@ -24,7 +24,7 @@ _CPU_RANKS = 2
 
 @dataclass(frozen=True, slots=True)
 class BatchPlan:
-    """Says how a global batch is worked off; ``global_batch = ranks * micro * accumulation``."""
+    """How a global batch is worked off; ``global_batch = ranks * micro * accumulation``."""
 
     ranks: int
     micro_batch: int
@@ -121,7 +121,7 @@ def stream_rows(rows: int, seed: int, count: int) -> Iterator[int]:
 
 
 class StreamSampler:
-    """Is the stream as a sampler: all steps of a run at once, so that resuming only skips."""
+    """The stream as a sampler: all steps of a run at once, so that resuming only skips."""
 
     def __init__(self, rows: int, seed: int, count: int) -> None:
         self._rows, self._seed, self._count = rows, seed, count

@@ -39,7 +39,7 @@ _PROBES = (
 
 @dataclass(frozen=True, slots=True, eq=False)
 class EncodedExample:
-    """Is one example as the model sees it.
+    """One example as the model sees it.
 
     Attributes:
         key: The example's key.
@@ -55,7 +55,7 @@ class EncodedExample:
 
 @dataclass(frozen=True, slots=True)
 class Unfit:
-    """Is an example that cannot be trained on.
+    """Example that cannot be trained on.
 
     Reasons: ``empty`` (no messages, or a played answer without text, which would teach silence),
     ``no_trained_tokens`` (every answer is given, or there is none), ``too_long``,
@@ -76,7 +76,7 @@ class Unfit:
 
 
 class ExampleEncoder:
-    """Encodes examples in one chat format; raises :class:`ConfigError` if it cannot hold.
+    """Encoder of examples in one chat format; raises :class:`ConfigError` if it cannot hold.
 
     It cannot where a prompt that asks for an answer has other ids than the same text has when the
     answer follows it, as with tokenizers that join a header's end and an answer's first letter.

@@ -16,7 +16,7 @@ from infra.store.fingerprints import hash_parts
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """Is what packing needs to know of an example: its key, its length in tokens, its place.
+    """What packing needs to know of an example: its key, its length in tokens, its place.
 
     ``place`` is whatever finds it again, such as its index in a file.
     """
@@ -28,7 +28,7 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class Packing:
-    """Is which documents lie in which row.
+    """Which documents lie in which row.
 
     ``padding_share`` is the share of ``rows × max_length`` tokens that no document fills.
     """

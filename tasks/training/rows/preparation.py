@@ -41,7 +41,7 @@ _BATCH_EXAMPLES = 1000
 
 @dataclass(frozen=True, slots=True)
 class EncodedSplit:
-    """Is one finished file: where it lies, what it holds, and how much of it is padding.
+    """One finished file: where it lies, what it holds, and how much of it is padding.
 
     ``padding_share`` is the share of ``rows × max_length`` that no token fills.
     """
@@ -64,7 +64,7 @@ class EncodedSplit:
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """Is what encoding made of a set of examples; ``train`` is never empty."""
+    """What encoding made of a set of examples; ``train`` is never empty."""
 
     chat_format: ChatFormat
     train: EncodedSplit
@@ -130,7 +130,7 @@ def encode_examples(
 
 
 class _Spool:
-    """Holds the examples of one split, one a row, in the order in which they came."""
+    """Examples of one split, one a row, in the order in which they came."""
 
     def __init__(self, path: Path) -> None:
         self.writer = TokenFileWriter(path)

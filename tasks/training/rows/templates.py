@@ -41,7 +41,7 @@ _PADS = (
 
 @dataclass(frozen=True, slots=True)
 class ChatFormat:
-    """Is how one model's conversations are written.
+    """How one model's conversations are written.
 
     Attributes:
         name: That of a family, or ``own``.

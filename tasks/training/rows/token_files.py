@@ -44,7 +44,7 @@ Ids = npt.NDArray[np.int32]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TokenDocument:
-    """Is one document of a row: token ids and labels, both ``[tokens]``, int32."""
+    """One document of a row: token ids and labels, both ``[tokens]``, int32."""
 
     input_ids: Ids
     labels: Ids
@@ -52,7 +52,7 @@ class TokenDocument:
 
 @dataclass(frozen=True, slots=True)
 class TokenCounts:
-    """Counts what a file holds; ``trained_tokens`` carry loss, ``tokens`` are all but padding."""
+    """Counts of a file's content; ``trained_tokens`` carry loss, ``tokens`` are all but padding."""
 
     documents: int = 0
     rows: int = 0
@@ -67,7 +67,7 @@ class TokenCounts:
 
 
 class TokenFileWriter:
-    """Appends rows to an Arrow stream in bounded memory; the file appears whole, at the end."""
+    """Writer of rows to an Arrow stream in bounded memory; the file appears whole, at the end."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -133,7 +133,7 @@ class TokenFileWriter:
 
 
 class TokenFile:
-    """Reads single rows of an Arrow stream through a memory map, without copying the file."""
+    """Arrow stream whose single rows are read through a memory map, without copying the file."""
 
     def __init__(self, path: Path) -> None:
         with pa.memory_map(str(path)) as source:
