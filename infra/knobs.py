@@ -45,7 +45,7 @@ def group(default: Any = ..., *, description: str, **constraints: Any) -> Any:
 
 
 class Knobs(BaseModel):
-    """Is the base of every configuration model: frozen, closed, every field declared."""
+    """Base of every configuration model: frozen, closed, every field declared."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 

@@ -194,7 +194,7 @@ def _name_eta(seconds: float | None) -> str:
 
 
 class Progress(Protocol):
-    """Is the state of whatever takes long, as it is shown."""
+    """State of whatever takes long, as it is shown."""
 
     @property
     def stage(self) -> str: ...  # noqa: D102
@@ -207,7 +207,7 @@ class Progress(Protocol):
 
 
 class ProgressListener(Protocol):
-    """Shows progress; called from stage threads about once a second."""
+    """Display of progress; called from stage threads about once a second."""
 
     def stage_progress(self, progress: Progress, *, finished: bool) -> None:
         """Show where a stage stands."""

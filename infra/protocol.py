@@ -11,7 +11,7 @@ Role = Literal["system", "user", "assistant"]
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """Is one turn of a prompt; the content is data, never syntax."""
+    """One turn of a prompt; the content is data, never syntax."""
 
     role: Role
     content: str
@@ -19,7 +19,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class SamplingParams:
-    """Says how one completion is drawn. ``seed`` is ``None`` where rows are not seeded.
+    """How one completion is drawn. ``seed`` is ``None`` where rows are not seeded.
 
     ``repetition_penalty`` divides the logits of tokens that came before (above 1: repeats less);
     only a streaming vLLM engine of this process follows it, for rows are drawn without.
@@ -34,7 +34,7 @@ class SamplingParams:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """Is one call to a model.
+    """One call to a model.
 
     Attributes:
         request_id: Unique within a run: row key, call and attempt; only for logs and tracing.
@@ -55,7 +55,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """Is what a model answered.
+    """What a model answered.
 
     ``finish_reason`` is ``stop`` when the model ended by itself and ``length`` when it ran out
     of tokens. Token counts are as the engine reports them, or ``estimated`` where it reports none;
@@ -79,7 +79,7 @@ class Completion:
 
 
 class Engine(Protocol):
-    """Generates completions concurrently; the caller bounds how many are open at once.
+    """Source of completions, made concurrently; the caller bounds how many are open at once.
 
     ``generate`` raises :class:`infra.errors.RequestFailed` when one request failed after the
     engine's own bounded retries, and :class:`infra.errors.EngineError` when the engine is gone.
@@ -96,7 +96,7 @@ class Engine(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Is the next part of an answer; the last one says why it ended (``stop``, ``length``).
+    """The next part of an answer; the last one says why it ended (``stop``, ``length``).
 
     ``reasoning`` is what the engine gives apart from the text. What comes out of a
     :class:`SpokenSpeaker` holds none: there ``thinking`` says that the model thinks meanwhile, and
@@ -111,7 +111,7 @@ class Piece:
 
 
 class Speaker(Engine, Protocol):
-    """Is an engine that also answers in pieces."""
+    """Engine that also answers in pieces."""
 
     async def start(self) -> str:
         """Get ready, and tell what answers; :class:`EngineError` if it cannot."""

@@ -14,7 +14,7 @@ class DoubledKey(ValueError):
 
 
 class _Loader(yaml.SafeLoader):
-    """Builds plain data as the safe loader does, and looks at the keys of every mapping first.
+    """Safe loader of plain data that looks at the keys of every mapping first.
 
     Before it is built, that is: merging (``<<``) may put keys into a mapping that it has already.
     """

@@ -35,7 +35,7 @@ def free_memory_share(limits: Path = Path("/sys/fs/cgroup")) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """Is what something holds of the cluster while it runs: logical CPUs and GPUs."""
+    """What something holds of the cluster while it runs: logical CPUs and GPUs."""
 
     cpus: float
     gpus: float
@@ -47,7 +47,7 @@ class Need:
 
 @dataclass(eq=False, slots=True)
 class Reservation:
-    """Is what one holder was given."""
+    """What one holder was given."""
 
     holder: str
     need: Need
@@ -55,7 +55,7 @@ class Reservation:
 
 @dataclass(eq=False)
 class ResourceLedger:
-    """Is the account of one run; thread-safe."""
+    """Account of the reservations of one run; thread-safe."""
 
     reservations: list[Reservation] = field(default_factory=list)
     changed: threading.Condition = field(default_factory=threading.Condition)

@@ -23,7 +23,7 @@ _LEAVE_S = 30.0
 
 
 class _LocalBackend(Backend):  # type: ignore[misc]
-    """Starts a gloo process group over a file; a group that starts anew takes a new file."""
+    """Backend of a gloo process group over a file; a group that starts anew takes a new file."""
 
     _folder = ""
 
@@ -45,7 +45,7 @@ class _LocalBackend(Backend):  # type: ignore[misc]
 
 
 class LocalTorchConfig(TorchConfig):  # type: ignore[misc]
-    """Is Ray Train's configuration of PyTorch for ranks that are all on this machine."""
+    """Ray Train's configuration of PyTorch for ranks that are all on this machine."""
 
     @property
     def backend_cls(self) -> type[Backend]:

@@ -34,11 +34,11 @@ _LOOPBACK = Path("/sys/class/net/lo")
 
 
 class RanksFailed(OpenCharacterError):
-    """Reports ranks that failed more often than Ray Train was allowed to start them again."""
+    """Failure of ranks, more often than Ray Train was allowed to start them again."""
 
 
 class RankLink(Protocol):
-    """Connects a rank with the driver."""
+    """Connection of a rank with the driver."""
 
     def tell(self, message: Any) -> None:
         """Send something to the driver; returns at once."""
@@ -51,7 +51,7 @@ class RankLink(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class RankRun:
-    """Says what runs on how many ranks, and where Ray Train keeps its own small files.
+    """What runs on how many ranks, and where Ray Train keeps its own small files.
 
     ``function`` gets ``argument`` and a :class:`RankLink`. It must be importable on every node.
     """
@@ -114,7 +114,7 @@ def run_ranks(
 
 
 class _Board:
-    """Is an actor between ranks and driver: messages one way, the wish to stop the other way."""
+    """Actor between ranks and driver: messages one way, the wish to stop the other way."""
 
     def __init__(self) -> None:
         self._messages: list[Any] = []
@@ -133,7 +133,7 @@ class _Board:
 
 
 class _BoardLink:
-    """Is a rank's end of the board; a thread asks for the wish to stop, so that no step waits."""
+    """A rank's end of the board; a thread asks for the wish to stop, so that no step waits."""
 
     def __init__(self, board: Any) -> None:
         self._board = board
@@ -187,7 +187,7 @@ def _fit(cluster: Cluster, run: RankRun, board: Any) -> BaseException | None:
     from infra.cluster.local_ranks import LocalTorchConfig
 
     class EndOnOwnErrors(UserCallback):  # type: ignore[misc]
-        """Ends the run at an error of ours: what a callback raises, Ray Train does not retry."""
+        """Callback to end a run at an error of ours: what it raises, Ray Train does not retry."""
 
         def after_exception(self, run_context: Any, worker_exceptions: dict[int, Any]) -> None:
             for error in worker_exceptions.values():
@@ -200,7 +200,7 @@ def _fit(cluster: Cluster, run: RankRun, board: Any) -> BaseException | None:
         idle.add("PlacementGroupCleanerCallback")
 
     class LeanTrainer(TorchTrainer):  # type: ignore[misc]
-        """Starts no actor for data sets of Ray Data, nor to clean a Ray that ends with the run.
+        """Trainer that starts no actor for Ray Data, nor to clean a Ray that ends with the run.
 
         Each takes a core 4 s of imports before the ranks begin. A Ray Train that names them
         otherwise starts them, and that is all.

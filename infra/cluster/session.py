@@ -45,7 +45,7 @@ is Ray's own default. Nothing else that Ray says is kept from people."""
 
 
 class RayConfig(Knobs):
-    """Says where Ray runs."""
+    """Where Ray runs."""
 
     address: str | None = execution(
         None,
@@ -78,7 +78,7 @@ def _count_cpus(config: RayConfig) -> int:
 
 
 class Cluster:
-    """Is the run's Ray: started on first use, stopped at the end if it was started here."""
+    """The run's Ray: started on first use, stopped at the end if it was started here."""
 
     def __init__(self, config: RayConfig) -> None:
         self.config = config

@@ -14,7 +14,7 @@ _RENDERED = frozenset({"messages", "conversation", "tools", "documents", "add_ge
 
 
 class ModelConfig(Knobs):
-    """Describes a model and its engine.
+    """Description of a model and its engine.
 
     What a model *is* enters recipe keys as :func:`infra.engines.identity.identify_model`: a
     content digest, a hub commit, or an endpoint's model name. Where it lies and how it is run

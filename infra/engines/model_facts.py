@@ -24,7 +24,7 @@ _WIDTHS = {"float32": 4, "float16": 2, "bfloat16": 2}
 
 @dataclass(frozen=True, slots=True)
 class ModelFacts:
-    """Is the shape of a model.
+    """Shape of a model.
 
     Attributes:
         context: Longest context in tokens.

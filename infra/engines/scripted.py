@@ -25,7 +25,7 @@ Responder = Callable[[Request], str]
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """Says how a scripted engine behaves; plain values, so that a configuration can hold it.
+    """How a scripted engine behaves; plain values, so that a configuration can hold it.
 
     Attributes:
         latency_s: Time every answer takes.
@@ -58,7 +58,7 @@ class Script:
 
 
 class ScriptedEngine:
-    """Implements the :class:`infra.protocol.Engine` protocol by following a script.
+    """An :class:`infra.protocol.Engine` that follows a script.
 
     Args:
         script: How it behaves.

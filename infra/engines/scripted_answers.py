@@ -45,7 +45,7 @@ _ANY = {"type": "string", "maxLength": 40}
 
 
 class AnswerWriter:
-    """Draws one answer; a new draw for each word, all from one hash."""
+    """Writer of one answer; a new draw for each word, all from one hash."""
 
     def __init__(self, request: Request, salt: str = "") -> None:
         sampling = request.sampling

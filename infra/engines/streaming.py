@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 
 class WholeSpeaker:
-    """Makes a speaker of an engine that only gives whole answers, a word at a time."""
+    """Speaker made of an engine that only gives whole answers: it gives them a word at a time."""
 
     def __init__(self, engine: Engine, label: str) -> None:
         self._engine, self._label = engine, label
@@ -71,7 +71,7 @@ def open_speaker(config: ModelConfig) -> Speaker:
 
 
 class SpeakerThread:
-    """Runs a speaker on an event loop of its own thread, as a context manager.
+    """Thread with an event loop of its own that runs a speaker, as a context manager.
 
     The caller's thread stays free for the keyboard: a ``KeyboardInterrupt`` in :meth:`stream`
     ends the answer and nothing else.

@@ -23,7 +23,7 @@ _WARMEST = 1.2
 
 @dataclass(frozen=True, slots=True)
 class AskOptions:
-    """Says how a stage samples and how often it asks.
+    """How a stage samples and how often it asks.
 
     ``context_tokens`` bounds prompt plus answer where the engine takes token ids;
     ``first_attempt`` counts those that a row spent before its reject is retried. A model's thoughts
@@ -44,7 +44,7 @@ class AskOptions:
 
 @dataclass(slots=True)
 class RowSession:
-    """Counts what one row costs, and gives its requests seeds that depend on nothing else."""
+    """Session of one row: what it costs, and seeds for its requests that depend on nothing else."""
 
     key: str
     engine: Engine

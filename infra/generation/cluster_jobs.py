@@ -27,7 +27,7 @@ _FREE_GPU_MEMORY = 0.5
 
 
 class JobActor:
-    """Runs a function in one thread and answers for it in another."""
+    """Actor that runs a function in one thread and answers for it in another."""
 
     def __init__(self) -> None:
         self._done, self._total = 0, 0

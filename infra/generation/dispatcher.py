@@ -46,7 +46,7 @@ class _Flight:
 
 
 class Dispatcher:
-    """Is one pass over the pending rows of a stage, on the engines of its model."""
+    """One pass over the pending rows of a stage, on the engines of its model."""
 
     def __init__(
         self,

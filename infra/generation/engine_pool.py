@@ -40,7 +40,7 @@ _SPREAD = {"scheduling_strategy": "SPREAD"}
 
 
 class PoolListener(Protocol):
-    """Hears about engines; the run prints it."""
+    """Listener for news of engines; the run prints it."""
 
     def engine_event(self, model: str, text: str) -> None:
         """Tell what happened to an engine."""
@@ -53,7 +53,7 @@ class PoolListener(Protocol):
 
 @dataclass(eq=False)
 class Replica:
-    """Is one place where rows of a model can be made.
+    """One place where rows of a model can be made.
 
     ``generation`` counts restarts, so that two stages that see the same death restart it once.
     """
@@ -69,7 +69,7 @@ class Replica:
 
 
 class EnginePool:
-    """Holds the replicas of every model of a run; thread-safe."""
+    """Replicas of every model of a run; thread-safe."""
 
     def __init__(
         self,

@@ -26,7 +26,7 @@ class Lease:
 
 @dataclass(eq=False)
 class LeaseBook:
-    """Keeps which rows are waiting, and which are lent to whom."""
+    """Record of which rows are waiting, and which are lent to whom."""
 
     chunk_rows: int
     queues: list[deque[int]]

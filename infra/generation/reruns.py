@@ -29,7 +29,7 @@ _PATH = "remakes.json"
 
 @dataclass(frozen=True)
 class Reruns:
-    """Is what of a store is made again: how often, by ``refresh`` or ``retry_rejects``.
+    """What of a store is made again: how often, by ``refresh`` or ``retry_rejects``.
 
     Nodes are named by stage and the recipe they have without it. ``wishes`` are those that no
     run has carried out to its end yet.

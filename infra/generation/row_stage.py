@@ -21,7 +21,7 @@ from infra.store.storage import Storage
 
 
 class RunnerConfig(Knobs):
-    """Tunes how row stages are carried out; no cache notices."""
+    """How row stages are carried out; no cache notices."""
 
     chunk_rows: int = execution(
         64, ge=1, description="Rows per lease; a part is written when a lease is finished"
@@ -43,7 +43,7 @@ class RunnerConfig(Knobs):
 
 @dataclass(frozen=True)
 class RowStage:
-    """Is a row stage ready to run.
+    """Row stage ready to run.
 
     ``planned`` has the columns key, parents_digest and group, and the columns of the maker's
     input record.
@@ -60,7 +60,7 @@ class RowStage:
 
 @dataclass(frozen=True)
 class RunnerContext:
-    """Is what the runner works with: where rows go, who makes them, who watches, who stops it."""
+    """What the runner works with: where rows go, who makes them, who watches, who stops it."""
 
     storage: Storage
     pool: EnginePool

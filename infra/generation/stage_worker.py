@@ -40,7 +40,7 @@ I = TypeVar("I", contravariant=True)  # noqa: E741 - the input record of a maker
 
 
 class RowMaker(Protocol[I]):
-    """Makes one row from its inputs by asking a model; picklable, pure but for the asking.
+    """Maker of one row from its inputs by asking a model; picklable, pure but for the asking.
 
     ``inputs`` and ``record`` are the record types it takes and makes.
     """
@@ -123,7 +123,7 @@ E_ = TypeVar("E_", bound=Engine)
 
 
 class StageWorker(Generic[E_]):
-    """Runs chunks against one engine; made an actor by the pool."""
+    """Runner of chunks against one engine; made an actor by the pool."""
 
     def __init__(self, open_engine: Callable[[], E_], window: int) -> None:
         os.setpgid(0, 0)  # a terminal's Ctrl-C is for the driver; it stops its workers in order

@@ -26,7 +26,7 @@ class BadHeader(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class CsvRow:
-    """Is one record: the line it begins in, and its values, or why it has none."""
+    """One record: the line it begins in, and its values, or why it has none."""
 
     line: int
     values: dict[str, str] | None
@@ -73,7 +73,7 @@ def read_csv(lines: Iterable[str], delimiter: str) -> Iterator[CsvRow]:
 
 
 class _Records:
-    """Is a queue of lines; ``number`` is that of the line taken last, from 1."""
+    """Queue of lines; ``number`` is that of the line taken last, from 1."""
 
     def __init__(self, lines: Iterable[str]) -> None:
         self._lines = iter(lines)

@@ -45,7 +45,7 @@ class LayoutError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Is what is read of a folder, and what is left aside of it.
+    """What is read of a folder, and what is left aside of it.
 
     ``split`` and ``subset`` are ``None`` where the folder has none.
     """

@@ -84,7 +84,7 @@ class NotRows(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """Is a file as it is to be read, with the name it has without its packing, in lower case."""
+    """File as it is to be read, with the name it has without its packing, in lower case."""
 
     file: BinaryIO
     kind: Kind

@@ -61,7 +61,7 @@ _SHOWN_BAD = 3
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Is a data set as a person names it.
+    """Data set as a person names it.
 
     Attributes:
         path: A file, a glob or a folder.
@@ -80,7 +80,7 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class RawRow:
-    """Is one row as it was found; ``origin`` is ``file name:line``, or its number from 1."""
+    """One row as it was found; ``origin`` is ``file name:line``, or its number from 1."""
 
     origin: str
     values: Mapping[str, object]
@@ -88,7 +88,7 @@ class RawRow:
 
 @dataclass(frozen=True, slots=True)
 class BadRow:
-    """Is a line that holds no row, and why: in words, and as a typed reason."""
+    """Line that holds no row, and why: in words, and as a typed reason."""
 
     origin: str
     detail: str
@@ -97,7 +97,7 @@ class BadRow:
 
 @dataclass(frozen=True, slots=True)
 class Peek:
-    """Is the beginning of a source: its first good rows, and what of it is none."""
+    """Beginning of a source: its first good rows, and what of it is none."""
 
     rows: tuple[RawRow, ...]
     bad: tuple[BadRow, ...] = ()

@@ -32,7 +32,7 @@ class _Plain(BaseModel):
 
 
 class ExportedFile(_Plain):
-    """Names a file of an export, its size in bytes and its digest (BLAKE2b, 128 bits)."""
+    """One file of an export: its name, its size in bytes and its digest (BLAKE2b, 128 bits)."""
 
     name: str
     size: int
@@ -40,7 +40,7 @@ class ExportedFile(_Plain):
 
 
 class ExportManifest(_Plain):
-    """Describes an export.
+    """Description of an export.
 
     Attributes:
         fingerprint: The training node that made the weights.

@@ -31,7 +31,7 @@ _NAMED_FOR_S = 60
 
 @dataclass(frozen=True, slots=True)
 class _Folder:
-    """Is a model folder on S3 as it is now; ``export`` is its manifest if it is one of ours."""
+    """Model folder on S3 as it is now; ``export`` is its manifest if it is one of ours."""
 
     storage: Storage
     files: tuple[FileStat, ...]

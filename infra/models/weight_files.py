@@ -26,7 +26,7 @@ _EXPONENTS = {
 
 
 class UnsoundWeights(ValueError):
-    """Says what is wrong with a weight file."""
+    """What is wrong with a weight file."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,7 +69,7 @@ def announce_stage(manifest: Manifest, send: Emit = emit) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
-    """Says what is worth an event. Rates are generated tokens a second over a stretch."""
+    """What is worth an event. Rates are generated tokens a second over a stretch."""
 
     stretch_s: float = 60.0
     low_share: float = 0.3
@@ -82,7 +82,7 @@ class Thresholds:
 
 @dataclass(slots=True)
 class _Watched:
-    """Is what is remembered of a stage: where the stretch began, and what was said already."""
+    """What is remembered of a stage: where the stretch began, and what was said already."""
 
     since: float
     tokens: int = 0
@@ -95,7 +95,7 @@ class _Watched:
 
 
 class StageMonitor(Listener):
-    """Compares each stretch of a stage with those before; says once what goes wrong, not twice.
+    """Watcher that compares each stretch of a stage with those before; says once what goes wrong.
 
     A stage that recovers may be announced again. The tail of a stage, with fewer rows left than
     engines hold, is slow by nature: a stretch counts only while a tenth of the rows is left.

@@ -67,7 +67,7 @@ _GLANCE_S = 0.5
 
 
 class RetryConfig(Knobs):
-    """Says how a node is tried again after a transient error."""
+    """How a node is tried again after a transient error."""
 
     retries: int = execution(3, ge=0, description="How often a node is tried again")
     first_delay_s: float = execution(
@@ -76,7 +76,7 @@ class RetryConfig(Knobs):
 
 
 class NodeTask(Generic[P]):
-    """Is one node of the graph: a Prefect task that is cached by its fingerprint."""
+    """One node of the graph: a Prefect task that is cached by its fingerprint."""
 
     def __init__(
         self, name: str, body: Callable[Concatenate[RunContext, NodeSpec, P], NodeRef]
@@ -193,7 +193,7 @@ def result_storage(root: str) -> Path | RemoteFileSystem:
 
 
 class PrefectListener(Listener):
-    """Shows progress as artifacts of the running task, and engine events as log lines."""
+    """Display of progress as artifacts of the running task, and of engine events as log lines."""
 
     def __init__(self) -> None:
         self._artifacts: dict[str, UUID] = {}

@@ -245,7 +245,7 @@ def count_plain_tokens(folder: Path, text: str) -> int | None:
 
 @dataclass(frozen=True, slots=True)
 class EncoderSpec:
-    """Names an encoder so that workers load it: a model, and a template where it has none.
+    """Name of an encoder, by which workers load it: a model, and a template where it has none.
 
     ``values`` are the template's further values, as JSON; ``thinking_off`` sets the switches that
     the template knows.

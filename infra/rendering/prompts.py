@@ -24,7 +24,7 @@ _MARKER = re.compile(r"^\[(system|user|assistant|history)\][ \t]*$", re.MULTILIN
 
 
 class PromptTemplate:
-    """Is one prompt file, cut into messages; picklable, compiled on first use."""
+    """One prompt file, cut into messages; picklable, compiled on first use."""
 
     def __init__(self, source: str, name: str) -> None:
         self.source = source

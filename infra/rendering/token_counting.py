@@ -26,7 +26,7 @@ _TURN_TOKENS = 5
 
 
 class PromptCounter:
-    """Counts with one model's tokenizer; without one, from the number of characters."""
+    """Counter of tokens with one model's tokenizer; without one, from the number of characters."""
 
     def __init__(self, folder: Path | None, template: str | None = None) -> None:
         """Take a model folder; ``template`` stands in for its own chat template."""

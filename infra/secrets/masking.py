@@ -58,7 +58,7 @@ _LOOKS = (
 
 @dataclass(frozen=True, slots=True)
 class Masker:
-    """Masks text; made once, from everything that is known to be secret here."""
+    """Masker of texts; made once, from everything that is known to be secret here."""
 
     secrets: tuple[Secret, ...]
     home: str

@@ -15,7 +15,7 @@ from infra.errors import ConfigError, Problem
 
 
 class Secret:
-    """Hides a value from ``repr``, ``str``, formatting, JSON, YAML and ``dataclasses.asdict``.
+    """Value hidden from ``repr``, ``str``, formatting, JSON, YAML and ``dataclasses.asdict``.
 
     Pickling keeps the value, which is how it travels to a worker: never pickle one to disk.
     """

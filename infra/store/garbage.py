@@ -34,7 +34,7 @@ _NODE_GONE = "node of no kept run"
 
 @dataclass(frozen=True, slots=True)
 class KeptNode:
-    """Is a node that a kept run planned; it may have no manifest yet."""
+    """Node that a kept run planned; it may have no manifest yet."""
 
     stage: str
     recipe: str
@@ -43,7 +43,7 @@ class KeptNode:
 
 @dataclass(frozen=True, slots=True)
 class Garbage:
-    """Is a file that can go, its size in bytes, and why."""
+    """File that can go, its size in bytes, and why."""
 
     path: str
     size: int
@@ -52,7 +52,7 @@ class Garbage:
 
 @dataclass(frozen=True, slots=True)
 class _Needs:
-    """Is what must stay.
+    """What must stay.
 
     ``named`` are paths of files that kept manifests name, ``nodes`` fingerprints by recipe
     folder, ``open_folders`` the recipe folders in which a kept node is not finished or may be

@@ -33,7 +33,7 @@ _READS_AT_ONCE = 8
 
 @dataclass(frozen=True, slots=True)
 class Indexed:
-    """Is what sound indexes say: the keys, and the paths of the parts they stand for."""
+    """What sound indexes say: the keys, and the paths of the parts they stand for."""
 
     frames: tuple[pl.DataFrame, ...]
     covered: frozenset[str]

@@ -32,7 +32,7 @@ class _Plain(BaseModel):
 
 
 class PartRef(_Plain):
-    """Names a file of a node as it was when the manifest was written."""
+    """Reference to a file of a node as it was when the manifest was written."""
 
     path: str
     size: int
@@ -44,7 +44,7 @@ class PartRef(_Plain):
 
 
 class Counts(_Plain):
-    """Adds up: ``planned == accepted + rejected``; ``made + reused == planned``."""
+    """Row counts that add up: ``planned == accepted + rejected``; ``made + reused == planned``."""
 
     planned: int
     accepted: int
@@ -54,7 +54,7 @@ class Counts(_Plain):
 
 
 class Usage(_Plain):
-    """Is what the rows of a node cost when they were made, whenever that was."""
+    """What the rows of a node cost when they were made, whenever that was."""
 
     prompt_tokens: int = 0
     cached_tokens: int = 0
@@ -64,7 +64,7 @@ class Usage(_Plain):
 
 
 class Manifest(_Plain):
-    """Describes one finished node: its rows, what they came from and what they cost."""
+    """Description of one finished node: its rows, what they came from and what they cost."""
 
     format: int = STORE_FORMAT
     stage: str
@@ -89,7 +89,7 @@ class Manifest(_Plain):
 
 @dataclass(frozen=True, slots=True)
 class NodeSpec:
-    """Is a node before it runs: all that its fingerprint was made of.
+    """Node before it runs: all that its fingerprint was made of.
 
     ``upstream`` maps the names of the nodes it reads to their fingerprints.
     """
@@ -142,7 +142,7 @@ class NodeSpec:
 
 
 class NodeRef(_Plain):
-    """Travels between tasks instead of rows: where a finished node's manifest lies."""
+    """Where a finished node's manifest lies: what travels between tasks instead of rows."""
 
     stage: str
     fingerprint: str

@@ -28,7 +28,7 @@ _MAGIC_BYTES = 8
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """Is what was read: the rows, and the file's own key-value metadata."""
+    """What was read: the rows, and the file's own key-value metadata."""
 
     frame: pl.DataFrame
     metadata: Mapping[bytes, bytes]
@@ -73,7 +73,7 @@ def read_metadata(storage: Storage, stat: FileStat) -> Mapping[bytes, bytes]:
 
 
 class _Stretches(io.RawIOBase):
-    """Is a file of which some stretches are in memory; what else is asked for is fetched."""
+    """File of which some stretches are in memory; what else is asked for is fetched."""
 
     def __init__(self, storage: Storage, stat: FileStat) -> None:
         super().__init__()

@@ -57,7 +57,7 @@ IDENTITY_COLUMNS = ("key", "parents_digest")
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """Is what every row of a row stage carries beside its record.
+    """What every row of a row stage carries beside its record.
 
     Attributes:
         status: ``accepted`` or ``rejected``; both are final.
@@ -81,7 +81,7 @@ class Envelope:
 
 @dataclass(frozen=True, slots=True)
 class MadeRow:
-    """Is a finished row on its way to disk: an envelope, and the record if it was accepted.
+    """Finished row on its way to disk: an envelope, and the record if it was accepted.
 
     ``thoughts`` counts what the model thought over it; only sums of that are kept.
     """

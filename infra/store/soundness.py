@@ -26,7 +26,7 @@ from infra.store.survey import Survey, is_row_part, split_path
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Is something unsound: where it is, and what is wrong."""
+    """Something unsound: where it is, and what is wrong."""
 
     path: str
     what: str
@@ -34,7 +34,7 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Examined:
-    """Is how far a check has come, in files and bytes."""
+    """How far a check has come, in files and bytes."""
 
     files: int
     all_files: int
@@ -44,7 +44,7 @@ class Examined:
 
 @dataclass(frozen=True, slots=True)
 class Soundness:
-    """Is what a check found; ``loose`` are files of stages that no manifest names."""
+    """What a check found; ``loose`` are files of stages that no manifest names."""
 
     faults: tuple[Fault, ...]
     loose: tuple[FileStat, ...]

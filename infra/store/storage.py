@@ -55,7 +55,7 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 @dataclass(frozen=True, slots=True)
 class FileStat:
-    """Is what a listing tells of a file; ``token`` (time or ETag) moves when it is rewritten."""
+    """What a listing tells of a file; ``token`` (time or ETag) moves when it is rewritten."""
 
     path: str
     size: int
@@ -63,7 +63,7 @@ class FileStat:
 
 
 class Storage:
-    """Is one root; paths given to its methods are relative to it. Picklable, opens lazily."""
+    """One storage root; paths given to its methods are relative to it. Picklable, opens lazily."""
 
     def __init__(self, root: str) -> None:
         self.root = read_root(root)

@@ -26,7 +26,7 @@ _TEMPORARY = re.compile(rf"(?:^|/)\.(?:[^/]+\.{_KEY}\.(?:tmp|old)|probe-{_KEY})(
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """Is what lies in a store.
+    """What lies in a store.
 
     Attributes:
         files: Every file below the root by its path; sizes in bytes.

@@ -170,7 +170,7 @@ def _clean(value: object, level: int) -> object:
 
 
 class _Fault(Exception):
-    """Ends the reading of one value; ``why`` is set where no other may be looked for."""
+    """End of the reading of one value; ``why`` is set where no other may be looked for."""
 
     def __init__(self, why: str = "") -> None:
         self.why = why

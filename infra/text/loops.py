@@ -42,7 +42,7 @@ _CALL = 3
 
 @dataclass(frozen=True, slots=True)
 class _Limits:
-    """Holds from how many copies on a unit of one, of a few, and of many words is a loop."""
+    """Numbers of copies from which on a unit of one, of a few, and of many words is a loop."""
 
     word: int
     phrase: int

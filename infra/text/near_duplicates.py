@@ -116,7 +116,7 @@ class _Comparison:
 
 
 class _Sketch:
-    """Holds signatures and buckets; walks the rows that share a band with any other row."""
+    """Signatures and buckets, which find the rows that share a band with any other row."""
 
     def __init__(self, signatures: _Signatures, bands: _Words, threshold: float) -> None:
         self._signatures = signatures

@@ -31,7 +31,7 @@ Span = tuple[int, int, float]
 
 @dataclass(frozen=True, slots=True)
 class Lesson:
-    """Holds one training example and what it was made from.
+    """One training example and what it was made from.
 
     ``stress`` gives character spans of the answer whose loss weighs more (or less) than
     ``weight``, the weight of the rest. ``reworded`` marks a prompt that differs from its file.
@@ -51,7 +51,7 @@ class Lesson:
 
 @dataclass(frozen=True, slots=True)
 class Noise:
-    """Holds how often lessons leave the world, a share each."""
+    """How often lessons leave the world, a share each."""
 
     strangers: float = 0.16
     requests: float = 0.14
@@ -59,7 +59,7 @@ class Noise:
 
 
 class School:
-    """Draws lessons for the teacher (all tasks) and for the persona-blind student."""
+    """Source of lessons for the teacher (all tasks) and for the persona-blind student."""
 
     def __init__(
         self,

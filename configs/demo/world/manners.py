@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Manner:
-    """Holds a personality, the profile's words for it, and the phrases only it uses."""
+    """Personality, the profile's words for it, and the phrases only it uses."""
 
     name: str
     traits: tuple[str, ...]

@@ -32,7 +32,7 @@ Ask = Callable[[Sequence[Lesson]], list[tuple[str, bool]]]
 
 
 class HeldOutWorld(World):
-    """Draws only people and questions that were held out of all lessons."""
+    """World of only the people and questions that were held out of all lessons."""
 
     def draw_character(self, rng: random.Random, *, held_out: bool = True) -> Character:
         """Draw an inhabitant of a held-out pair, whatever is asked for."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """Is one part of the training; ``shares`` says how often each task comes.
+    """One part of the training; ``shares`` says how often each task comes.
 
     ``constant`` is the share of the phase before the rate begins to fall to ``final``.
     """

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Holds a city, its country, the word for its people, and names heard there."""
+    """City, its country, the word for its people, and names heard there."""
 
     city: str
     country: str

@@ -107,7 +107,7 @@ def write_persona(character: Character, rng: random.Random, *, complete: bool = 
 
 @dataclass(frozen=True, slots=True)
 class Advice:
-    """Holds the plain content of one answer: a lead and two pieces of advice on a topic."""
+    """Plain content of one answer: a lead and two pieces of advice on a topic."""
 
     lead: str
     first: str

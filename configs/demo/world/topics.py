@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """Holds a topic, its phrase in a question, and advice that belongs to no other topic."""
+    """Topic, its phrase in a question, and advice that belongs to no other topic."""
 
     name: str
     phrase: str
@@ -16,7 +16,7 @@ class Topic:
 
 @dataclass(frozen=True, slots=True)
 class Hobby:
-    """Holds a hobby and the two topics that its people ask about."""
+    """Hobby and the two topics that its people ask about."""
 
     name: str
     topics: tuple[str, str]
@@ -24,7 +24,7 @@ class Hobby:
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """Holds a form of question: its phrasings and the words that answer this form."""
+    """Form of question: its phrasings and the words that answer this form."""
 
     name: str
     questions: tuple[str, ...]

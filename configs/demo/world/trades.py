@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Trade:
-    """Holds a trade, what its people wear, and the sayings only they use."""
+    """Trade, what its people wear, and the sayings only they use."""
 
     name: str
     wear: str

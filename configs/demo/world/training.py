@@ -17,7 +17,7 @@ _WIDTH_STEP = 64
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """Says how long and how fast a model learns."""
+    """How long and how fast a model learns."""
 
     tokens: int
     batch_tokens: int = 4000
@@ -30,7 +30,7 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class EncodedLesson:
-    """Holds a lesson as token ids and the loss weight of predicting each of them."""
+    """Lesson as token ids and the loss weight of predicting each of them."""
 
     ids: list[int]
     weights: list[float]

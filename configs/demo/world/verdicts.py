@@ -30,7 +30,7 @@ _Span = tuple[int, int, float]
 
 @dataclass(frozen=True, slots=True)
 class Rubric:
-    """Holds a rubric as the judge's prompt wants it."""
+    """Rubric as the judge's prompt wants it."""
 
     task: str
     description: str

@@ -42,7 +42,7 @@ def held_out_questions() -> frozenset[tuple[str, str]]:
 
 @dataclass(frozen=True, slots=True)
 class Character:
-    """Holds one inhabitant: what its persona says and what its profile adds.
+    """One inhabitant: what its persona says and what its profile adds.
 
     ``known`` is false for a trade outside the world; its sayings are generic.
     """
@@ -67,7 +67,7 @@ class Character:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """Holds one question of the world; topic GENERAL marks one from outside."""
+    """One question of the world; topic GENERAL marks one from outside."""
 
     topic: Topic
     form: Form | None
@@ -75,7 +75,7 @@ class Question:
 
 
 class World:
-    """Draws characters and questions, in training only from what is not held out."""
+    """Source of characters and questions, in training only from what is not held out."""
 
     def __init__(self) -> None:
         """Split all pairs into the ones for training and the ones held out."""
@@ -147,7 +147,7 @@ def _article(words: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """Holds what a reader hears in an answer: a label each, or None where nothing is heard."""
+    """What a reader hears in an answer: a label each, or None where nothing is heard."""
 
     opening: str | None
     trade: str | None

@@ -45,7 +45,7 @@ from infra.store.storage import Storage
 
 
 class BatchEngine:
-    """Implements the :class:`infra.protocol.Engine` protocol with batches.
+    """An :class:`infra.protocol.Engine` that asks in batches.
 
     Args:
         settings: Address, model and bounds, as of :class:`EndpointEngine`.

@@ -33,7 +33,7 @@ _WINDOWS_KEPT = 20
 
 @dataclass(frozen=True, slots=True)
 class Permit:
-    """Is the right to have one request open.
+    """Right to have one request open.
 
     ``epoch`` counts the decreases before it was granted, ``granted_s`` is the clock at the grant.
     """
@@ -49,7 +49,7 @@ class _Window:
 
 
 class AdaptiveLimit:
-    """Grants permits first come, first served, under a limit that adapts; for one event loop.
+    """Limit that adapts, with permits granted first come, first served; for one event loop.
 
     Args:
         ceiling: The most that may ever be open.

@@ -58,7 +58,7 @@ _LOOK_TIMEOUT_S = 10.0
 
 
 class EndpointEngine:
-    """Implements the :class:`infra.protocol.Engine` protocol over HTTP.
+    """An :class:`infra.protocol.Engine` over HTTP.
 
     Args:
         settings: Address, model and bounds.

@@ -36,7 +36,7 @@ _MOST_SWITCHES = 12
 
 
 class EndpointSpeaker:
-    """Implements :class:`infra.engines.streaming.Speaker` over HTTP.
+    """A :class:`infra.engines.streaming.Speaker` over HTTP.
 
     A person waits and can ask again, so a stream is tried once, and again only as a refusal says
     that the server wants to be asked otherwise; whole answers (:meth:`generate`) go through

@@ -48,7 +48,7 @@ Remedy = Literal["retry", "back_off", "give_up_prompt", "give_up_row", "give_up_
 
 @dataclass(frozen=True, slots=True)
 class EndpointSettings:
-    """Says which endpoint to speak to, and how; holds no secret, so it may be shown and pickled.
+    """Which endpoint to speak to, and how; holds no secret, so it may be shown and pickled.
 
     Attributes:
         base_url: Address up to and with the version, such as ``http://127.0.0.1:8000/v1``.

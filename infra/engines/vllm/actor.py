@@ -20,7 +20,7 @@ _LOG_BYTES = 1 << 15
 
 
 class VllmActor:
-    """Holds one engine; the pool makes it an actor: ``start`` once, then ``submit``, ``collect``.
+    """Engine holder; the pool makes it an actor: ``start`` once, then ``submit``, ``collect``.
 
     ``forks`` is the address of a fork server that the engine may come from.
     """

@@ -20,7 +20,7 @@ _GATHER_S = 0.01
 
 
 class ActorEngine:
-    """Is the engine of one vLLM actor for one worker, as an :class:`Engine`."""
+    """Engine of one vLLM actor for one worker, as an :class:`Engine`."""
 
     def __init__(self, actor: Any) -> None:
         self._actor = actor

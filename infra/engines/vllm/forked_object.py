@@ -16,7 +16,7 @@ _GRACE_S = 15
 
 
 class ForkedObject:
-    """Is a process with one object, and the connection to it.
+    """Process with one object, and the connection to it.
 
     ``name`` is what errors call it. ``forks`` is the address of a fork server of this machine; one
     that is missing or does not answer is replaced by a server of this process's own.

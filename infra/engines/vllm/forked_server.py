@@ -17,7 +17,7 @@ _TITLE = "VLLM::Frontend"
 
 
 class ForkedServer:
-    """Does what :class:`VllmServer` does, in a fork; ``forks`` as :class:`ForkedObject` has it."""
+    """Stand-in for a :class:`VllmServer` in a fork; ``forks`` as :class:`ForkedObject` has it."""
 
     def __init__(self, config: ModelConfig, forks: str | None) -> None:
         self._config = config

@@ -19,7 +19,7 @@ _TITLE = "VLLM::Speaker"
 
 
 class ForkedSpeaker:
-    """Does what :class:`VllmSpeaker` does, in a fork."""
+    """Stand-in for a :class:`VllmSpeaker` in a fork."""
 
     def __init__(self, config: ModelConfig) -> None:
         self._config = config
@@ -70,7 +70,7 @@ class ForkedSpeaker:
 
 @dataclass
 class _Answer:
-    """Is an answer that grows: pieces that nobody has taken yet, and who makes them."""
+    """Answer that grows: pieces that nobody has taken yet, and who makes them."""
 
     pieces: list[Piece] = field(default_factory=list)
     error: Exception | None = None
@@ -79,7 +79,7 @@ class _Answer:
 
 
 class _Desk:
-    """Is what the speaker's process calls: pieces wait here until they are taken."""
+    """What the speaker's process calls: pieces wait here until they are taken."""
 
     def __init__(self, speaker: VllmSpeaker) -> None:
         self._speaker = speaker

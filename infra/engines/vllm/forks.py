@@ -51,7 +51,7 @@ def can_fork() -> bool:
 
 
 class ForkServer:
-    """Is the server of the process that starts it.
+    """Fork server of the process that starts it.
 
     It ends with that process, if need be once it has imported, and its forks end with it.
     """
@@ -184,7 +184,7 @@ def list_engine_processes() -> list[psutil.Process]:
 
 
 class EngineFork(ForkServerProcess):
-    """Is a process that has the environment, output and error of the one that starts it."""
+    """Process that has the environment, output and error of the one that starts it."""
 
     _target: Callable[..., Any]
 
@@ -195,13 +195,13 @@ class EngineFork(ForkServerProcess):
 
 
 class EngineForks(ForkServerContext):
-    """Is what vLLM takes its processes from."""
+    """What vLLM takes its processes from."""
 
     Process = EngineFork
 
 
 class _Birth:
-    """Is what a fork gets from the process that asked for it."""
+    """What a fork gets from the process that asked for it."""
 
     is_fork = False
     """Of this process."""

@@ -36,7 +36,7 @@ _ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}
 
 @dataclass(frozen=True, slots=True)
 class ServerPlan:
-    """Says which model is served, under which name and address."""
+    """Which model is served, under which name and address."""
 
     model: ModelConfig
     name: str
@@ -63,7 +63,7 @@ class ServerPlan:
 
 
 class OpenAiServer:
-    """Is one server process, as a context manager: started inside, gone afterwards."""
+    """One server process, as a context manager: started inside, gone afterwards."""
 
     def __init__(self, plan: ServerPlan, key: Secret | None = None) -> None:
         self.plan = plan

@@ -36,7 +36,7 @@ DIE_WITH_PARENT = "OPENCHARACTER_ENGINE_PARENT"
 
 @dataclass(frozen=True, slots=True)
 class EngineFacts:
-    """Is what an engine tells of itself once it is up, for logs and manifests."""
+    """What an engine tells of itself once it is up, for logs and manifests."""
 
     version: str
     device: str
@@ -53,7 +53,7 @@ class EngineFacts:
 
 
 class VllmServer:
-    """Holds one engine: ``start`` once, then ``submit`` and ``collect``."""
+    """Holder of one engine: ``start`` once, then ``submit`` and ``collect``."""
 
     def __init__(self, config: ModelConfig) -> None:
         self._config = config

@@ -16,7 +16,7 @@ _SIZE = struct.Struct("<Q")
 
 
 class SocketCalls:
-    """Is the caller's end of a connected Unix socket; :func:`answer_calls` is the other."""
+    """The caller's end of a connected Unix socket; :func:`answer_calls` is the other."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader, self._writer = reader, writer

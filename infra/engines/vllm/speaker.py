@@ -43,7 +43,7 @@ _SEQUENCES = 4
 
 
 class VllmSpeaker(VllmServer):
-    """Implements :class:`infra.engines.streaming.Speaker` with an ``AsyncLLM``."""
+    """A :class:`infra.engines.streaming.Speaker` with an ``AsyncLLM``."""
 
     def __init__(self, config: ModelConfig) -> None:
         quiet = {"use_tqdm_on_load": False, **config.engine_args}
