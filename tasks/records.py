@@ -203,7 +203,7 @@ class EvalQuestion:
 
     ``task`` is one of PersonaGym's five; ``suite`` says where the question comes from:
     ``personagym``, ``generated`` or ``held_out``. ``setting`` is the everyday setting it plays in,
-    if known.
+    if known. ``parents`` holds the key of the row it was read from, if it is one of a run.
     """
 
     key: str
@@ -213,6 +213,7 @@ class EvalQuestion:
     task: EvalTask
     question: str
     setting: str
+    parents: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

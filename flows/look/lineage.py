@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
 import polars as pl
 from pydantic import BaseModel, ConfigDict
@@ -22,7 +21,6 @@ from infra.context import Quiet
 from infra.errors import ConfigError, Problem
 from infra.store.manifests import NodeRef
 from infra.store.storage import Storage
-from tasks.dialogues.planning import plan_pairs
 
 SHOWN_ROWS = 12
 """Rows of one node that are shown below one row; the others are counted."""
@@ -72,14 +70,6 @@ class Lineage(BaseModel):
     unfinished: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Pairing:
-    """How characters were chosen for questions; it finds a rejected dialogue's parents."""
-
-    per_question: int
-    seed: int
-
-
 def show_lineage(
     settings: Settings, given: str, *, as_json: bool = False, limit: int = SHOWN_ROWS
 ) -> None:
@@ -87,13 +77,11 @@ def show_lineage(
     with open_context(settings, Quiet()) as context:
         graph = build_graph(settings, context)
         done = find_references(context, graph)
-        config = settings.dialogues
         found = trace_lineage(
             context.storage,
             done,
             given,
             limit=limit,
-            pairing=Pairing(config.characters_per_question, config.pairing_seed),
             unfinished=[node.stage for node in graph.nodes() if node.stage not in done],
         )
     if as_json:
@@ -108,7 +96,6 @@ def trace_lineage(
     given: str,
     *,
     limit: int = SHOWN_ROWS,
-    pairing: Pairing | None = None,
     unfinished: Sequence[str] = (),
 ) -> Lineage:
     """Find a row by its key, or the beginning of it, and walk both ways.
@@ -117,7 +104,7 @@ def trace_lineage(
     """
     index = read_index(storage, done)
     start = _find_row(index, given, unfinished)
-    above = _climb(index, start, pairing)
+    above = _climb(index, start)
     below, more = _descend(index, start, limit)
     shown = {start}.union(*above.values(), *below.values())
     texts = read_texts(storage, index, shown)
@@ -185,14 +172,12 @@ def _list_candidates(rows: Sequence[Row]) -> str:
     return ", ".join(named) + ("…" if len(rows) > _MOST_CANDIDATES else "")
 
 
-def _climb(index: RowIndex, start: Row, pairing: Pairing | None) -> Links:
+def _climb(index: RowIndex, start: Row) -> Links:
     """Return the parents of a row and of all its ancestors."""
     links: Links = {}
     frontier = [start]
     while frontier:
         named = index.edges.join(_frame(frontier), on=["node", "key"], how="semi")
-        if not links and named.is_empty() and pairing is not None:
-            named = _name_pair(index, start, pairing)
         homes = index.find(named["parent"].to_list())
         parents: defaultdict[tuple[str, str], list[Row]] = defaultdict(list)
         for node, key, link, parent in named.sort("link", "parent").iter_rows():
@@ -237,29 +222,6 @@ def _descend(index: RowIndex, start: Row, limit: int) -> tuple[Links, dict[Row, 
         below = dict.fromkeys(row for parent in frontier for row in links[parent])
         frontier = [row for row in below if row not in links]
     return links, more
-
-
-def _name_pair(index: RowIndex, row: Row, pairing: Pairing) -> pl.DataFrame:
-    """Return a rejected dialogue's parents: the pair whose key is its own, among those planned."""
-    edges = index.edges
-    cast = edges.filter((pl.col("node") == "characters") & (pl.col("link") == "persona"))
-    asked = index.homes.filter((pl.col("kind") == "instruction") & (pl.col("status") == "accepted"))
-    if row.kind != "dialogue" or cast.is_empty() or asked.is_empty():
-        return edges.clear()
-    pairs = plan_pairs(
-        index.manifests[row.node].recipe,
-        cast["key"].to_list(),
-        cast["parent"].to_list(),
-        asked["key"].to_list(),
-        per_question=min(pairing.per_question, cast.height),
-        seed=pairing.seed,
-    ).filter(pl.col("key") == row.key)
-    named = [
-        (row.node, row.key, kind, parent)
-        for kind in ("character", "instruction")
-        for parent in pairs[f"{kind}_key"].to_list()
-    ]
-    return pl.DataFrame(named, schema=edges.schema, orient="row")
 
 
 def _frame(rows: Iterable[Row]) -> pl.DataFrame:

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import count
-from typing import Literal, get_args
+from typing import Literal
 
 import polars as pl
 
-from infra.store.fingerprints import row_key
 from infra.store.manifests import Manifest, NodeRef, PartRef, read_manifest, read_tables
 from infra.store.row_store import read_rows
 from infra.store.storage import Storage
-from tasks.records import EvalTask
 
 Status = Literal["accepted", "rejected", "absent"]
 
 _ROW = ("node", "key", "kind", "status")
 _EDGE = ("node", "key", "link", "parent")
 _KEY = r"^[0-9a-f]{32}$"
+_LIST = pl.List(pl.String)
 _ACCEPTED = pl.col("status") == "accepted"
 
 
@@ -35,21 +33,18 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class _Kind:
-    """What a node's rows are called, what they say, and how they name their parents.
+    """What a node's rows are called, what they say, and who their parents are.
 
     Attributes:
-        links: Columns with a parent's key, and what that parent is called. Only the nearest
-            parents: a dialogue's persona is reached through its character.
-        derived: The same for parents that no column names and that are found by their keys.
-        only_parents: Node whose rows are the only parents. A rejected row has no record and so
-            names none, but its own key is a hash of theirs.
+        parents: What each of a row's parents is called, in the order in which the row names them.
+            Only the nearest: a dialogue's persona is reached through its character.
+        columns: Of sets, whose rows have no list of parents, the columns with their keys.
     """
 
     name: str
     text: pl.Expr
-    links: tuple[tuple[str, str], ...] = ()
-    derived: tuple[tuple[str, str], ...] = ()
-    only_parents: str = ""
+    parents: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -82,15 +77,13 @@ def read_index(storage: Storage, done: Mapping[str, NodeRef]) -> RowIndex:
         for stage, reference in done.items()
         if _knows(stage)
     }
-    frames = _lead_through_writing(
-        manifests, {stage: _read_keys(storage, manifest) for stage, manifest in manifests.items()}
-    )
+    frames = {stage: _read_keys(storage, manifest) for stage, manifest in manifests.items()}
     rows = [_name_rows(frame, stage, _find_kind(stage).name) for stage, frame in frames.items()]
     edges = [edge for manifest in manifests.values() for edge in _list_edges(manifest, frames)]
     if "questions" in manifests:
         references = _read_references(storage, manifests["questions"])
         rows.append(_name_rows(references, "questions", _REFERENCE.name))
-        edges += _follow(references, "questions", _REFERENCE.links)
+        edges.append(_follow(references, "questions", "question_key", "question"))
     order = pl.DataFrame(
         {"node": list(manifests), "order": range(len(manifests))},
         schema={"node": pl.String, "order": pl.Int64},
@@ -155,26 +148,25 @@ def _list_parts(manifest: Manifest, holds: str) -> list[PartRef]:
 
 
 def _read_keys(storage: Storage, manifest: Manifest) -> pl.DataFrame:
-    """Read key, status and links of a node's rows; of a set's rejects, where they came from."""
+    """Read key, status and parents of a node's rows; of a set's rejects, where they came from."""
     kind = _find_kind(manifest.stage)
-    links = [column for column, _ in kind.links]
-    if kind.name == "judgement":
-        links.append("question_key")
-    if kind.name == "answer":
-        links.append("persona_key")
-    empty = _empty(("key", "status"))
+    empty = pl.DataFrame(schema={"key": pl.String, "status": pl.String, "parents": _LIST})
     if manifest.members is not None:
-        return read_rows(storage, manifest, ["status", *links]) if manifest.parts else empty
+        columns = ["status", "parents", *(["persona_key"] if kind.name == "answer" else [])]
+        return read_rows(storage, manifest, columns) if manifest.parts else empty
     frames = [empty]
-    for holds, columns in (("accepted", ["key", *links]), ("rejected", ["key", "source"])):
-        parts = _list_parts(manifest, holds)
-        if parts:
-            frame = read_tables(storage, parts, columns)
-            if manifest.stage == "questions" and holds == "accepted":
-                told = _read_references(storage, manifest)
-                frame = _lead_through(frame, told.select("dialogue_key", key="question_key"))
-            frames.append(frame.with_columns(status=pl.lit(holds)))
-    return pl.concat(frames, how="diagonal")
+    accepted = _list_parts(manifest, "accepted")
+    if accepted:
+        listed = not kind.columns and bool(kind.parents)
+        frame = read_tables(storage, accepted, ["key", *(["parents"] if listed else kind.columns)])
+        if not listed:
+            frame = frame.with_columns(parents=pl.concat_list(pl.lit([], _LIST), *kind.columns))
+        frames.append(frame.select("key", "parents", status=pl.lit("accepted")))
+    rejected = _list_parts(manifest, "rejected")
+    if rejected:
+        frame = read_tables(storage, rejected, ["key", "source"])
+        frames.append(frame.with_columns(status=pl.lit("rejected")))
+    return pl.concat(frames, how="diagonal_relaxed")
 
 
 def _read_references(storage: Storage, manifest: Manifest) -> pl.DataFrame:
@@ -184,50 +176,6 @@ def _read_references(storage: Storage, manifest: Manifest) -> pl.DataFrame:
     return frame.with_columns(status=pl.lit("accepted"))
 
 
-def _lead_through_writing(
-    manifests: Mapping[str, Manifest], frames: dict[str, pl.DataFrame]
-) -> dict[str, pl.DataFrame]:
-    """Let written questions lead to the request that wrote them, and that to its settings.
-
-    Neither is named in a record, but keys are hashes of their parents' keys.
-    """
-    texts, questions = frames.get("question_texts"), frames.get("questions")
-    if texts is None:
-        return frames
-    found = dict(frames)
-    if "question_settings" in frames:
-        recipe = manifests["question_texts"].recipe
-        chosen = frames["question_settings"].filter(_ACCEPTED)["key"].to_list()
-        made = {row_key(recipe, [key, task]): key for key in chosen for task in get_args(EvalTask)}
-        found["question_texts"] = _lead_through(texts, _pair(texts, made, "settings_key"))
-    if questions is not None:
-        batches = texts.filter(_ACCEPTED)["key"].to_list()
-        pairs = []
-        for number in count():
-            made = {row_key("evaluation question", [key], number): key for key in batches}
-            pairs.append(_pair(questions, made, "texts_key"))
-            if pairs[-1].is_empty():
-                break
-        found["questions"] = _lead_through(questions, pl.concat(pairs))
-    return found
-
-
-def _pair(frame: pl.DataFrame, made: Mapping[str, str], column: str) -> pl.DataFrame:
-    """Return the keys of a frame that are among those made of parents, beside the parents."""
-    pairs = [(key, made[key]) for key in frame["key"].to_list() if key in made]
-    return pl.DataFrame(pairs, schema={"key": pl.String, column: pl.String}, orient="row")
-
-
-def _lead_through(rows: pl.DataFrame, pairs: pl.DataFrame) -> pl.DataFrame:
-    """Add nearer parents to rows, and leave it to these to lead on to the persona."""
-    (column,) = (name for name in pairs.columns if name != "key")
-    joined = rows.join(pairs, on="key", how="left")
-    if "persona_key" not in joined.columns:
-        return joined
-    far = pl.when(pl.col(column).is_null()).then(pl.col("persona_key"))
-    return joined.with_columns(persona_key=far)
-
-
 def _name_rows(frame: pl.DataFrame, stage: str, kind: str) -> pl.DataFrame:
     return frame.with_columns(node=pl.lit(stage), kind=pl.lit(kind)).select(_ROW)
 
@@ -235,54 +183,33 @@ def _name_rows(frame: pl.DataFrame, stage: str, kind: str) -> pl.DataFrame:
 def _list_edges(manifest: Manifest, frames: Mapping[str, pl.DataFrame]) -> Iterator[pl.DataFrame]:
     stage = manifest.stage
     frame, kind = frames[stage], _find_kind(stage)
-    yield from _follow(frame, stage, (*kind.links, *kind.derived))
+    for place, name in enumerate(kind.parents):
+        nth = frame.with_columns(parent=pl.col("parents").list.get(place, null_on_oob=True))
+        yield _follow(nth, stage, "parent", name)
     if "source" in frame.columns:
         from_rows = frame.filter(pl.col("source").str.contains(_KEY))
-        yield from _follow(from_rows, stage, (("source", "row"),))
-    for name in manifest.upstream:
-        if kind.name == "judgement" and name.startswith("examples_") and name in frames:
-            yield from _follow_examples(frame, stage, frames[name])
+        yield _follow(from_rows, stage, "source", "row")
     if kind.name == "answer" and "characters" in manifest.upstream and "characters" in frames:
-        yield from _follow_characters(frame, stage, frames["characters"])
-    if manifest.members is not None and kind.only_parents in frames:
-        parents = frames[kind.only_parents].filter(_ACCEPTED)["key"].to_list()
-        made = {row_key(manifest.recipe, [parent]): parent for parent in parents}
-        named = _pair(frame.filter(~_ACCEPTED), made, "parent")
-        yield from _follow(named, stage, (("parent", "row"),))
+        yield _follow_characters(frame, stage, frames["characters"])
 
 
-def _follow_examples(
-    judgements: pl.DataFrame, stage: str, examples: pl.DataFrame
-) -> Iterator[pl.DataFrame]:
-    """Name the example replies that a judge saw: its own, for the question that was answered."""
-    if "question_key" in judgements.columns and "question_key" in examples.columns:
-        shown = examples.filter(_ACCEPTED).select("question_key", examples_key="key")
-        joined = judgements.join(shown, on="question_key")
-        yield from _follow(joined, stage, (("examples_key", "score examples"),))
-
-
-def _follow_characters(
-    answers: pl.DataFrame, stage: str, characters: pl.DataFrame
-) -> Iterator[pl.DataFrame]:
+def _follow_characters(answers: pl.DataFrame, stage: str, characters: pl.DataFrame) -> pl.DataFrame:
     """Name the character whose profile a model was shown: the persona's."""
-    if "persona_key" in answers.columns and "persona_key" in characters.columns:
-        shown = characters.filter(_ACCEPTED).select("persona_key", character_key="key")
-        joined = answers.join(shown, on="persona_key")
-        yield from _follow(joined, stage, (("character_key", "character"),))
+    shown = characters.filter(_ACCEPTED).select(
+        persona_key=pl.col("parents").list.first(), character_key="key"
+    )
+    return _follow(answers.join(shown, on="persona_key"), stage, "character_key", "character")
 
 
-def _follow(
-    frame: pl.DataFrame, stage: str, links: Iterable[tuple[str, str]]
-) -> Iterator[pl.DataFrame]:
-    for column, name in links:
-        if column in frame.columns:
-            named = frame.filter(pl.col(column).is_not_null() & (pl.col(column) != ""))
-            yield named.select(
-                pl.lit(stage).alias("node"),
-                pl.col("key"),
-                pl.lit(name).alias("link"),
-                pl.col(column).alias("parent"),
-            )
+def _follow(frame: pl.DataFrame, stage: str, column: str, name: str) -> pl.DataFrame:
+    """Return the edges from rows to what a column names; an empty one names nobody."""
+    named = frame.filter(pl.col(column).is_not_null() & (pl.col(column) != ""))
+    return named.select(
+        pl.lit(stage).alias("node"),
+        pl.col("key"),
+        pl.lit(name).alias("link"),
+        pl.col(column).cast(pl.String).alias("parent"),
+    )
 
 
 def _read_reasons(storage: Storage, manifest: Manifest) -> pl.DataFrame:
@@ -308,9 +235,6 @@ def _take_turn(column: str, place: int = 0) -> pl.Expr:
     return pl.col(column).list.get(place, null_on_oob=True).struct.field("content")
 
 
-_PERSONA = ("persona_key", "persona")
-_DIALOGUE = ("dialogue_key", "dialogue")
-_QUESTION = ("question_key", "question")
 _VERDICT = pl.format(
     "{}: {}", pl.col("score").cast(pl.String).fill_null("no verdict"), pl.col("justification")
 )
@@ -320,47 +244,33 @@ _ATTRIBUTED = pl.format(
     pl.col("random_credit").round(2),
     pl.col("hard_credit").round(2),
 )
-_REFERENCE = _Kind("reference", pl.col("reference"), (_QUESTION,))
+_REFERENCE = _Kind("reference", pl.col("reference"))
 _KINDS = {
     "personas": _Kind("persona", pl.col("persona")),
     "instructions": _Kind("instruction", _take_turn("turns")),
-    "guesses": _Kind(
-        "instruction", _take_turn("turns"), (("question_id", "persona"),), only_parents="personas"
-    ),
+    "guesses": _Kind("instruction", _take_turn("turns"), ("persona",)),
     "characters": _Kind(
-        "character", pl.format("{}: {}", "name", "persona"), (_PERSONA,), only_parents="personas"
+        "character", pl.format("{}: {}", "name", "persona"), ("persona",), ("persona_key",)
     ),
     "dialogues_": _Kind(
         "dialogue",
         _take_turn("turns"),
-        (("character_key", "character"), ("instruction_key", "instruction")),
+        ("character", "instruction"),
+        ("character_key", "instruction_key"),
     ),
-    "curation": _Kind("example", _take_turn("messages", 1), (_DIALOGUE,)),
-    "question_settings": _Kind(
-        "settings", pl.col("settings").list.join(", "), (_PERSONA,), only_parents="personas"
-    ),
+    "curation": _Kind("example", _take_turn("messages", 1), ("dialogue",), ("dialogue_key",)),
+    "question_settings": _Kind("settings", pl.col("settings").list.join(", "), ("persona",)),
     "question_texts": _Kind(
-        "written questions",
-        pl.format("{} for {}", "task", "persona"),
-        (_PERSONA,),
-        (("settings_key", "settings"),),
+        "written questions", pl.format("{} for {}", "task", "persona"), ("settings",)
     ),
-    "questions": _Kind(
-        "question",
-        pl.col("question"),
-        (_PERSONA,),
-        (_DIALOGUE, ("texts_key", "written questions")),
-    ),
-    "answers_": _Kind("answer", pl.col("answer"), (_QUESTION,), only_parents="questions"),
+    "questions": _Kind("question", pl.col("question"), ("row",)),
+    "answers_": _Kind("answer", pl.col("answer"), ("question",)),
     "examples_": _Kind(
-        "score examples",
-        pl.col("examples").list.get(0, null_on_oob=True),
-        (_QUESTION,),
-        only_parents="questions",
+        "score examples", pl.col("examples").list.get(0, null_on_oob=True), ("question",)
     ),
-    "judgements_": _Kind("judgement", _VERDICT, (("answer_key", "answer"),)),
+    "judgements_": _Kind("judgement", _VERDICT, ("answer", "score examples")),
     "calibration_": _Kind("calibration", _VERDICT),
-    "attribution_": _Kind("attribution", _ATTRIBUTED, (("example_key", "example"),)),
+    "attribution_": _Kind("attribution", _ATTRIBUTED, ("example",), ("example_key",)),
     "abilities_": _Kind("ability", pl.format("{} {}: {}", "task", "metric", "value")),
 }
 """By a node's name, or its beginning: ``answers_`` stands for ``answers_base`` and the like."""

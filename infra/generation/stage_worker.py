@@ -42,11 +42,13 @@ I = TypeVar("I", contravariant=True)  # noqa: E741 - the input record of a maker
 class RowMaker(Protocol[I]):
     """Maker of one row from its inputs by asking a model; picklable, pure but for the asking.
 
-    ``inputs`` and ``record`` are the record types it takes and makes.
+    ``inputs`` and ``record`` are the record types it takes and makes. ``parents`` are the columns
+    of a planned row that hold the keys of what it is made from; empty ones name nobody.
     """
 
     inputs: ClassVar[type[Any]]
     record: ClassVar[type[Any]]
+    parents: ClassVar[tuple[str, ...]]
 
     async def make(self, key: str, row: I, session: RowSession) -> object | Reject:
         """Return the finished record, or why there is none."""
@@ -320,6 +322,7 @@ async def _make_row(job: Job, engine: Engine, row: dict[str, Any]) -> MadeRow:
         prompt_tokens=session.prompt_tokens,
         cached_tokens=session.cached_tokens,
         completion_tokens=session.completion_tokens,
+        parents=tuple(row[column] for column in job.maker.parents if row.get(column)),
     )
     thoughts = ThoughtCount(int(session.thought_chars > 0), session.thought_tokens)
     return MadeRow(envelope, None if rejected else outcome, thoughts)

@@ -27,6 +27,10 @@ STORE_FORMAT = 1
 STORE_MARKER = "opencharacter-store.json"
 
 
+_ADDED = {"parents"}
+"""Columns that stores of before do not have."""
+
+
 class _Plain(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -262,11 +266,17 @@ def read_tables(
 ) -> pl.DataFrame:
     """Read parts into one frame, in the order given; all columns, or those named.
 
+    What was written before there was a column has nulls in it, also where it is named.
     Raises :class:`DamagedFile` for a part that is not what its manifest recorded.
     """
     wanted = list(columns) if columns is not None else None
     frames = [_read_part(storage, part, wanted) for part in parts]
-    return pl.concat(frames, how="vertical_relaxed") if frames else pl.DataFrame()
+    if not frames:
+        return pl.DataFrame()
+    whole = pl.concat(frames, how="diagonal_relaxed")
+    if wanted is None:
+        return whole
+    return whole.select(name if name in whole else pl.lit(None).alias(name) for name in wanted)
 
 
 def _read_part(storage: Storage, part: PartRef, columns: list[str] | None) -> pl.DataFrame:
@@ -276,6 +286,9 @@ def _read_part(storage: Storage, part: PartRef, columns: list[str] | None) -> pl
         raise DamagedFile(storage.url(part.path), part.path, "is gone") from error
     if digest_bytes(data) != part.digest:
         raise DamagedFile(storage.url(part.path), part.path, "is not as it was written")
+    if columns is not None and _ADDED & set(columns):
+        there = pq.read_schema(BytesIO(data)).names
+        columns = [name for name in columns if name in there or name not in _ADDED]
     return pl.read_parquet(BytesIO(data), columns=columns)
 
 

@@ -60,6 +60,7 @@ class Envelope:
     """What every row of a row stage carries beside its record.
 
     Attributes:
+        parents: Keys of the rows that it was made from, the nearest only.
         status: ``accepted`` or ``rejected``; both are final.
         reason: Why it was rejected; empty when accepted.
         detail: The raw output and what was wrong with it; empty when accepted.
@@ -77,6 +78,7 @@ class Envelope:
     prompt_tokens: int
     cached_tokens: int
     completion_tokens: int
+    parents: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +105,11 @@ def reject_detail(reject: Reject, raw: str) -> str:
 
 def row_schema(record: type[Any]) -> pa.Schema:
     """Return the columns of a row stage's parts: the envelope, then the record without key."""
-    fields = list(arrow_schema(Envelope))
+    # What was written before there were parents has none, and is merged with what has.
+    fields = [
+        field.with_nullable(True) if field.name == "parents" else field
+        for field in arrow_schema(Envelope)
+    ]
     own = [field for field in arrow_schema(record, nullable=True) if field.name != "key"]
     if taken := {field.name for field in fields} & {field.name for field in own}:
         raise TypeError(f"{record.__name__} has fields that every row has: {sorted(taken)}")
@@ -247,11 +253,13 @@ def compact_chunks(storage: Storage, folder: str) -> list[PartRef]:
 def merge_chunks(storage: Storage, folder: str, paths: Sequence[str]) -> None:
     """Replace chunk parts by one compacted part; safe to interrupt at any point."""
     tables = [_read_table(storage, path) for path in sorted(paths)]
-    whole = pl.from_arrow(pa.concat_tables(tables))
+    # Parts of before parents were kept lack a column.
+    joined = pa.concat_tables(tables, promote_options="default")
+    whole = pl.from_arrow(joined)
     assert isinstance(whole, pl.DataFrame)
     # Two runs at work on one recipe may both have made a row; the first is kept.
     once = whole.unique(IDENTITY_COLUMNS, keep="first", maintain_order=True).sort("key")
-    merged = once.to_arrow().cast(tables[0].schema)
+    merged = once.to_arrow().cast(joined.schema)
     thoughts = sum((read_count(table.schema.metadata) for table in tables), ThoughtCount())
     metadata = {_REPLACES: json.dumps(sorted(paths)).encode(), **thoughts.write()}
     merged = merged.replace_schema_metadata({**(merged.schema.metadata or {}), **metadata})

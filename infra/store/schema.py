@@ -44,12 +44,17 @@ def to_plain(row: Any) -> dict[str, Any]:
 def from_plain(record: type[R], row: dict[str, Any]) -> R:
     """Build a record from plain data; columns the record does not have are left out.
 
+    A field with a default may be missing, as in what was written before there was one.
     A record with more than one kind of rows says by ``choose_record`` which one a row is.
     """
     choose = getattr(record, "choose_record", None)
     record = choose(row) if choose is not None else record
     return record(
-        **{name: _revive(hint, row[name]) for name, hint in _hints(typing.cast(Any, record))}
+        **{
+            name: _revive(hint, row[name])
+            for name, hint in _hints(typing.cast(Any, record))
+            if name in row
+        }
     )
 
 

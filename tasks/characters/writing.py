@@ -30,6 +30,7 @@ class CharacterWriter:
     """Maker of a :class:`Character` from a persona; runs in a stage worker."""
 
     inputs: ClassVar[type[CharacterInput]] = CharacterInput
+    parents: ClassVar[tuple[str, ...]] = ("persona_key",)
     record: ClassVar[type[Character]] = Character
 
     prompt: PromptTemplate

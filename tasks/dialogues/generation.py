@@ -44,6 +44,7 @@ class GeneratePlayer:
     """Player that makes a :class:`Dialogue` by answering every user turn in character."""
 
     inputs: ClassVar[type[DialogueInput]] = DialogueInput
+    parents: ClassVar[tuple[str, ...]] = ("character_key", "instruction_key")
     record: ClassVar[type[Dialogue]] = Dialogue
 
     prompt: PromptTemplate

@@ -36,6 +36,7 @@ class RewritePlayer:
     """Player that makes a :class:`Dialogue` by rewriting every assistant turn of the source."""
 
     inputs: ClassVar[type[DialogueInput]] = DialogueInput
+    parents: ClassVar[tuple[str, ...]] = ("character_key", "instruction_key")
     record: ClassVar[type[Dialogue]] = Dialogue
 
     prompt: PromptTemplate

@@ -44,6 +44,7 @@ class Answerer:
     """
 
     inputs: ClassVar[type[AnswerInput]] = AnswerInput
+    parents: ClassVar[tuple[str, ...]] = ("question_key",)
     record: ClassVar[type[Answer]] = Answer
 
     prompt: PromptTemplate

@@ -30,7 +30,7 @@ from tasks.evaluation.questions.personagym import digest_checkout, read_prompts
 VERSIONS = {
     "question_settings": 2,
     "question_texts": 2,
-    "questions": 1,
+    "questions": 2,
     "answers": 2,
     "examples": 2,
     "judgements": 3,

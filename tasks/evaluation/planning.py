@@ -26,7 +26,7 @@ I = TypeVar("I")  # noqa: E741 - the input record of a maker
 
 
 def plan_question_rows(
-    recipe: str, chosen: Iterable[ChosenSettings], tasks: Sequence[EvalTask] = TASKS
+    recipe: str, chosen: Sequence[ChosenSettings], tasks: Sequence[EvalTask] = TASKS
 ) -> pl.DataFrame:
     """Return the planned rows of question writing: one a persona and task.
 
@@ -47,7 +47,10 @@ def plan_question_rows(
         for item in chosen
         for task in tasks
     ]
-    return _frame(QuestionsInput, rows)
+    settings = [item.key for item in chosen for _ in tasks]
+    return _frame(QuestionsInput, rows).with_columns(
+        settings_key=pl.Series(settings, dtype=pl.String)
+    )
 
 
 def plan_answers(
@@ -134,7 +137,10 @@ def plan_judgements(
             answer.persona, profile, answer.task, answer.question, answer.answer, *texts
         )
         rows.append((row, digest, f"{answer.task}:{answer.persona_key}:{answer.question_key}"))
-    return _frame(JudgementInput, rows)
+    given = [
+        shown[row.question_key].key if row.question_key in shown else None for row, _, _ in rows
+    ]
+    return _frame(JudgementInput, rows).with_columns(examples_key=pl.Series(given, dtype=pl.String))
 
 
 def _frame(record: type[I], rows: Sequence[tuple[I, str, str]]) -> pl.DataFrame:

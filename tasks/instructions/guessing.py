@@ -30,6 +30,7 @@ class InstructionGuesser:
     """Maker of an :class:`Instruction` without an answer; runs in a stage worker."""
 
     inputs: ClassVar[type[GuessInput]] = GuessInput
+    parents: ClassVar[tuple[str, ...]] = ("persona_key",)
     record: ClassVar[type[Instruction]] = Instruction
 
     prompt: PromptTemplate

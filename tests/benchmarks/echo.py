@@ -33,6 +33,7 @@ class EchoMaker:
 
     inputs: ClassVar[type[EchoInput]] = EchoInput
     record: ClassVar[type[Echo]] = Echo
+    parents: ClassVar[tuple[str, ...]] = ()
 
     prompt: PromptTemplate
 

@@ -52,6 +52,7 @@ class ExampleWriter:
     """
 
     inputs: ClassVar[type[ExamplesInput]] = ExamplesInput
+    parents: ClassVar[tuple[str, ...]] = ("question_key",)
     record: ClassVar[type[ScoreExamples]] = ScoreExamples
 
     prompts: JudgingPrompts
@@ -118,6 +119,7 @@ class Judge:
     """Maker of a :class:`Judgement`; runs in a stage worker, and never rejects a row."""
 
     inputs: ClassVar[type[JudgementInput]] = JudgementInput
+    parents: ClassVar[tuple[str, ...]] = ("answer_key", "examples_key")
     record: ClassVar[type[Judgement]] = Judgement
 
     prompts: JudgingPrompts

@@ -85,7 +85,14 @@ def take_held_out(
             key = row_key("held-out question", [example.dialogue_key, task])
             questions.append(
                 EvalQuestion(
-                    key, SUITE, persona_key, someone.persona, task, turns[0].content, setting=""
+                    key,
+                    SUITE,
+                    persona_key,
+                    someone.persona,
+                    task,
+                    turns[0].content,
+                    setting="",
+                    parents=(example.dialogue_key,),
                 )
             )
             references.append(

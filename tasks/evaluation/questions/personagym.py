@@ -225,7 +225,12 @@ def _read_file(path: Path, rejections: RejectionList) -> list[tuple[EvalQuestion
                 continue
             key = content_key("evaluation question", SUITE, persona_key, task, question)
             questions.append(
-                (EvalQuestion(key, SUITE, persona_key, persona, task, question, ""), place)
+                (
+                    EvalQuestion(
+                        key, SUITE, persona_key, persona, task, question, "", (persona_key,)
+                    ),
+                    place,
+                )
             )
     return questions
 

@@ -73,6 +73,7 @@ class SettingsChooser:
     """Maker of :class:`ChosenSettings` from a persona; runs in a stage worker."""
 
     inputs: ClassVar[type[SettingsInput]] = SettingsInput
+    parents: ClassVar[tuple[str, ...]] = ("persona_key",)
     record: ClassVar[type[ChosenSettings]] = ChosenSettings
 
     prompt: PromptTemplate
@@ -146,6 +147,7 @@ class QuestionWriter:
     """
 
     inputs: ClassVar[type[QuestionsInput]] = QuestionsInput
+    parents: ClassVar[tuple[str, ...]] = ("settings_key",)
     record: ClassVar[type[WrittenQuestions]] = WrittenQuestions
 
     prompt: PromptTemplate
@@ -249,6 +251,7 @@ def list_questions(batches: Iterable[WrittenQuestions]) -> list[EvalQuestion]:
             task=batch.task,
             question=item.question,
             setting=item.setting,
+            parents=(batch.key,),
         )
         for batch in sorted(batches, key=lambda batch: batch.key)
         for number, item in enumerate(batch.questions)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import polars as pl
@@ -91,16 +92,38 @@ def write_whole(
     )
 
 
+def read_parents(row: object) -> tuple[str, ...]:
+    """Return the keys of the nearest rows that a row's columns name."""
+    for columns in (("character_key", "instruction_key"), ("answer_key",), ("question_key",)):
+        if all(hasattr(row, column) for column in columns):
+            return tuple(getattr(row, column) for column in columns)
+    return (getattr(row, "persona_key", ""),)
+
+
 def write_rows(
     storage: Storage,
     node: NodeSpec,
     record: type[Any],
     rows: Sequence[Any],
     rejected: Sequence[str] = (),
+    parents: Mapping[str, tuple[str, ...]] | None = None,
 ) -> NodeRef:
-    made = [MadeRow(Envelope(row.key, "d", "accepted", "", "", 1, 1, 0, 0, 0), row) for row in rows]
+    """Write a row stage's node; ``parents`` by row key, where a row's own columns do not tell."""
+    of = parents or {}
+    made = [
+        MadeRow(
+            Envelope(
+                row.key, "d", "accepted", "", "", 1, 1, 0, 0, 0, of.get(row.key, read_parents(row))
+            ),
+            row,
+        )
+        for row in rows
+    ]
     made += [
-        MadeRow(Envelope(key, "d", "rejected", "empty", "nothing said", 1, 1, 0, 0, 0), None)
+        MadeRow(
+            Envelope(key, "d", "rejected", "empty", "nothing said", 1, 1, 0, 0, 0, of.get(key, ())),
+            None,
+        )
         for key in rejected
     ]
     commit_chunk(storage, node.folder, encode_rows(record, made))
@@ -152,7 +175,7 @@ def make_question(
     persona: Persona, text: str, task: EvalTask = "linguistic_habits", suite: str = "generated"
 ) -> EvalQuestion:
     key = content_key("evaluation question", persona.key, task, text)
-    return EvalQuestion(key, suite, persona.key, persona.persona, task, text, "")
+    return EvalQuestion(key, suite, persona.key, persona.persona, task, text, "", (persona.key,))
 
 
 def make_answer(recipe: str, question: EvalQuestion, model: str, text: str) -> Answer:
@@ -230,11 +253,13 @@ class World:
         self.cook = make_character(characters.recipe, COOK, "Luc")
         self.lost_profile = row_key(characters.recipe, [SAILOR.key])
         cast = [self.baker, self.cook]
-        self._keep(write_rows(storage, characters, Character, cast, [self.lost_profile]))
+        lost = {self.lost_profile: (SAILOR.key,)}
+        self._keep(write_rows(storage, characters, Character, cast, list(lost), lost))
         dialogues = name_node("dialogues_generate", characters, instructions)
         self.dialogue = self._make_dialogue(dialogues.recipe)
         self.lost_dialogue = row_key(dialogues.recipe, [self.cook.key, ASKED.key])
-        self._keep(write_rows(storage, dialogues, Dialogue, [self.dialogue], [self.lost_dialogue]))
+        lost = {self.lost_dialogue: (self.cook.key, ASKED.key)}
+        self._keep(write_rows(storage, dialogues, Dialogue, [self.dialogue], list(lost), lost))
         curation = name_node("curation", dialogues, characters)
         self.example = Example(
             key=row_key(curation.recipe, [self.dialogue.key]),
@@ -250,7 +275,10 @@ class World:
 
     def _evaluate(self, personas: NodeSpec, curation: NodeSpec) -> None:
         questions = name_node("questions", personas, curation)
-        self.held_out = make_question(BAKER, "Why is bread brown?", suite="held_out")
+        self.held_out = replace(
+            make_question(BAKER, "Why is bread brown?", suite="held_out"),
+            parents=(self.dialogue.key,),
+        )
         self.written = make_question(COOK, "What do you say to a <b>guest</b>?")
         self.reference = HeldOutAnswer(
             key=row_key("reference", [self.held_out.key]),
@@ -289,7 +317,11 @@ class World:
                 make_judgement(judged.recipe, answer, "judge", 4.5 if place else None)
                 for place, answer in enumerate(self.answers[model])
             ]
-            self._keep(write_rows(self.storage, judged, Judgement, self.judgements[model]))
+            shown = self.judgements[model][0]
+            seen = {shown.key: (shown.answer_key, self.score_examples.key)}
+            self._keep(
+                write_rows(self.storage, judged, Judgement, self.judgements[model], parents=seen)
+            )
         scored = name_node("attribution_tuned", curation)
         self.attribution = make_attribution(
             scored.recipe, self.example.key, BAKER.key, "tuned", 0.5

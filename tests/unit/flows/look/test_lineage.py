@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from flows.look.lineage import Branch, Lineage, Pairing, print_lineage, show_lineage, trace_lineage
+from flows.look.lineage import Branch, Lineage, print_lineage, show_lineage, trace_lineage
 from flows.recipe.settings import load_settings
 from infra.errors import ConfigError
 from infra.store.fingerprints import content_key, row_key
@@ -36,8 +36,6 @@ from tests.unit.flows.evaluated import (
 )
 from tests.unit.flows.worlds import make_config, write_config
 
-PAIRING = Pairing(per_question=2, seed=0)
-
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:
@@ -45,7 +43,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
 
 
 def trace(world: World, key: str) -> Lineage:
-    return trace_lineage(world.storage, world.done, key, pairing=PAIRING)
+    return trace_lineage(world.storage, world.done, key)
 
 
 def flatten(branches: Iterable[Branch], depth: int = 0) -> Iterator[tuple[int, str, str]]:
@@ -147,7 +145,14 @@ def test_a_guess_comes_from_the_persona_it_was_guessed_for(tmp_path: Path) -> No
     lost = row_key(node.recipe, [COOK.key])
     done = {
         "personas": write_whole(storage, name_node("personas"), Persona, [BAKER, COOK]),
-        "guesses": write_rows(storage, node, type(guess), [guess], [lost]),
+        "guesses": write_rows(
+            storage,
+            node,
+            type(guess),
+            [guess],
+            [lost],
+            {guess.key: (BAKER.key,), lost: (COOK.key,)},
+        ),
     }
     for key, persona in ((guess.key, BAKER), (lost, COOK)):
         found = trace_lineage(storage, done, key)
@@ -257,8 +262,12 @@ def test_a_written_question_leads_through_the_request_and_the_settings(tmp_path:
     asked = list_questions([written])
     done = {
         "personas": write_whole(storage, name_node("personas"), Persona, [BAKER, COOK]),
-        settings.stage: write_rows(storage, settings, ChosenSettings, [chosen], [wanting]),
-        texts.stage: write_rows(storage, texts, WrittenQuestions, [written]),
+        settings.stage: write_rows(
+            storage, settings, ChosenSettings, [chosen], [wanting], {wanting: (BAKER.key,)}
+        ),
+        texts.stage: write_rows(
+            storage, texts, WrittenQuestions, [written], parents={written.key: (chosen.key,)}
+        ),
         "questions": write_whole(storage, name_node("questions"), EvalQuestion, asked),
     }
     for question in asked:

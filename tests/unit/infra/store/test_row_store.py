@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import polars as pl
 import pytest
@@ -131,6 +132,34 @@ def test_a_reader_may_take_only_some_columns(storage: Storage) -> None:
     rows = read_rows(storage, find_node(storage, "a", "b"), ["status"])
     assert rows.columns == ["key", "parents_digest", "status"]
     assert rows["status"].to_list() == ["accepted", "rejected"]
+
+
+def test_rows_of_before_parents_were_kept_stay_beside_new_ones(storage: Storage) -> None:
+    old = encode_rows(Note, [make_row("a"), make_row("b")]).drop_columns(["parents"])
+    commit_chunk(storage, FOLDER, old)
+    compact_chunks(storage, FOLDER)
+    commit_chunk(storage, FOLDER, encode_rows(Note, [make_row("c")]).drop_columns(["parents"]))
+    child = replace(make_row("d").envelope, parents=("a", "b"))
+    commit(storage, MadeRow(child, make_row("d").record))
+    manifest = find_node(storage, "a", "b", "c", "d")
+    assert len(manifest.parts) == 2
+    named = read_rows(storage, manifest, ["parents"])
+    assert named["parents"].to_list() == [None, None, None, ["a", "b"]]
+    whole = read_rows(storage, manifest)
+    assert whole["text"].to_list() == [f"text of {key}" for key in "abcd"]
+    assert [row.key for row in read_part_rows(storage, FOLDER, Note)] == list("abcd")
+
+
+def test_rows_of_before_parents_were_kept_are_read_alone(storage: Storage) -> None:
+    commit_chunk(storage, FOLDER, encode_rows(Note, [make_row("a")]).drop_columns(["parents"]))
+    manifest = find_node(storage, "a")
+    assert read_rows(storage, manifest, ["parents"])["parents"].to_list() == [None]
+
+
+def test_a_column_that_no_store_ever_had_is_an_error(storage: Storage) -> None:
+    commit(storage, make_row("a"))
+    with pytest.raises(pl.exceptions.ColumnNotFoundError):
+        read_rows(storage, find_node(storage, "a"), ["txet"])
 
 
 def test_readers_see_only_the_members_of_their_node(storage: Storage) -> None:
