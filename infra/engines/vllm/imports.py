@@ -20,10 +20,8 @@ import vllm.v1.worker.cpu_worker
 
 import infra.engines.vllm.forked_server
 from infra.engines.vllm.forks import fork_engine_core
-from infra.engines.vllm.waiting import sleep_while_waiting
 
 fork_engine_core()
-sleep_while_waiting()
 # Finds the place of the title, which nobody finds any more once the environment has changed.
 setproctitle.getproctitle()
 gc.freeze()

@@ -21,9 +21,8 @@ from infra.engines.config import ModelConfig
 from infra.engines.core_binding import count_engine_threads, leave_engine_cores
 from infra.engines.cpu_threads import bind_engine, choose_cpu_dtype
 from infra.engines.model_facts import find_model_facts
-from infra.engines.vllm.forks import is_cpu_build, list_engine_processes, tie_to_parent
+from infra.engines.vllm.forks import list_engine_processes, tie_to_parent
 from infra.engines.vllm.sampler import settle_sampler
-from infra.engines.vllm.waiting import sleep_while_waiting
 from infra.errors import EngineError, RequestFailed
 from infra.models.folders import fetch_model
 from infra.protocol import Completion, Request
@@ -247,5 +246,3 @@ def die_with_parent() -> None:
     if owner is None or os.getpid() == int(owner):
         return
     tie_to_parent()
-    if is_cpu_build():
-        sleep_while_waiting()
