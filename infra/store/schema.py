@@ -52,16 +52,20 @@ def from_plain(record: type[R], row: dict[str, Any]) -> R:
     return record(
         **{
             name: _revive(hint, row[name])
-            for name, hint in _hints(typing.cast(Any, record))
-            if name in row
+            for name, hint, may_be_missing in _hints(typing.cast(Any, record))
+            if name in row or not may_be_missing
         }
     )
 
 
 @functools.cache
-def _hints(record: Any) -> tuple[tuple[str, Any], ...]:
+def _hints(record: Any) -> tuple[tuple[str, Any, bool], ...]:
+    """Return name, type and whether there is a default, field by field."""
     hints = typing.get_type_hints(record)
-    return tuple((field.name, hints[field.name]) for field in dataclasses.fields(record))
+    return tuple(
+        (field.name, hints[field.name], field.default is not dataclasses.MISSING)
+        for field in dataclasses.fields(record)
+    )
 
 
 def _columns(record: type[Any]) -> list[tuple[str, pa.DataType, bool]]:

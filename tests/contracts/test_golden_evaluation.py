@@ -61,7 +61,7 @@ GOLDEN = {
     "encoding": Golden(1, "c258077a0742a38322b5c6857c0f1a1a"),
     "question_settings": Golden(2, "5cc9c1e27d435241d805f8580aa1fbb8"),
     "question_texts": Golden(2, "47672b0414a6d19515c8b7fbcd010d2e"),
-    "questions": Golden(1, "0e9d7b7443b3db588878fdf1169c3ba1"),
+    "questions": Golden(2, "321bc3f1311ea5b4bccdae3e8dcb84ec"),
     "answers": Golden(2, "b069f798529092f54dd4918a0035856c"),
     "examples": Golden(2, "62c2e18a233319709f6a3a79c78e3972"),
     "judgements": Golden(3, "8d4c03fb7b1cc4e93fc0ac08460389e8"),

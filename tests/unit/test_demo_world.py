@@ -114,7 +114,8 @@ def test_prompts_are_the_prompt_files(lessons: list[Lesson]) -> None:
     for lesson in lessons:
         if lesson.reworded or (lesson.task == "roleplay" and len(lesson.messages) % 2):
             continue  # A student's lesson without a system prompt has no prompt file.
-        template = PromptTemplate.load(packaged_configs() / "prompts" / f"{lesson.task}.j2")
+        name = "demo/judge" if lesson.task == "judge" else lesson.task
+        template = PromptTemplate.load(packaged_configs() / "prompts" / f"{name}.j2")
         wanted = template.render(lesson.context, lesson.history)
         if lesson.task == "roleplay":
             wanted = (*wanted, *lesson.history)

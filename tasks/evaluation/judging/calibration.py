@@ -110,6 +110,7 @@ def plan_calibration(recipe: str, labelled: Iterable[Labelled]) -> pl.DataFrame:
         pl.Series("parents_digest", digests, dtype=pl.String),
         pl.Series("group", groups, dtype=pl.String),
         pl.exclude("key"),
+        pl.lit(None, pl.String).alias("examples_key"),
     )
 
 

@@ -127,7 +127,7 @@ def test_labelled_answers_are_planned_as_any_judgement_is() -> None:
     inputs = [from_plain(JudgementInput, row) for row in frame.iter_rows(named=True)]
     assert [item.key for item in inputs] == [row_key("r", ["k0"]), row_key("r", ["k1"])]
     names = {field.name for field in fields(JudgementInput)}
-    assert set(frame.columns) == names | {"parents_digest", "group"}
+    assert set(frame.columns) == names | {"parents_digest", "group", "examples_key"}
     assert plan_calibration("r", []).columns == frame.columns
 
 

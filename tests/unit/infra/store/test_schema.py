@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from infra.store.schema import arrow_schema, from_plain, to_plain, to_table
-from tasks.records import Dialogue, Turn
+from tasks.records import Dialogue, EvalQuestion, Turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +83,11 @@ def test_no_rows_still_have_the_columns() -> None:
 def test_columns_of_the_envelope_are_left_out_of_the_record() -> None:
     plain = {**to_plain(Turn("user", "Hi")), "status": "accepted"}
     assert from_plain(Turn, plain) == Turn("user", "Hi")
+
+
+def test_a_column_that_came_later_is_its_default_where_it_is_missing() -> None:
+    names = ("key", "suite", "persona_key", "persona", "task", "question", "setting")
+    assert from_plain(EvalQuestion, dict.fromkeys(names, "x")).parents == ()
 
 
 def test_a_missing_column_is_an_error_not_a_default() -> None:
