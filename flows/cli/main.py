@@ -9,6 +9,7 @@ import gc
 import os
 import sys
 from collections.abc import Sequence
+from importlib.metadata import version
 
 from cyclopts import App
 
@@ -24,6 +25,7 @@ app = App(
     name="opencharacter",
     help="Train customisable role-playing language models from synthetic personas.",
     help_epilogue=f"{DEBUG}, after any command, shows the traceback of an error.",
+    version=lambda: version("opencharacter"),
     version_flags=["--version"],
 )
 for group in (run_commands, look_commands, talk_commands, store_commands):
