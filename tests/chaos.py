@@ -32,7 +32,7 @@ from tests.e2e.scripted import ROW_STAGES, read_parts
 OUTSIDE = {"killed": signal.SIGKILL, "told to end": signal.SIGTERM, "Ctrl-C": signal.SIGINT}
 INSIDE = {
     "engine": "EngineCore",
-    "fork server": "vllm_imports",
+    "fork server": "infra.engines.vllm.imports",
     "worker": "StageWorker",
     "rank": "RayTrainWorker",
 }
