@@ -38,13 +38,15 @@ class _Kind:
     Attributes:
         parents: What each of a row's parents is called, in the order in which the row names them.
             Only the nearest: a dialogue's persona is reached through its character.
-        columns: Of sets, whose rows have no list of parents, the columns with their keys.
+        columns: Where their keys stand, of rows without a list of parents.
+        beside: Columns that say more of them.
     """
 
     name: str
     text: pl.Expr
     parents: tuple[str, ...] = ()
     columns: tuple[str, ...] = ()
+    beside: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,7 @@ def read_index(storage: Storage, done: Mapping[str, NodeRef]) -> RowIndex:
     if "questions" in manifests:
         references = _read_references(storage, manifests["questions"])
         rows.append(_name_rows(references, "questions", _REFERENCE.name))
-        edges.append(_follow(references, "questions", "question_key", "question"))
+        edges.append(_follow(references, "questions", "question_key", pl.lit("question")))
     order = pl.DataFrame(
         {"node": list(manifests), "order": range(len(manifests))},
         schema={"node": pl.String, "order": pl.Int64},
@@ -150,23 +152,29 @@ def _list_parts(manifest: Manifest, holds: str) -> list[PartRef]:
 def _read_keys(storage: Storage, manifest: Manifest) -> pl.DataFrame:
     """Read key, status and parents of a node's rows; of a set's rejects, where they came from."""
     kind = _find_kind(manifest.stage)
-    empty = pl.DataFrame(schema={"key": pl.String, "status": pl.String, "parents": _LIST})
+    columns = list(dict.fromkeys([*kind.columns, *kind.beside]))
+    empty = _empty(("key", "status", *columns)).with_columns(parents=pl.lit(None, _LIST))
     if manifest.members is not None:
-        columns = ["status", "parents", *(["persona_key"] if kind.name == "answer" else [])]
-        return read_rows(storage, manifest, columns) if manifest.parts else empty
+        if not manifest.parts:
+            return empty
+        return _fill_parents(read_rows(storage, manifest, ["status", "parents", *columns]), kind)
     frames = [empty]
-    accepted = _list_parts(manifest, "accepted")
+    accepted, rejected = (_list_parts(manifest, holds) for holds in ("accepted", "rejected"))
     if accepted:
-        listed = not kind.columns and bool(kind.parents)
-        frame = read_tables(storage, accepted, ["key", *(["parents"] if listed else kind.columns)])
-        if not listed:
-            frame = frame.with_columns(parents=pl.concat_list(pl.lit([], _LIST), *kind.columns))
-        frames.append(frame.select("key", "parents", status=pl.lit("accepted")))
-    rejected = _list_parts(manifest, "rejected")
+        listed = ["parents"] if manifest.stage == "questions" else []
+        frame = read_tables(storage, accepted, ["key", *listed, *columns])
+        frames.append(_fill_parents(frame, kind).with_columns(status=pl.lit("accepted")))
     if rejected:
         frame = read_tables(storage, rejected, ["key", "source"])
         frames.append(frame.with_columns(status=pl.lit("rejected")))
     return pl.concat(frames, how="diagonal_relaxed")
+
+
+def _fill_parents(frame: pl.DataFrame, kind: _Kind) -> pl.DataFrame:
+    """Take a row's parents from its columns where it has no list of them: a set's, an old one."""
+    told = pl.concat_list(kind.columns) if kind.columns else pl.lit([], _LIST)
+    listed = pl.col("parents") if "parents" in frame.columns else pl.lit(None, _LIST)
+    return frame.with_columns(parents=pl.coalesce(listed, told))
 
 
 def _read_references(storage: Storage, manifest: Manifest) -> pl.DataFrame:
@@ -185,10 +193,10 @@ def _list_edges(manifest: Manifest, frames: Mapping[str, pl.DataFrame]) -> Itera
     frame, kind = frames[stage], _find_kind(stage)
     for place, name in enumerate(kind.parents):
         nth = frame.with_columns(parent=pl.col("parents").list.get(place, null_on_oob=True))
-        yield _follow(nth, stage, "parent", name)
+        yield _follow(nth, stage, "parent", _BY_SUITE if stage == "questions" else pl.lit(name))
     if "source" in frame.columns:
         from_rows = frame.filter(pl.col("source").str.contains(_KEY))
-        yield _follow(from_rows, stage, "source", "row")
+        yield _follow(from_rows, stage, "source", pl.lit("row"))
     if kind.name == "answer" and "characters" in manifest.upstream and "characters" in frames:
         yield _follow_characters(frame, stage, frames["characters"])
 
@@ -198,16 +206,17 @@ def _follow_characters(answers: pl.DataFrame, stage: str, characters: pl.DataFra
     shown = characters.filter(_ACCEPTED).select(
         persona_key=pl.col("parents").list.first(), character_key="key"
     )
-    return _follow(answers.join(shown, on="persona_key"), stage, "character_key", "character")
+    joined = answers.join(shown, on="persona_key")
+    return _follow(joined, stage, "character_key", pl.lit("character"))
 
 
-def _follow(frame: pl.DataFrame, stage: str, column: str, name: str) -> pl.DataFrame:
+def _follow(frame: pl.DataFrame, stage: str, column: str, name: pl.Expr) -> pl.DataFrame:
     """Return the edges from rows to what a column names; an empty one names nobody."""
     named = frame.filter(pl.col(column).is_not_null() & (pl.col(column) != ""))
     return named.select(
         pl.lit(stage).alias("node"),
         pl.col("key"),
-        pl.lit(name).alias("link"),
+        name.alias("link"),
         pl.col(column).cast(pl.String).alias("parent"),
     )
 
@@ -244,11 +253,15 @@ _ATTRIBUTED = pl.format(
     pl.col("random_credit").round(2),
     pl.col("hard_credit").round(2),
 )
+_BY_SUITE = pl.col("suite").replace_strict(
+    {"held_out": "dialogue", "generated": "written questions"}, default="persona"
+)
+"""What a question was read from."""
 _REFERENCE = _Kind("reference", pl.col("reference"))
 _KINDS = {
     "personas": _Kind("persona", pl.col("persona")),
     "instructions": _Kind("instruction", _take_turn("turns")),
-    "guesses": _Kind("instruction", _take_turn("turns"), ("persona",)),
+    "guesses": _Kind("instruction", _take_turn("turns"), ("persona",), ("question_id",)),
     "characters": _Kind(
         "character", pl.format("{}: {}", "name", "persona"), ("persona",), ("persona_key",)
     ),
@@ -259,16 +272,26 @@ _KINDS = {
         ("character_key", "instruction_key"),
     ),
     "curation": _Kind("example", _take_turn("messages", 1), ("dialogue",), ("dialogue_key",)),
-    "question_settings": _Kind("settings", pl.col("settings").list.join(", "), ("persona",)),
+    "question_settings": _Kind(
+        "settings", pl.col("settings").list.join(", "), ("persona",), ("persona_key",)
+    ),
     "question_texts": _Kind(
-        "written questions", pl.format("{} for {}", "task", "persona"), ("settings",)
+        "written questions",
+        pl.format("{} for {}", "task", "persona"),
+        ("settings",),
+        ("persona_key",),
     ),
-    "questions": _Kind("question", pl.col("question"), ("row",)),
-    "answers_": _Kind("answer", pl.col("answer"), ("question",)),
+    "questions": _Kind("question", pl.col("question"), ("row",), ("persona_key",), ("suite",)),
+    "answers_": _Kind(
+        "answer", pl.col("answer"), ("question",), ("question_key",), ("persona_key",)
+    ),
     "examples_": _Kind(
-        "score examples", pl.col("examples").list.get(0, null_on_oob=True), ("question",)
+        "score examples",
+        pl.col("examples").list.get(0, null_on_oob=True),
+        ("question",),
+        ("question_key",),
     ),
-    "judgements_": _Kind("judgement", _VERDICT, ("answer", "score examples")),
+    "judgements_": _Kind("judgement", _VERDICT, ("answer", "score examples"), ("answer_key",)),
     "calibration_": _Kind("calibration", _VERDICT),
     "attribution_": _Kind("attribution", _ATTRIBUTED, ("example",), ("example_key",)),
     "abilities_": _Kind("ability", pl.format("{} {}: {}", "task", "metric", "value")),

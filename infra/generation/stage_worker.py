@@ -322,7 +322,7 @@ async def _make_row(job: Job, engine: Engine, row: dict[str, Any]) -> MadeRow:
         prompt_tokens=session.prompt_tokens,
         cached_tokens=session.cached_tokens,
         completion_tokens=session.completion_tokens,
-        parents=tuple(row[column] for column in job.maker.parents if row.get(column)),
+        parents=tuple(row.get(column) or "" for column in job.maker.parents),
     )
     thoughts = ThoughtCount(int(session.thought_chars > 0), session.thought_tokens)
     return MadeRow(envelope, None if rejected else outcome, thoughts)

@@ -266,7 +266,7 @@ class BoundedSandbox(ImmutableSandboxedEnvironment):
             _refuse_long(left, right)
             _refuse_long(right, left)
         elif operator == "**" and isinstance(right, int) and abs(right) > _MOST_POWER:
-            raise TemplateError("it estimates with numbers beyond all need")
+            raise TemplateError("it calculates with numbers beyond all need")
         made = super().call_binop(context, operator, left, right)
         if isinstance(made, str):
             BUDGET.write(len(made))

@@ -27,8 +27,8 @@ STORE_FORMAT = 1
 STORE_MARKER = "opencharacter-store.json"
 
 
-_ADDED = {"parents"}
-"""Columns that stores of before do not have."""
+_ADDED = {"parents": pl.List(pl.String)}
+"""Columns that stores of before do not have: nulls there."""
 
 
 class _Plain(BaseModel):
@@ -273,10 +273,17 @@ def read_tables(
     frames = [_read_part(storage, part, wanted) for part in parts]
     if not frames:
         return pl.DataFrame()
-    whole = pl.concat(frames, how="diagonal_relaxed")
-    if wanted is None:
-        return whole
-    return whole.select(name if name in whole else pl.lit(None).alias(name) for name in wanted)
+    widest = max(frames, key=lambda frame: frame.width)
+    order = wanted if wanted is not None else widest.columns
+    filled = [
+        frame.with_columns(
+            pl.lit(None, kind).alias(name)
+            for name, kind in _ADDED.items()
+            if name in order and name not in frame.columns
+        ).select(order)
+        for frame in frames
+    ]
+    return pl.concat(filled, how="vertical_relaxed")
 
 
 def _read_part(storage: Storage, part: PartRef, columns: list[str] | None) -> pl.DataFrame:
@@ -286,7 +293,7 @@ def _read_part(storage: Storage, part: PartRef, columns: list[str] | None) -> pl
         raise DamagedFile(storage.url(part.path), part.path, "is gone") from error
     if digest_bytes(data) != part.digest:
         raise DamagedFile(storage.url(part.path), part.path, "is not as it was written")
-    if columns is not None and _ADDED & set(columns):
+    if columns is not None and not _ADDED.keys().isdisjoint(columns):
         there = pq.read_schema(BytesIO(data)).names
         columns = [name for name in columns if name in there or name not in _ADDED]
     return pl.read_parquet(BytesIO(data), columns=columns)

@@ -44,7 +44,7 @@ def to_plain(row: Any) -> dict[str, Any]:
 def from_plain(record: type[R], row: dict[str, Any]) -> R:
     """Build a record from plain data; columns the record does not have are left out.
 
-    A field with a default may be missing, as in what was written before there was one.
+    A field with a default takes it where it is missing or null, as in what was written before.
     A record with more than one kind of rows says by ``choose_record`` which one a row is.
     """
     choose = getattr(record, "choose_record", None)
@@ -52,8 +52,8 @@ def from_plain(record: type[R], row: dict[str, Any]) -> R:
     return record(
         **{
             name: _revive(hint, row[name])
-            for name, hint, may_be_missing in _hints(typing.cast(Any, record))
-            if name in row or not may_be_missing
+            for name, hint, has_default in _hints(typing.cast(Any, record))
+            if not has_default or row.get(name) is not None
         }
     )
 

@@ -188,7 +188,8 @@ def kill_engine_core(owner: int) -> bool:
     for process in psutil.Process(owner).children(recursive=True):
         with suppress(psutil.Error):
             if "EngineCore" in " ".join(process.cmdline()):
-                assert "infra.engines.vllm.imports" in " ".join(process.parent().cmdline())  # it is a fork
+                parent = " ".join(process.parent().cmdline())
+                assert "infra.engines.vllm.imports" in parent  # it is a fork
                 process.kill()
                 return True
     return False

@@ -64,5 +64,6 @@ def drop_repeated(questions: Iterable[EvalQuestion]) -> QuestionSet:
         if earlier == item.key:
             kept.append(item)
         else:
-            rejections.add_keyed(item.key, "duplicate", item.question, earlier)
+            source = item.parents[0] if item.parents else earlier
+            rejections.add_keyed(item.key, "duplicate", f"{item.question} (as {earlier})", source)
     return QuestionSet(tuple(kept), (), rejections.collect())

@@ -22,6 +22,7 @@ from tasks.evaluation.questions.writing import (
     list_questions,
 )
 from tasks.records import Answer, EvalQuestion, Persona
+from tests.unit.flows import evaluated
 from tests.unit.flows.evaluated import (
     ASKED,
     BAKER,
@@ -127,6 +128,26 @@ def test_a_rejected_dialogue_is_led_back_to_its_pair(world: World) -> None:
         (1, "persona", COOK.key),
         (0, "instruction", ASKED.key),
     ]
+
+
+def test_rows_of_before_parents_were_kept_lead_where_their_columns_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = evaluated.encode_rows
+    monkeypatch.setattr(
+        evaluated, "encode_rows", lambda *given: kept(*given).drop_columns(["parents"])
+    )
+    old = World(Storage(str(tmp_path)))
+    found = trace(old, old.judgements["tuned"][0].key)
+    assert list(flatten(found.came_from))[:2] == [
+        (0, "answer", old.answers["tuned"][0].key),
+        (1, "question", old.held_out.key),
+    ]
+    assert [item.key for item in trace(old, old.dialogue.key).came_from] == [
+        old.baker.key,
+        ASKED.key,
+    ]
+    assert trace(old, old.lost_profile).came_from == ()
 
 
 def test_a_parent_that_no_node_holds_is_said_to_be_absent(world: World) -> None:
