@@ -23,10 +23,11 @@ from tasks.evaluation.planning import (
 from tasks.evaluation.questions.writing import QuestionWriter, SettingsChooser
 from tasks.instructions.guessing import InstructionGuesser
 from tasks.persona_rows import plan_persona_rows
+from tests.unit.flows.evaluated import ASKED, BAKER, make_character
 
 NOBODY = pl.DataFrame(schema={"key": pl.String, "persona": pl.String})
 PERSONAS = plan_persona_rows("r", NOBODY)
-PLAYED = plan_dialogues("r", [], [], per_question=0, seed=0)
+PLAYED = plan_dialogues("r", [make_character("r", BAKER, "Ada")], [ASKED], per_question=1, seed=0)
 
 
 @pytest.mark.parametrize(
