@@ -137,10 +137,10 @@ def plan_judgements(
             answer.persona, profile, answer.task, answer.question, answer.answer, *texts
         )
         rows.append((row, digest, f"{answer.task}:{answer.persona_key}:{answer.question_key}"))
-    given = [
+    seen = [
         shown[row.question_key].key if row.question_key in shown else None for row, _, _ in rows
     ]
-    return _frame(JudgementInput, rows).with_columns(examples_key=pl.Series(given, dtype=pl.String))
+    return _frame(JudgementInput, rows).with_columns(examples_key=pl.Series(seen, dtype=pl.String))
 
 
 def _frame(record: type[I], rows: Sequence[tuple[I, str, str]]) -> pl.DataFrame:

@@ -253,7 +253,7 @@ class World:
         self.cook = make_character(characters.recipe, COOK, "Luc")
         self.lost_profile = row_key(characters.recipe, [SAILOR.key])
         cast = [self.baker, self.cook]
-        lost = {self.lost_profile: (SAILOR.key,)}
+        lost: dict[str, tuple[str, ...]] = {self.lost_profile: (SAILOR.key,)}
         self._keep(write_rows(storage, characters, Character, cast, list(lost), lost))
         dialogues = name_node("dialogues_generate", characters, instructions)
         self.dialogue = self._make_dialogue(dialogues.recipe)

@@ -14,6 +14,7 @@ from flows.look.lineage import Branch, Lineage, print_lineage, show_lineage, tra
 from flows.recipe.settings import load_settings
 from infra.errors import ConfigError
 from infra.store.fingerprints import content_key, row_key
+from infra.store.row_store import encode_rows
 from infra.store.storage import Storage
 from tasks.evaluation.questions.writing import (
     ChosenSettings,
@@ -22,7 +23,6 @@ from tasks.evaluation.questions.writing import (
     list_questions,
 )
 from tasks.records import Answer, EvalQuestion, Persona
-from tests.unit.flows import evaluated
 from tests.unit.flows.evaluated import (
     ASKED,
     BAKER,
@@ -133,9 +133,9 @@ def test_a_rejected_dialogue_is_led_back_to_its_pair(world: World) -> None:
 def test_rows_of_before_parents_were_kept_lead_where_their_columns_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kept = evaluated.encode_rows
     monkeypatch.setattr(
-        evaluated, "encode_rows", lambda *given: kept(*given).drop_columns(["parents"])
+        "tests.unit.flows.evaluated.encode_rows",
+        lambda *given: encode_rows(*given).drop_columns(["parents"]),
     )
     old = World(Storage(str(tmp_path)))
     found = trace(old, old.judgements["tuned"][0].key)
