@@ -152,7 +152,7 @@ def _list_parts(manifest: Manifest, holds: str) -> list[PartRef]:
 def _read_keys(storage: Storage, manifest: Manifest) -> pl.DataFrame:
     """Read key, status and parents of a node's rows; of a set's rejects, where they came from."""
     kind = _find_kind(manifest.stage)
-    columns = list(dict.fromkeys([*kind.columns, *kind.beside]))
+    columns = [*kind.columns, *kind.beside]
     empty = _empty(("key", "status", *columns)).with_columns(parents=pl.lit(None, _LIST))
     if manifest.members is not None:
         if not manifest.parts:
