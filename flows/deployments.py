@@ -23,10 +23,11 @@ from prefect.schedules import Cron
 from pydantic import BaseModel, ConfigDict, Field
 
 from flows.control.stopping import run_until_told_to_stop
-from flows.parameters import Recipe, Stage, SynthesisSize, list_preview_overrides
+from flows.parameters import Recipe, SynthesisSize, list_preview_overrides
 from flows.pipeline import RunResult, run_pipeline
 from flows.recipe.opening import prepare
 from flows.recipe.settings import load_settings
+from flows.recipe.stages import Stage
 from infra.cluster.reaper import reap_children
 from infra.errors import ConfigError, OpenCharacterError, Problem
 from infra.orchestration.leases import outlive_lost_leases

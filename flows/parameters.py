@@ -5,24 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from flows.recipe.settings import Settings
 
-Stage = Literal[
-    "personas",
-    "instructions",
-    "characters",
-    "dialogues",
-    "curation",
-    "export",
-    "encoding",
-    "training",
-    "evaluation",
-    "report",
-]
 Override = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]+=[\s\S]*$")]
 
 _DIALOGUES_OF_GUESSES = 4

@@ -15,26 +15,25 @@ from flows.control.approval import ask_for_approval, check_approval, needs_appro
 from flows.control.budget import BudgetGuard
 from flows.control.display import current_watcher
 from flows.control.rerun import check_reruns, close_reruns, request_reruns
-from flows.evaluation import list_waiting, plan_evaluation
+from flows.execute import Execution
 from flows.plan.planning import draw_plan
 from flows.plan.table import print_plan
 from flows.recipe.graph import Graph, build_graph
 from flows.recipe.machine_checks import check_machine
 from flows.recipe.opening import open_context, prepare
+from flows.recipe.scoring import build_scores, prepare_scoring
 from flows.recipe.settings import Settings, dump_settings
-from flows.recipe.stages import Started
 from flows.runs.history import RunRecord, note_end, record_run
-from flows.synthesis import synthesise
-from flows.training import train
 from infra.context import Listener, Listeners, RunContext
 from infra.generation.reruns import write_reruns
 from infra.orchestration.events import StageMonitor
 from infra.orchestration.tasks import PrefectListener, publish_plan, publish_report
-from infra.store.manifests import Manifest, NodeRef, is_done, read_manifest
-from tasks.export.task import export_folder
-from tasks.publishing.task import check_hub, publish_run
-from tasks.reporting.task import write_report
-from tasks.training.task import check_training
+from infra.store.manifests import Manifest, NodeRef, read_manifest
+from tasks.dialogues.nodes import Dialogues, require_cast
+from tasks.export.nodes import Export
+from tasks.personas.nodes import Personas
+from tasks.publishing.nodes import Publication, check_hub
+from tasks.training.nodes import Encoding, Training, check_training
 
 
 class StageCounts(BaseModel):
@@ -101,26 +100,54 @@ def run_pipeline(
 ) -> RunResult:
     """Run the nodes inside the current flow run and write the run's folder."""
     check_reruns(settings, first, until, refresh, retry_rejects)
+    with open_run(settings, listener) as (context, guard):
+        reruns = request_reruns(settings, context, refresh, retry_rejects)
+        graph = build_graph(settings, context, reruns).up_to(until)
+        if refresh or retry_rejects:
+            write_reruns(context.storage, reruns)
+        kept, made_with = context.storage, context.provenance()
+        with record_run(kept, settings, graph.specs(), provenance=made_with, until=until) as record:
+            check_outside(settings, context, graph)
+            with show_plan(settings, graph), guard.explain_stop():
+                references = start_nodes(context, settings, graph).collect()
+            close_reruns(settings, context)
+            return write_run(context, settings, graph, references, record)
+
+
+@flow(name="evaluate", flow_run_name="{config}")
+def evaluate(config: str, models: Sequence[str] = (), overrides: Sequence[str] = ()) -> RunResult:
+    """Score models that are there already; no training data are made.
+
+    Args:
+        config: YAML file, in the working folder or packaged; it needs no personas of its own.
+        models: Roles, ``tuned``, or folders and GGUF files; those of the configuration if none.
+        overrides: Keys to change, each as ``a.b=c``; the value is YAML.
+    """
+    settings = prepare_scoring(config, models, overrides)
+    with open_run(settings, current_watcher()) as (context, guard):
+        graph, notes = build_scores(settings, context)
+        for note in notes:
+            context.listener.node_note("evaluate", note)
+        kept, made_with = context.storage, context.provenance()
+        with record_run(kept, settings, graph.specs(), provenance=made_with) as record:
+            check_outside(settings, context, graph)
+            with guard.explain_stop():
+                references = start_nodes(context, settings, graph).collect()
+            return write_run(context, settings, graph, references, record)
+
+
+@contextmanager
+def open_run(settings: Settings, listener: Listener) -> Iterator[tuple[RunContext, BudgetGuard]]:
+    """Open what a run works with, watched by all who should know of it."""
     guard = BudgetGuard(settings)
     listeners = Listeners(listener, PrefectListener(), StageMonitor(), guard)
     with open_context(settings, listeners) as context:
         listeners.run_started(settings.run.name, context)
-        reruns = request_reruns(settings, context, refresh, retry_rejects)
-        graph = build_graph(settings, context, reruns.apply)
-        if refresh or retry_rejects:
-            write_reruns(context.storage, reruns)
-        kept, made_with = context.storage, context.provenance()
-        with record_run(kept, settings, graph.nodes(), provenance=made_with, until=until) as record:
-            check_outside(settings, context, graph, until)
-            with show_plan(settings, context, graph), guard.explain_stop():
-                references = start_nodes(context, settings, graph, until).collect()
-            close_reruns(settings, context)
-            result = write_run(context, settings, graph, references, record)
-    return result
+        yield context, guard
 
 
 @contextmanager
-def show_plan(settings: Settings, context: RunContext, graph: Graph) -> Iterator[None]:
+def show_plan(settings: Settings, graph: Graph) -> Iterator[None]:
     """Publish, beside the block, what is to be made and what it will cost, if anything is."""
 
     def publish() -> None:
@@ -130,7 +157,7 @@ def show_plan(settings: Settings, context: RunContext, graph: Graph) -> Iterator
             with suppress(Exception):
                 publish_plan(f"no plan: {error}")
 
-    if all(is_done(context.storage, node) for node in graph.nodes()):
+    if all(node.find() for node in graph):
         yield
         return
     copied = contextvars.copy_context()
@@ -142,61 +169,40 @@ def show_plan(settings: Settings, context: RunContext, graph: Graph) -> Iterator
         planner.join()
 
 
-def start_nodes(context: RunContext, settings: Settings, graph: Graph, until: str) -> Started:
-    """Start every node up to a stage; what needs no tuned model is asked before training."""
-    started = synthesise(context, settings, graph, until)
-    evaluation = plan_evaluation(context, settings, graph, started, until)
-    if evaluation is not None:
-        evaluation.ask_before_training()
-    ask_for_approval(context, settings, graph, started, until)
-    waiting = list(list_waiting(started).values())
-    later = evaluation.list_asked_later() if evaluation is not None else ()
-    started = train(context, settings, graph, started, until, after=waiting, asked_later=later)
-    if evaluation is not None:
-        evaluation.ask_after_training()
-    return report(context, settings, graph, started, until)
+def start_nodes(context: RunContext, settings: Settings, graph: Graph) -> Execution:
+    """Start every node of a graph; what needs no tuned model is asked before training."""
+    execution = Execution(graph, settings.retry)
+    if graph.find(Dialogues):
+        require_personas(execution, settings, graph)
+    training = graph.find_one(Training)
+    if training is not None:
+        execution.start_before(training)
+        if needs_approval(settings, graph):
+            execution.collect()
+            ask_for_approval(context, settings, training)
+    execution.start(graph)
+    return execution
 
 
-def check_outside(settings: Settings, context: RunContext, graph: Graph, until: str) -> None:
+def require_personas(execution: Execution, settings: Settings, graph: Graph) -> None:
+    """Raise :class:`ConfigError` before a model is asked, if there are too few for a question."""
+    for personas in graph.find(Personas):
+        execution.start([personas])
+        if execution.settle(personas):  # else its own error is the one to tell
+            each = settings.dialogues.characters_per_question
+            require_cast(each, personas.manifest.counts.accepted)
+
+
+def check_outside(settings: Settings, context: RunContext, graph: Graph) -> None:
     """Look at the machine, people, model and hub that this run comes to, before it starts."""
-    check_machine(settings, context, graph, until)
-    if needs_approval(context, settings, graph, until):
+    check_machine(settings, context, graph)
+    if needs_approval(settings, graph):
         check_approval(context)
-    published = graph.publish
-    reached = Started().reached(until, "report")
-    if published and reached and not is_done(context.storage, published):
+    published, encoding = graph.find_one(Publication), graph.find_one(Encoding)
+    if published is not None and published.find() is None:
         check_hub(settings.publish)
-    node = graph.encoding
-    if settings.training is None or node is None or not Started().reached(until, "encoding"):
-        return
-    if not is_done(context.storage, node):
-        check_training(settings.training, context)
-
-
-def report(
-    context: RunContext, settings: Settings, graph: Graph, started: Started, until: str
-) -> Started:
-    """Start the node that shows what all the others did, and what pushes it, if it is to be."""
-    if started.reached(until, "report"):
-        started["report"] = write_report.submit(
-            context,
-            graph.report,
-            settings.retry,
-            settings.report,
-            list(started.values()),
-            dump_settings(settings),
-        )
-        if graph.publish is not None:
-            started["publish"] = publish_run.submit(
-                context,
-                graph.publish,
-                settings.retry,
-                settings.publish,
-                started["export"],
-                started.get("training"),
-                settings.run.name,
-            )
-    return started
+    if encoding is not None and encoding.find() is None:
+        check_training(encoding.config, context)
 
 
 def score_run(manifests: dict[str, Manifest]) -> dict[str, float]:
@@ -231,7 +237,7 @@ def write_run(
     result = RunResult(
         run=settings.run.name,
         report=context.storage.url(f"{folder}/report.html") if "report" in references else "",
-        dataset=context.storage.url(export_folder(graph.export)) if "export" in references else "",
+        dataset="".join(context.storage.url(node.folder) for node in graph.find(Export)),
         model=context.storage.url(str(manifests["training"].facts["export"]))
         if "training" in manifests
         else "",

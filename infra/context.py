@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import platform
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -51,10 +51,8 @@ class Sampling(Protocol):
 
 
 class AskingConfig(Sampling, Protocol):
-    """Config of a stage that asks a model: its role, its sampling, and its knobs."""
+    """Config of a stage that asks a model: its sampling and its knobs."""
 
-    @property
-    def model(self) -> str: ...  # noqa: D102
     def knob_values(self, kind: Kind) -> dict[str, Any]: ...  # noqa: D102
 
 
@@ -179,33 +177,6 @@ class RunContext:
         """Let stages use a model that was not known when the run began: the tuned one."""
         self.models[role] = config
         self.pool.add_model(role, config)
-
-    def name_row_stage(
-        self,
-        stage: str,
-        version: int,
-        config: AskingConfig,
-        prompt: str,
-        upstream: Sequence[NodeSpec],
-        **selection: int | None,
-    ) -> NodeSpec:
-        """Name a row stage from its knobs, its model, what it reads, and its prompt's content."""
-        model = self.models[config.model]
-        return NodeSpec.build(
-            stage,
-            version,
-            identity={
-                **config.knob_values("identity"),
-                "prompt": prompt,
-                "model": model_identity(model),
-            },
-            selection={
-                **config.knob_values("selection"),
-                **model.knob_values("selection"),
-                **selection,
-            },
-            upstream=upstream,
-        )
 
     def row_stage(
         self,

@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-Strategy = Literal["generate", "rewrite", "given"]
+from infra.store.set_store import Rejection as Rejection
+
 Split = Literal["train", "validation"]
 EvalTask = Literal[
     "expected_action",
@@ -167,7 +168,7 @@ class Dialogue:
     """
 
     key: str
-    strategy: Strategy
+    strategy: str
     character_key: str
     persona_key: str
     instruction_key: str
@@ -352,17 +353,3 @@ class Ability:
     value: float
     standard_error: float | None
     rows: int
-
-
-@dataclass(frozen=True, slots=True)
-class Rejection:
-    """Row that a set stage left out.
-
-    ``detail`` is what people need to see why: its text, the duplicate's key, the matching phrase.
-    ``source`` is where the row came from: ``file:line``, or the key of the parent row.
-    """
-
-    key: str
-    reason: str
-    detail: str
-    source: str

@@ -1,4 +1,4 @@
-"""Offers the commands that run a configuration: `run | plan | doctor`.
+"""Offers the commands that run a configuration: `run | evaluate | plan | doctor`.
 
 Nothing heavy is imported before a command needs it.
 """
@@ -6,30 +6,18 @@ Nothing heavy is imported before a command needs it.
 from __future__ import annotations
 
 import sys
-from typing import Annotated, Literal
+from typing import Annotated
 
 from cyclopts import App, Parameter
 
 from flows.cli.options import Names, Overrides
 from flows.cli.process import quiet_prefect, stop_on_signals
-
-Stage = Literal[
-    "personas",
-    "instructions",
-    "characters",
-    "dialogues",
-    "curation",
-    "export",
-    "encoding",
-    "training",
-    "evaluation",
-    "report",
-]
+from flows.recipe.stages import Stage
 
 
 def add_commands(app: App) -> None:
     """Add the commands to the command line."""
-    for command in (run, plan, doctor):
+    for command in (run, evaluate, plan, doctor):
         app.command(command)
 
 
@@ -84,6 +72,36 @@ def run(
                 refresh=wishes[0],
                 retry_rejects=wishes[1],
             )
+    print(result.model_dump_json(), flush=True)
+
+
+def evaluate(config: str, /, *, model: Names = None, set_: Overrides = None) -> None:
+    """Score models that are there already, and write a report; makes no training data.
+
+    Prints progress to standard error and one JSON line to standard output at the end.
+
+    Parameters
+    ----------
+    config:
+        YAML file with the models and the section `evaluation`; it needs no personas.
+    model:
+        A role, `tuned`, or the folder or GGUF file of a model; may be given several times, the
+        first is what the others are compared with. Left out: as configured.
+    """
+    quiet_prefect()
+    from infra.cluster.reaper import reap_children
+    from infra.orchestration.embedded_server import embedded_server
+
+    models, overrides = tuple(model or ()), tuple(set_ or ())
+    with reap_children(), embedded_server() as await_server:
+        from flows.control.display import Terminal, watch
+        from flows.pipeline import evaluate as score
+        from flows.recipe.scoring import prepare_scoring
+
+        prepare_scoring(config, models, overrides)
+        await_server()
+        with Terminal() as terminal, watch(terminal), stop_on_signals(terminal):
+            result = score(config, models, overrides)
     print(result.model_dump_json(), flush=True)
 
 

@@ -9,13 +9,13 @@ from flows.plan.planning import draw_plan
 from flows.plan.table import print_plan
 from flows.recipe.graph import Graph
 from flows.recipe.settings import Settings
-from flows.recipe.stages import Started
 from infra.context import RunContext
 from infra.errors import ConfigError, InterruptedRun, Problem
-from infra.orchestration.tasks import await_node, can_pause, pause_for_approval
-from infra.store.manifests import NodeRef, is_done, read_manifest
+from infra.orchestration.tasks import can_pause, pause_for_approval
+from infra.store.manifests import NodeRef, read_manifest
 from infra.store.reading import read_accepted
 from tasks.records import Example
+from tasks.training.nodes import Training
 
 _SHOWN = 8
 _CELL_CHARS = 300
@@ -25,12 +25,11 @@ _REFUSED = (
 )
 
 
-def needs_approval(context: RunContext, settings: Settings, graph: Graph, until: str) -> bool:
+def needs_approval(settings: Settings, graph: Graph) -> bool:
     """Tell whether this run will ask: it is to, and there is a training to be done."""
-    node, asked = graph.training, settings.run.approve_before_training
-    if node is None or not asked or not Started().reached(until, "training"):
-        return False
-    return not is_done(context.storage, node)
+    training = graph.find_one(Training)
+    asked = settings.run.approve_before_training
+    return asked and training is not None and training.find() is None
 
 
 def check_approval(context: RunContext) -> None:
@@ -40,19 +39,14 @@ def check_approval(context: RunContext) -> None:
         raise ConfigError(Problem("run.approve_before_training", "there is nobody to ask", todo))
 
 
-def ask_for_approval(
-    context: RunContext, settings: Settings, graph: Graph, started: Started, until: str
-) -> None:
-    """Wait for the rows, show them with the plan, and go on only if a person says so.
+def ask_for_approval(context: RunContext, settings: Settings, training: Training) -> None:
+    """Show the rows of a training with the plan, and go on only if a person says so.
 
     People take their time, so engines leave first. Raises :class:`InterruptedRun` on a no.
     """
-    if not needs_approval(context, settings, graph, until):
-        return
-    started.collect()
     context.pool.close()
-    curation = await_node(started["curation"])
-    text = "\n".join(describe_rows(context, curation, print_plan(draw_plan(settings))))
+    examples = training.examples.reference
+    text = "\n".join(describe_rows(context, examples, print_plan(draw_plan(settings))))
     began = time.monotonic()
     try:
         agreed = _ask(context, text)

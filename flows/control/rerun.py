@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 from flows.recipe.graph import Graph, build_graph
 from flows.recipe.opening import open_context
 from flows.recipe.settings import Settings
-from flows.recipe.stages import STAGES, stage_of
+from flows.recipe.stages import STAGES, reaches
 from infra.context import Quiet, RunContext
 from infra.errors import ConfigError, Problem
 from infra.generation.reruns import Reruns, has_rejects, read_reruns, write_reruns
-from infra.store.manifests import NodeSpec, is_done
+from infra.nodes.node import Node, RowNode
+from infra.store.manifests import is_done
 
 _LATER = "name a later stage with --until, or leave it out"
 REFRESH, RETRY = "--refresh", "--retry-rejects"
-
-Drawn = Mapping[str, tuple[NodeSpec, NodeSpec]]
-"""Each node by name: as it is described, and as it is made."""
 
 
 def check_reruns(
@@ -42,21 +40,16 @@ def check_reruns(
         return
     with open_context(settings, Quiet()) as context:
         reruns = request_reruns(settings, context, refresh, retry_rejects)
-        graph = build_graph(settings, context, reruns.apply)
-        names = [node.stage for node in graph.nodes()]
+        graph = build_graph(settings, context, reruns)
         late = [
             Problem(f"{option} {wish}", f"comes after the last stage to run, {until}", _LATER)
             for option, wishes in ((REFRESH, refresh), (RETRY, retry_rejects))
             for wish in wishes
-            if not _reaches(pick(wish, names), until)
+            if not any(reaches(until, node.stage) for node in pick(wish, graph))
         ]
         if late:
             raise ConfigError(*late)
         check_start(context, graph, first)
-
-
-def _reaches(nodes: Sequence[str], until: str) -> bool:
-    return any(STAGES.index(stage_of(node)) <= STAGES.index(until) for node in nodes)
 
 
 def request_reruns(
@@ -71,21 +64,21 @@ def request_reruns(
     reruns = kept = read_reruns(context.storage)
     if not refresh and not retry_rejects:
         return kept
-    drawn = _draw(settings, context, kept)
-    rows = {name: pair for name, pair in drawn.items() if pair[1].by_rows}
+    graph = build_graph(settings, context, kept)
+    rows = [node for node in graph if isinstance(node, RowNode)]
     problems = [
-        *_check_names(REFRESH, refresh, "no node of this run", drawn),
+        *_check_names(REFRESH, refresh, "no node of this run", list(graph)),
         *_check_names(RETRY, retry_rejects, "no node of this run that asks a model", rows),
     ]
     if problems:
         raise ConfigError(*problems)
-    wishes = [(REFRESH, name) for wish in refresh for name in pick(wish, list(drawn))]
-    wishes += [(RETRY, name) for wish in retry_rejects for name in pick(wish, list(rows))]
-    for option, name in wishes:
+    wishes = [(REFRESH, node) for wish in refresh for node in pick(wish, graph)]
+    wishes += [(RETRY, node) for wish in retry_rejects for node in pick(wish, rows)]
+    for option, node in wishes:
         # Marking a node gives those below it other names, so each is looked up anew.
-        plain, _ = _draw(settings, context, reruns)[name]
+        plain = build_graph(settings, context, reruns)[node.name].described
         ready = is_done if option == REFRESH else has_rejects
-        if kept.is_open(option, plain) or not ready(context.storage, drawn[name][1]):
+        if kept.is_open(option, plain) or not ready(context.storage, node.spec):
             reruns = reruns.open(option, plain)
             continue
         marked = reruns.refresh(plain) if option == REFRESH else reruns.retry(plain)
@@ -97,43 +90,30 @@ def close_reruns(settings: Settings, context: RunContext) -> None:
     """Forget the wishes of a run that ended well: the same words mean once more from now on."""
     kept = read_reruns(context.storage)
     if kept.wishes:
-        plain = [described for described, _ in _draw(settings, context, kept).values()]
+        plain = [node.described for node in build_graph(settings, context, kept)]
         write_reruns(context.storage, kept.close(plain))
 
 
 def check_start(context: RunContext, graph: Graph, first: str) -> None:
     """Raise :class:`ConfigError` if a node of a stage before ``first`` is not done."""
     missing = [
-        node.stage
-        for node in graph.nodes()
-        if STAGES.index(stage_of(node.stage)) < STAGES.index(first)
-        and not is_done(context.storage, node)
+        node
+        for node in graph
+        if node.stage != first and reaches(first, node.stage) and node.find() is None
     ]
     if missing:
-        what = f"not done yet with this configuration: {', '.join(missing)}"
-        todo = f"leave --from out, or begin at {stage_of(missing[0])}; `plan` says why"
+        what = f"not done yet with this configuration: {', '.join(node.name for node in missing)}"
+        todo = f"leave --from out, or begin at {missing[0].stage}; `plan` says why"
         raise ConfigError(Problem(f"--from {first}", what, todo))
 
 
-def pick(name: str, nodes: Sequence[str]) -> list[str]:
+def pick(name: str, nodes: Iterable[Node]) -> list[Node]:
     """Return the nodes that a name means: one node, or all of a stage; in the order given."""
-    return [node for node in nodes if name in (node, stage_of(node))]
+    return [node for node in nodes if name in (node.name, node.stage)]
 
 
-def _check_names(option: str, names: Sequence[str], what: str, drawn: Drawn) -> list[Problem]:
-    todo = f"it has: {', '.join(drawn)}"
-    return [
-        Problem(f"{option} {name}", what, todo) for name in names if not pick(name, list(drawn))
-    ]
-
-
-def _draw(settings: Settings, context: RunContext, reruns: Reruns) -> Drawn:
-    found: dict[str, tuple[NodeSpec, NodeSpec]] = {}
-
-    def note(node: NodeSpec) -> NodeSpec:
-        made = reruns.apply(node)
-        found[node.stage] = node, made
-        return made
-
-    build_graph(settings, context, note)
-    return found
+def _check_names(
+    option: str, names: Sequence[str], what: str, nodes: Sequence[Node]
+) -> list[Problem]:
+    todo = f"it has: {', '.join(node.name for node in nodes)}"
+    return [Problem(f"{option} {name}", what, todo) for name in names if not pick(name, nodes)]

@@ -13,7 +13,6 @@ from rich.text import Text
 from rich.tree import Tree
 
 from flows.look.row_index import Row, RowIndex, Status, list_rows, read_index, read_texts
-from flows.plan.planning import find_references
 from flows.recipe.graph import build_graph
 from flows.recipe.opening import open_context
 from flows.recipe.settings import Settings
@@ -76,13 +75,13 @@ def show_lineage(
     """Print the lineage of a row, as a tree or as JSON."""
     with open_context(settings, Quiet()) as context:
         graph = build_graph(settings, context)
-        done = find_references(context, graph)
+        done = graph.references()
         found = trace_lineage(
             context.storage,
             done,
             given,
             limit=limit,
-            unfinished=[node.stage for node in graph.nodes() if node.stage not in done],
+            unfinished=[node.name for node in graph if node.name not in done],
         )
     if as_json:
         print(found.model_dump_json())

@@ -8,7 +8,6 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
-from flows.plan.planning import find_references
 from flows.recipe.graph import build_graph
 from flows.recipe.opening import open_context
 from flows.recipe.settings import Settings
@@ -62,7 +61,7 @@ def write_sheet(settings: Settings, options: SheetOptions) -> None:
     place = _find_place(options.out)
     rubrics = describe_rubrics(options.rubrics)
     with open_context(settings, Quiet()) as context:
-        done = find_references(context, build_graph(settings, context))
+        done = build_graph(settings, context).references()
         rows = collect_rows(
             context.storage, done, sample=options.sample, seed=options.seed, rubrics=rubrics
         )

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from typing import TypeVar
+from typing import Any
 
 from rich.console import Console
 from rich.panel import Panel
 from rich.text import Text
 
-from flows.plan.planning import find_references
 from flows.recipe.graph import Graph, build_graph
 from flows.recipe.opening import open_context
 from flows.recipe.settings import Settings
 from infra.context import Quiet, RunContext
 from infra.errors import ConfigError, Problem
-from infra.store.manifests import NodeRef, NodeSpec
+from infra.nodes.node import Node, RowNode
+from infra.store.manifests import refer_to
 from infra.store.reading import read_accepted, read_rejected_frame
 from infra.store.row_store import read_part_rejects, read_part_rows
 from tasks.records import (
@@ -31,8 +31,8 @@ from tasks.records import (
     Turn,
 )
 
-R = TypeVar("R")
-
+_KINDS = {"instructions": ("instructions", "guesses"), "examples": ("curation",)}
+"""The kinds of node that hold what people ask for, where it is not called so."""
 _STYLES = {"system": "dim", "user": "cyan", "assistant": "green"}
 
 
@@ -70,25 +70,23 @@ def show_rows(settings: Settings, what: str, n: int, reason: str | None = None) 
     console = Console(highlight=False)
     with open_context(settings, Quiet()) as context:
         graph = build_graph(settings, context)
-        done = find_references(context, graph)
         shown = 0
-        for title, body in _find_rows(context, graph, done, what, reason):
+        for title, body in _find_rows(context, graph, what, reason):
             if shown == n:
                 break
             console.print(Panel(body, title=Text(title), title_align="left"))
             shown += 1
         if not shown:
-            console.print(Text(_say_nothing(context, graph, done, what, reason)), soft_wrap=True)
+            console.print(Text(_say_nothing(context, graph, what, reason)), soft_wrap=True)
 
 
-def _say_nothing(
-    context: RunContext, graph: Graph, done: dict[str, NodeRef], what: str, reason: str | None
-) -> str:
+def _say_nothing(context: RunContext, graph: Graph, what: str, reason: str | None) -> str:
     """Say why there is nothing to show, and what to do."""
+    done = graph.references()
     root = context.storage.root
     makes = "`opencharacter plan` lists what it would make, `opencharacter run` makes it."
     if what == "rejects":
-        reasons = Counter(why for _, why, _ in _list_rejects(context, graph, done))
+        reasons = Counter(why for _, why, _ in _list_rejects(context, graph))
         if reason is not None and reasons:
             known = ", ".join(f"{name} ({count:,})" for name, count in reasons.most_common())
             return f"nothing to show: no row was rejected as {reason!r}. Reasons there: {known}"
@@ -100,84 +98,73 @@ def _say_nothing(
 
 
 def _find_rows(
-    context: RunContext, graph: Graph, done: dict[str, NodeRef], what: str, reason: str | None
+    context: RunContext, graph: Graph, what: str, reason: str | None
 ) -> Iterator[tuple[str, Text]]:
     if what == "rejects":
-        yield from _find_rejects(context, graph, done, reason)
-    elif what == "personas" and "personas" in done:
-        for persona in read_accepted(context.storage, done["personas"], Persona):
-            yield persona.key, Text(persona.persona)
-    elif what == "instructions":
-        for stage in ("instructions", "guesses"):
-            if stage in done:
-                for item in read_accepted(context.storage, done[stage], Instruction):
-                    yield f"{item.corpus} {item.question_id}", _print_turns(item.turns)
-    elif what == "characters":
-        for character in _accepted(context, graph.characters, done, Character):
-            text = Text(f"{character.persona}\n\n", style="italic").append(character.profile)
-            yield character.key, text
-    elif what == "dialogues":
-        for node in graph.dialogues.values():
-            for dialogue in _accepted(context, node, done, Dialogue):
-                title = f"{dialogue.key} {dialogue.strategy} {dialogue.corpus}"
-                yield title, _print_turns(dialogue.turns)
-    elif what in ("answers", "judgements"):
-        yield from _find_evaluation(context, graph, done, what)
-    elif what == "questions" and "questions" in done:
-        for question in read_accepted(context.storage, done["questions"], EvalQuestion):
-            text = Text(f"{question.persona}\n\n", style="italic").append(question.question)
-            yield f"{question.key} {question.suite} {question.task}", text
-    elif what == "examples" and "curation" in done:
-        for example in read_accepted(context.storage, done["curation"], Example):
-            yield f"{example.key} {example.split}", _print_turns(example.messages)
+        yield from _find_rejects(context, graph, reason)
+        return
+    kinds = _KINDS.get(what, (what,))
+    for node in graph:
+        if node.kind in kinds:
+            for row in _list_accepted(context, node):
+                yield _print_row(row)
 
 
-def _find_evaluation(
-    context: RunContext, graph: Graph, done: dict[str, NodeRef], what: str
-) -> Iterator[tuple[str, Text]]:
-    for node in graph.nodes():
-        if not node.stage.startswith(f"{what}_"):
-            continue
-        if what == "answers":
-            for answer in _accepted(context, node, done, Answer):
-                turns = (Turn("user", answer.question), Turn("assistant", answer.answer))
-                yield f"{answer.key} {answer.model} {answer.task}", _print_turns(turns)
-        else:
-            for item in _accepted(context, node, done, Judgement):
-                score = "no score" if item.score is None else f"{item.score:g}"
-                title = f"{item.key} {item.judge} on {item.model} {item.task}: {score}"
-                yield title, Text(item.justification)
+def _list_accepted(context: RunContext, node: Node) -> list[Any]:
+    found = node.find()
+    if found is not None:
+        return read_accepted(context.storage, refer_to(found), node.record)
+    if isinstance(node, RowNode):
+        return read_part_rows(context.storage, node.spec.folder, node.record)
+    return []
 
 
-def _accepted(
-    context: RunContext, node: NodeSpec, done: dict[str, NodeRef], record: type[R]
-) -> list[R]:
-    if node.stage in done:
-        return read_accepted(context.storage, done[node.stage], record)
-    return read_part_rows(context.storage, node.folder, record) if node.by_rows else []
+def _print_row(row: Any) -> tuple[str, Text]:
+    """Return the title and the text of a row, whatever it is."""
+    match row:
+        case Persona():
+            return row.key, Text(row.persona)
+        case Instruction():
+            return f"{row.corpus} {row.question_id}", _print_turns(row.turns)
+        case Character():
+            return row.key, Text(f"{row.persona}\n\n", style="italic").append(row.profile)
+        case Dialogue():
+            return f"{row.key} {row.strategy} {row.corpus}", _print_turns(row.turns)
+        case Example():
+            return f"{row.key} {row.split}", _print_turns(row.messages)
+        case EvalQuestion():
+            text = Text(f"{row.persona}\n\n", style="italic").append(row.question)
+            return f"{row.key} {row.suite} {row.task}", text
+        case Answer():
+            turns = (Turn("user", row.question), Turn("assistant", row.answer))
+            return f"{row.key} {row.model} {row.task}", _print_turns(turns)
+        case Judgement():
+            score = "no score" if row.score is None else f"{row.score:g}"
+            title = f"{row.key} {row.judge} on {row.model} {row.task}: {score}"
+            return title, Text(row.justification)
+    raise TypeError(type(row).__name__)
 
 
 def _find_rejects(
-    context: RunContext, graph: Graph, done: dict[str, NodeRef], reason: str | None
+    context: RunContext, graph: Graph, reason: str | None
 ) -> Iterator[tuple[str, Text]]:
-    for title, why, detail in _list_rejects(context, graph, done):
+    for title, why, detail in _list_rejects(context, graph):
         if reason is None or why == reason:
             yield f"{title} {why}", Text(detail)
 
 
-def _list_rejects(
-    context: RunContext, graph: Graph, done: dict[str, NodeRef]
-) -> Iterator[tuple[str, str, str]]:
+def _list_rejects(context: RunContext, graph: Graph) -> Iterator[tuple[str, str, str]]:
     """Return the rejects of every node: done or not, as a stage that was stopped has some too."""
-    for node in graph.nodes():
-        if node.stage in done:
-            frame = read_rejected_frame(context.storage, done[node.stage])
-        elif node.by_rows:
-            frame = read_part_rejects(context.storage, node.folder)
+    for node in graph:
+        found = node.find()
+        if found is not None:
+            frame = read_rejected_frame(context.storage, refer_to(found))
+        elif isinstance(node, RowNode):
+            frame = read_part_rejects(context.storage, node.spec.folder)
         else:
             continue
         for key, why, detail in frame.iter_rows():
-            yield f"{node.stage} {key}", why, detail
+            yield f"{node.name} {key}", why, detail
 
 
 def _print_turns(turns: tuple[Turn, ...]) -> Text:

@@ -9,26 +9,30 @@ latest manifest in this store, hours from its rate. What was never measured is t
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
 from pydantic import BaseModel, ConfigDict
 
+from flows.plan.foreseen import ForeseenRows
 from flows.plan.past_rates import Measured
-from flows.plan.prompt_samples import Asking, Prompt
+from flows.plan.prompt_samples import sample_given_dialogues, sample_prompts
 from flows.recipe.graph import Graph
 from flows.recipe.plan_config import PlanConfig
 from flows.recipe.prices import price_engine_hour, price_tokens
 from flows.recipe.settings import Settings
-from infra.context import RunContext, read_chat_template
+from infra.context import read_chat_template
 from infra.engines.config import ModelConfig
 from infra.engines.model_facts import find_model_facts, find_model_folder
 from infra.errors import Problem
+from infra.nodes.node import Node, RowNode
 from infra.rendering.token_counting import CHARS_A_TOKEN, PromptCounter
-from infra.store.manifests import Manifest, NodeSpec
-from tasks.evaluation.config import TUNED
+from tasks.curation.nodes import Curation
+from tasks.dialogues.nodes import TakenDialogues
+from tasks.export.nodes import Export
 from tasks.training.config import TrainingConfig
+from tasks.training.nodes import Encoding, Training
 from tasks.training.rows.batching import count_steps
 
 _HOUR_S = 3600
@@ -94,54 +98,44 @@ class DiskPlan(_Plain):
 
 @dataclass(frozen=True)
 class CostEstimator:
-    """Estimator of the nodes of one plan; ``asking`` says how row nodes ask, by node name.
-
-    ``given`` is a sample of the dialogues that are brought.
-    """
+    """Estimator of the nodes of one plan, from the rows that are foreseen."""
 
     settings: Settings
-    context: RunContext
     graph: Graph
-    asking: Mapping[str, Asking]
+    given: ForeseenRows
     measured: Measured
-    given: Sequence[Prompt] = ()
 
-    def estimate_rows(self, node: NodeSpec, make: int) -> NodeCost:
+    def estimate_rows(self, node: Node, make: int) -> NodeCost:
         """Estimate the rows that a row node is to make."""
-        asking = self.asking.get(node.stage)
-        if asking is None or make == 0:
+        if not isinstance(node, RowNode) or make == 0:
             return NodeCost()
-        prompt, output, counted = self._measure_row(node.stage, asking)
+        prompt, output, counted = self._measure_row(node)
         prompts, outputs = round(make * prompt), round(make * output)
-        model = self._find_model(asking.role)
-        hours = self._estimate_hours(node, asking.role, model, outputs)
+        hours = self._estimate_hours(node, outputs)
         return NodeCost(
             prompt_tokens=prompts,
             output_tokens=outputs,
             engine_hours=hours,
-            usd=self._price(asking.role, model, prompts, outputs, hours),
-            disk_bytes=round(make * self._measure_bytes(node.stage, output)),
+            usd=self._price(node, prompts, outputs, hours),
+            disk_bytes=round(make * self._measure_bytes(node.name, output)),
             counted=counted,
         )
 
-    def estimate_training(
-        self, rows: Mapping[str, int], found: Mapping[str, Manifest | None]
-    ) -> TrainingPlan | None:
+    def estimate_training(self, rows: Mapping[str, int]) -> TrainingPlan | None:
         """Estimate training; ``rows`` are the planned rows of every node."""
-        config = self.settings.training
-        if config is None or self.graph.encoding is None or self.graph.training is None:
+        training = self.graph.find_one(Training)
+        if training is None:
             return None
-        encoded = found.get("encoding")
+        config, encoded = training.config, training.encoding.find()
         if encoded is not None:
             facts = encoded.facts["train"]
             examples, packed, tokens = facts["examples"], facts["rows"], facts["tokens"]
         else:
-            examples, tokens = self._estimate_examples(config, rows, found)
+            examples, tokens = self._estimate_examples(training, rows)
             filled = config.max_length * _FILLED
             packed = math.ceil(tokens / filled) if config.packing else examples
-        node, make = self.graph.training, found.get("training") is None
-        learnt = tokens * config.epochs
-        rate = self.measured.find_training_rate(node.identity.get("model"))
+        make, learnt = training.find() is None, tokens * config.epochs
+        rate = self.measured.find_training_rate(training.spec.identity.get("model"))
         rate = rate or self._knobs.training_tokens_per_s
         hours = learnt / rate / _HOUR_S if rate and make else (None if make else 0.0)
         price = price_engine_hour(self.settings)
@@ -163,17 +157,15 @@ class CostEstimator:
         self,
         costs: Iterable[NodeCost],
         training: TrainingPlan | None,
-        found: Mapping[str, Manifest | None],
     ) -> DiskPlan:
         """Estimate the bytes that what is to be made takes at the storage root."""
         rows = sum(cost.disk_bytes for cost in costs)
         text = training.tokens * CHARS_A_TOKEN if training else round(rows / _COMPRESSED)
         # Curation holds the dialogues with their prompts; the data set holds it twice, once plain.
-        curated = 0 if found.get("curation") else round(text * _COMPRESSED)
-        export = 0 if found.get("export") else text + round(text * _COMPRESSED)
-        encoding = 0
-        if training is not None and not found.get("encoding"):
-            encoding = training.tokens * _TOKEN_BYTES
+        todo = {type(node) for node in self.graph if node.find() is None}
+        curated = round(text * _COMPRESSED) if Curation in todo else 0
+        export = text + round(text * _COMPRESSED) if Export in todo else 0
+        encoding = training.tokens * _TOKEN_BYTES if training and Encoding in todo else 0
         checkpoints, models = self._estimate_weights(training)
         parts = (rows + curated, encoding, checkpoints, models, export)
         return DiskPlan(
@@ -198,16 +190,16 @@ class CostEstimator:
         checkpoints = (config.keep_checkpoints + 1) * state * training.parameters
         return checkpoints, 2 * width * training.parameters
 
-    def _measure_row(self, stage: str, asking: Asking) -> tuple[float, float, str]:
+    def _measure_row(self, node: RowNode) -> tuple[float, float, str]:
         """Return prompt and output tokens of a row, and how they were counted."""
-        if stage not in self._measures:
-            self._measures[stage] = self._count_row(stage, asking)
-        return self._measures[stage]
+        if node.name not in self._measures:
+            self._measures[node.name] = self._count_row(node)
+        return self._measures[node.name]
 
-    def _count_row(self, stage: str, asking: Asking) -> tuple[float, float, str]:
-        past = self.measured.find_tokens(stage)
-        counter = self._count_for(asking.role)
-        prompts = asking.render()
+    def _count_row(self, node: RowNode) -> tuple[float, float, str]:
+        past = self.measured.find_tokens(node.name)
+        counter = self._count_for(node.model)
+        prompts = sample_prompts(node, self.given)
         if prompts:
             mean = sum(map(counter.count, prompts)) / len(prompts)
             prompt = mean * (past.requests if past else 1.0)
@@ -218,46 +210,44 @@ class CostEstimator:
         if past is not None:
             return prompt, past.output, f"{how}, answers as measured"
         share = self._knobs.answer_share
-        budget = asking.max_new_tokens + self._find_model(asking.role).max_thought_tokens
+        budget = node.config.max_new_tokens + node.model.max_thought_tokens
         return prompt, share * budget, f"{how}, answers {share:.0%} of {budget}"
 
-    def _estimate_examples(
-        self, config: TrainingConfig, rows: Mapping[str, int], found: Mapping[str, Manifest | None]
-    ) -> tuple[int, int]:
+    def _estimate_examples(self, training: Training, rows: Mapping[str, int]) -> tuple[int, int]:
         """Return the training examples and their tokens, before they are encoded."""
-        stages = [node.stage for node in self.graph.dialogues.values()]
-        curated = found.get("curation")
-        played = sum(rows.get(stage, 0) for stage in stages)
-        count = curated.counts.accepted if curated is not None else played
+        config, curated = training.config, training.examples.find()
+        played = [node for node in self.graph if node.stage == "dialogues"]
+        weights = [rows.get(node.name, 0) for node in played]
+        count = curated.counts.accepted if curated is not None else sum(weights)
         examples = round(count * (1 - self.settings.curation.validation_share))
         examples = min(examples, config.max_examples or examples)
         past = self.measured.find_latest("encoding")
         train = past.facts.get("train", {}) if past is not None else {}
         if train.get("examples"):
             return examples, round(examples * train["tokens"] / train["examples"])
-        weights = [rows.get(stage, 0) for stage in stages]
-        each = [self._measure_example(config, stage) for stage in stages]
+        each = [self._measure_example(config, node) for node in played]
         total = sum(weight * tokens for weight, tokens in zip(weights, each, strict=True))
         return examples, round(examples * total / max(1, sum(weights)))
 
-    def _measure_example(self, config: TrainingConfig, stage: str) -> float:
+    def _measure_example(self, config: TrainingConfig, node: Node) -> float:
         """Return the tokens of an example: of its prompt and answer, or of a given dialogue."""
-        if stage in self.asking:
-            return sum(self._measure_row(stage, self.asking[stage])[:2])
-        counter = self._count_for(config.model)
-        return sum(map(counter.count, self.given)) / max(1, len(self.given))
+        if isinstance(node, RowNode):
+            return sum(self._measure_row(node)[:2])
+        assert isinstance(node, TakenDialogues)
+        counter = self._count_for(self.settings.models[config.model])
+        given = sample_given_dialogues(node, self.given)
+        return sum(map(counter.count, given)) / max(1, len(given))
 
-    def _estimate_hours(
-        self, node: NodeSpec, role: str, model: ModelConfig, outputs: int
-    ) -> float | None:
+    def _estimate_hours(self, node: RowNode, outputs: int) -> float | None:
         """Return the hours of all replicas together; an endpoint takes none of ours."""
-        if model.engine == "endpoint":
+        if node.model.engine == "endpoint":
             return 0.0
-        rate = self.measured.find_rate(node, self.asking)
+        asking = [one.name for one in self.graph if isinstance(one, RowNode)]
+        rate = self.measured.find_rate(node.spec, asking)
         if rate is not None:
             # What was measured is a stage's rate, all its replicas together.
-            return outputs / rate / _HOUR_S * model.replicas
-        given = self._knobs.tokens_per_s.get(role)
+            return outputs / rate / _HOUR_S * node.model.replicas
+        given = self._knobs.tokens_per_s.get(node.role)
         return None if given is None else outputs / given / _HOUR_S
 
     def _measure_bytes(self, stage: str, output: float) -> float:
@@ -265,10 +255,10 @@ class CostEstimator:
         return self.measured.find_bytes(stage) or guess
 
     def _price(
-        self, role: str, model: ModelConfig, prompts: int, outputs: int, hours: float | None
+        self, node: RowNode, prompts: int, outputs: int, hours: float | None
     ) -> float | None:
-        if model.engine == "endpoint":
-            return price_tokens(self.settings, role, prompts, outputs)
+        if node.model.engine == "endpoint":
+            return price_tokens(self.settings, node.role, prompts, outputs)
         price = price_engine_hour(self.settings)
         return None if hours is None or price is None else hours * price
 
@@ -282,15 +272,7 @@ class CostEstimator:
                     "name another in chat_template, or fix it",
                 )
 
-    def _find_model(self, role: str) -> ModelConfig:
-        """Return a role's configuration; the tuned model's is that of its base."""
-        models, training = self.settings.models, self.settings.training
-        if role == TUNED and training is not None:
-            return models[training.model]
-        return models[role]
-
-    def _count_for(self, role: str) -> PromptCounter:
-        model = self._find_model(role)
+    def _count_for(self, model: ModelConfig) -> PromptCounter:
         name = " with ".join(part for part in (model.model, model.chat_template) if part)
         if name not in self._counters:
             template = read_chat_template(model)

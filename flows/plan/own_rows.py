@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 
-from flows.plan.prompt_samples import list_people
+from flows.plan.foreseen import ForeseenRows
 from flows.recipe.graph import Graph
 from flows.recipe.settings import Settings
 from infra.errors import ConfigError, Problem
 from infra.input.row_input import describe_source
-from tasks.characters.sources import APART, NOT_ASKED_FOR, Cast, take_characters
-from tasks.dialogues.sources import NO_CHARACTER, Plays, take_dialogues
-from tasks.records import Character, Persona, Rejection
+from tasks.characters.nodes import TakenCharacters
+from tasks.characters.sources import APART, NOT_ASKED_FOR
+from tasks.dialogues.nodes import TakenDialogues
+from tasks.dialogues.sources import NO_CHARACTER
+from tasks.records import Rejection
 
 _SHOWN_CHARS = 120
 _MADE_UP = "opencharacter-plan-"
@@ -24,32 +26,11 @@ def is_made_up(source: str) -> bool:
     return _MADE_UP in source
 
 
-def list_own_cast(settings: Settings, graph: Graph, personas: Sequence[Persona]) -> Cast:
-    """Return the characters that the run will take for its personas; none if it writes them."""
-    source = settings.characters.rows
-    if source is None:
-        return Cast((), ())
-    return take_characters(source, personas, graph.characters.recipe)
-
-
-def list_own_dialogues(
-    settings: Settings, graph: Graph, personas: Sequence[Persona], cast: Sequence[Character]
-) -> Plays:
-    """Return the dialogues that the run will take; none if its models play them.
-
-    Without a cast, as before profiles are written, each persona stands for its character.
-    """
-    source = settings.dialogues.rows
-    if source is None:
-        return Plays((), ())
-    people = list_people(personas, cast)
-    return take_dialogues(source, people, graph.dialogues["given"].recipe)
-
-
-def warn_of_losses(settings: Settings, cast: Cast, plays: Plays) -> Iterator[str]:
+def warn_of_losses(settings: Settings, graph: Graph, given: ForeseenRows) -> Iterator[str]:
     """Say which brought rows will not be taken; :class:`ConfigError` if none will."""
     sampled = settings.personas.sample is not None
-    if settings.characters.rows is not None:
+    for node in graph.find(TakenCharacters):
+        cast = given.take_cast(node)
         yield from _warn(
             f"characters.source ({settings.characters.source})",
             len(cast.accepted),
@@ -58,7 +39,8 @@ def warn_of_losses(settings: Settings, cast: Cast, plays: Plays) -> Iterator[str
             apart=APART,
             quiet=(NOT_ASKED_FOR,) if sampled else (),
         )
-    if settings.dialogues.rows is not None:
+    for play in graph.find(TakenDialogues):
+        plays = given.take_plays(play)
         yield from _warn(
             f"dialogues.source ({settings.dialogues.source})",
             len(plays.accepted),

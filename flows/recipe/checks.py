@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -31,10 +31,11 @@ from tasks.characters.config import CharacterConfig
 from tasks.characters.sources import check_character_source
 from tasks.dialogues.config import DialogueConfig, StrategyConfig
 from tasks.dialogues.sources import check_dialogue_source
+from tasks.dialogues.strategies import STRATEGIES, choose_strategies
 from tasks.instructions.config import InstructionSynthesisConfig
 from tasks.instructions.sources import check_instruction_sources, list_licences
 from tasks.personas.sources import check_persona_source
-from tasks.publishing.task import check_publishing
+from tasks.publishing.nodes import check_publishing
 from tasks.training.model.gguf_fitness import find_gguf_problems
 from tasks.training.ranks.deepspeed_config import load_deepspeed_config
 from tasks.training.rows.batching import least_ranks, plan_batches
@@ -43,8 +44,10 @@ _Asking = CharacterConfig | StrategyConfig | InstructionSynthesisConfig
 
 _PROMPT_NEEDS = {
     "characters.prompt": (("persona",),),
-    "dialogues.generate.prompt": (("persona", "profile"), ("query",)),
-    "dialogues.rewrite.prompt": (("persona", "profile"), ("dialog",)),
+    **{
+        f"dialogues.{name}.prompt": (("persona", "profile"), (strategy.shows,))
+        for name, strategy in STRATEGIES.items()
+    },
     "instructions.synthesis.prompt": (("persona",),),
     "curation.prompt": (("persona", "profile"),),
 }
@@ -52,8 +55,10 @@ _PROMPT_NEEDS = {
 
 _PROMPT_VALUES = {
     "characters.prompt": {"persona", "structured"},
-    "dialogues.generate.prompt": {"persona", "profile", "query"},
-    "dialogues.rewrite.prompt": {"persona", "profile", "dialog"},
+    **{
+        f"dialogues.{name}.prompt": {"persona", "profile", strategy.shows}
+        for name, strategy in STRATEGIES.items()
+    },
     "instructions.synthesis.prompt": {"persona"},
     "curation.prompt": {"persona", "profile"},
 }
@@ -103,9 +108,8 @@ def resolve_settings(settings: Settings) -> Settings:
 
 def _bring_dialogues(dialogues: DialogueConfig, source: str) -> DialogueConfig:
     """Leave out who would play, now that dialogues are given."""
-    return dialogues.model_copy(
-        update={"source": _absolute(source), "generate": None, "rewrite": None}
-    )
+    off = dict.fromkeys(STRATEGIES)
+    return dialogues.model_copy(update={"source": _absolute(source), **off})
 
 
 def pass_on_licences(settings: Settings) -> Settings:
@@ -126,38 +130,57 @@ def _absolute(name: str) -> str:
 def check_settings(settings: Settings) -> None:
     """Raise :class:`ConfigError` with every problem that can be found without an engine."""
     plays = settings.dialogues.source is None
-    problems = [
-        *_collect(lambda: Storage(settings.storage.root).check_writable()),
-        *check_persona_source(settings.personas),
-        *(check_instruction_sources(settings.instructions) if plays else ()),
-        *check_character_source(settings.characters),
-        *check_dialogue_source(
-            settings.dialogues, own_profiles=settings.characters.source is not None
-        ),
-        *_check_roles(settings),
-        *_check_prompts(settings),
-        *_check_counts(settings),
-    ]
-    problems.extend(check_budget(settings))
-    problems.extend(_check_training(settings))
-    problems.extend(check_evaluation(settings))
-    problems.extend(
-        _collect(lambda: check_publishing(settings.publish, trains=settings.training is not None))
+    trains = settings.training is not None
+    _refuse(
+        settings,
+        [
+            *_check_root(settings),
+            *check_persona_source(settings.personas),
+            *(check_instruction_sources(settings.instructions) if plays else ()),
+            *check_character_source(settings.characters),
+            *check_dialogue_source(
+                settings.dialogues, own_profiles=settings.characters.source is not None
+            ),
+            *_check_roles(settings),
+            *_check_prompts(settings),
+            *_check_counts(settings),
+            *check_budget(settings),
+            *_check_training(settings),
+            *check_evaluation(settings),
+            *_collect(lambda: check_publishing(settings.publish, trains=trains)),
+            *_check_models(settings, list_asked_roles(settings)),
+            *_check_contexts(settings),
+        ],
     )
-    roles = list_asked_roles(settings)
-    for role in sorted(roles):
-        if role in settings.models:
-            problems.extend(check_template(role, settings.models[role]))
-    base = settings.training.model if settings.training is not None else None
-    for role in sorted(roles | ({base} if base is not None else set())):
-        if role in settings.models:
-            found = _check_model(
-                f"models.{role}", settings.models[role], served=role in roles, trained=role == base
-            )
-            problems.extend(found)
-    problems.extend(_check_contexts(settings))
+
+
+def check_scoring(settings: Settings) -> None:
+    """Raise :class:`ConfigError` with every problem of an evaluation of models that are there."""
+    roles = set(list_evaluation_roles(settings).values())
+    problems = [*_check_root(settings), *check_budget(settings), *check_evaluation(settings)]
+    _refuse(settings, [*problems, *_check_models(settings, roles)])
+
+
+def _refuse(settings: Settings, problems: Sequence[Problem]) -> None:
     if problems:
         raise ConfigError(*explain_missing(settings, list(dict.fromkeys(problems))))
+
+
+def _check_root(settings: Settings) -> Iterator[Problem]:
+    yield from _collect(lambda: Storage(settings.storage.root).check_writable())
+
+
+def _check_models(settings: Settings, roles: Collection[str]) -> Iterator[Problem]:
+    """Check the models that are asked, and the base of the training."""
+    for role in sorted(roles):
+        if role in settings.models:
+            yield from check_template(role, settings.models[role])
+    base = settings.training.model if settings.training is not None else None
+    for role in sorted({*roles, *([base] if base is not None else [])}):
+        if role in settings.models:
+            yield from _check_model(
+                f"models.{role}", settings.models[role], served=role in roles, trained=role == base
+            )
 
 
 def list_asked_roles(settings: Settings) -> set[str]:
@@ -170,8 +193,10 @@ def _list_asking(settings: Settings) -> dict[str, _Asking]:
     """Return the stages of this run that ask a model, by their key in the configuration."""
     stages: dict[str, _Asking | None] = {
         "characters": settings.characters if settings.characters.source is None else None,
-        "dialogues.generate": settings.dialogues.generate,
-        "dialogues.rewrite": settings.dialogues.rewrite,
+        **{
+            f"dialogues.{name}": knobs
+            for name, knobs in choose_strategies(settings.dialogues).items()
+        },
         "instructions.synthesis": (
             settings.instructions.synthesis if settings.instructions.synthesis.count else None
         ),
@@ -186,8 +211,8 @@ def _check_roles(settings: Settings) -> Iterator[Problem]:
             what = f"names a model {stage.model!r} that is not configured"
             yield Problem(f"{key}.model", what, f"known: {known}")
     chosen = settings.dialogues
-    if not chosen.source and not chosen.generate and not chosen.rewrite:
-        yield Problem("dialogues", "both strategies are off", "set dialogues.generate={}")
+    if not chosen.source and not choose_strategies(chosen):
+        yield Problem("dialogues", "every strategy is off", "set dialogues.generate={}")
 
 
 def _check_prompts(settings: Settings) -> Iterator[Problem]:

@@ -12,12 +12,13 @@ from infra.store.storage import is_remote
 from tasks.evaluation.answering import require_system_prompt
 from tasks.evaluation.config import TUNED, EvaluationConfig, JudgeConfig, QuestionConfig
 from tasks.evaluation.judging.calibration import read_labelled
+from tasks.evaluation.judging.nodes import load_judging
 from tasks.evaluation.judging.people import digest_sheets
 from tasks.evaluation.measures.abilities import check_abilities
 from tasks.evaluation.measures.published import list_published
-from tasks.evaluation.naming import load_judging, name_judgements, read_prompt
 from tasks.evaluation.questions.personagym import check_checkout
 from tasks.evaluation.questions.writing import QUESTION_VALUES, SETTINGS_VALUES, load_settings
+from tasks.evaluation.subjects import read_prompt
 
 _WHERE = "evaluation"
 
@@ -93,7 +94,7 @@ def _check_names(config: EvaluationConfig) -> Iterator[Problem]:
     for judge in config.judges:
         for role in config.models:
             told = f"{judge.model} on {role}"
-            named.setdefault(name_judgements(judge.model, role), []).append(told)
+            named.setdefault(f"judgements_{judge.model}_{role}", []).append(told)
     for name, pairs in named.items():
         if len(pairs) > 1:
             what = f"two nodes would be called {name}: {', and '.join(pairs)}"

@@ -1,141 +1,306 @@
-"""Names every node of a run before it runs, so that `plan` and the flow agree."""
+"""Builds the graph of a run backwards from what is asked for, before anything runs."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
+from typing import Any, TypeVar
 
-from flows.recipe.evaluation_graph import EvaluationGraph, draw_evaluation
-from flows.recipe.settings import Settings
+from flows.recipe.evaluation_nodes import EvaluationNodes
+from flows.recipe.settings import Settings, dump_settings
+from flows.recipe.stages import reaches
 from infra.context import RunContext
 from infra.errors import ConfigError, Problem
-from infra.generation.reruns import read_reruns
-from infra.store.manifests import NodeSpec
-from tasks.characters.task import describe_characters
-from tasks.curation.task import describe_curation
-from tasks.dialogues.task import describe_dialogues, describe_given_dialogues
-from tasks.export.task import describe_export
-from tasks.instructions.task import describe_guesses, describe_instructions
-from tasks.personas.task import describe_personas
-from tasks.publishing.task import describe_publish
-from tasks.reporting.task import describe_report
-from tasks.training.task import describe_encoding, describe_training
+from infra.generation.reruns import Reruns, read_reruns
+from infra.nodes.node import Node
+from infra.store.manifests import NodeRef, NodeSpec, refer_to
+from tasks.characters.nodes import Characters, TakenCharacters
+from tasks.curation.nodes import Curation
+from tasks.dialogues.nodes import Dialogues, TakenDialogues
+from tasks.dialogues.strategies import STRATEGIES, choose_strategies
+from tasks.evaluation.judging.nodes import JudgeCalibration, JudgeExamples, Judgements
+from tasks.evaluation.nodes import Abilities, Answers, Attributions, Scores
+from tasks.evaluation.questions.nodes import Questions, QuestionSettings, QuestionTexts
+from tasks.export.nodes import Export
+from tasks.instructions.nodes import Guesses, Instructions
+from tasks.personas.nodes import Personas
+from tasks.publishing.nodes import Publication
+from tasks.reporting.nodes import Report
+from tasks.training.model.card import Upstream
+from tasks.training.model.finishing import Origins
+from tasks.training.nodes import Encoding, Training
+
+N = TypeVar("N", bound=Node)
+
+KINDS: tuple[type[Node], ...] = (
+    Personas,
+    Instructions,
+    Guesses,
+    Characters,
+    TakenCharacters,
+    Dialogues,
+    TakenDialogues,
+    Curation,
+    Export,
+    Encoding,
+    Training,
+    QuestionSettings,
+    QuestionTexts,
+    Questions,
+    Answers,
+    JudgeExamples,
+    JudgeCalibration,
+    Judgements,
+    Attributions,
+    Abilities,
+    Scores,
+    Report,
+    Publication,
+)
+"""Every kind of node there is, in the order of the paper."""
 
 
-@dataclass(frozen=True)
 class Graph:
-    """Every node of a run; the order of fields is the order of the paper."""
+    """Nodes of a run, upstream first, each name once."""
 
-    personas: NodeSpec
-    instructions: NodeSpec | None
-    guesses: NodeSpec | None
-    characters: NodeSpec
-    dialogues: dict[str, NodeSpec]
-    curation: NodeSpec
-    export: NodeSpec
-    encoding: NodeSpec | None
-    training: NodeSpec | None
-    evaluation: EvaluationGraph | None
-    report: NodeSpec
-    publish: NodeSpec | None
+    def __init__(self, targets: Iterable[Node]) -> None:
+        """Collect the targets and all that they read.
 
-    def __post_init__(self) -> None:
-        """Refuse two nodes of one name: one of them would be lost, the other counted twice."""
-        counted = Counter(node.stage for node in self.nodes())
+        Raises :class:`ConfigError` for two nodes of one name: one of them would be lost, the
+        other counted twice.
+        """
+        found = collect(targets)
+        counted = Counter(node.name for node in found)
         twice = [name for name, count in counted.items() if count > 1]
         if twice:
             what = f"two of its nodes would be called {', and two '.join(twice)}"
             raise ConfigError(Problem("the run", what, "rename one of the models that they name"))
+        self._nodes = {node.name: node for node in found}
 
-    def funnel(self) -> list[str]:
-        """Return the names of the nodes that lead from personas to SFT rows."""
-        nodes = (self.personas, self.instructions, self.guesses, self.characters)
-        rows = [*nodes, *self.dialogues.values(), self.curation]
-        return [node.stage for node in rows if node is not None]
+    def __iter__(self) -> Iterator[Node]:
+        return iter(self._nodes.values())
 
-    def nodes(self) -> list[NodeSpec]:
-        """Return the nodes that this run has, upstream first."""
-        nodes = (
-            self.personas,
-            self.instructions,
-            self.guesses,
-            self.characters,
-            *self.dialogues.values(),
-            self.curation,
-            self.export,
-            self.encoding,
-            self.training,
-            *(self.evaluation.nodes() if self.evaluation else ()),
-            self.report,
-            self.publish,
-        )
-        return [node for node in nodes if node is not None]
+    def __contains__(self, name: object) -> bool:
+        return name in self._nodes
+
+    def __getitem__(self, name: str) -> Node:
+        return self._nodes[name]
+
+    def find(self, kind: type[N]) -> list[N]:
+        """Return the nodes of a class."""
+        return [node for node in self if isinstance(node, kind)]
+
+    def find_one(self, kind: type[N]) -> N | None:
+        """Return the node of a class of which a run has one at most."""
+        return next(iter(self.find(kind)), None)
+
+    def specs(self) -> list[NodeSpec]:
+        """Return all nodes as they are made now."""
+        return [node.spec for node in self]
+
+    def references(self) -> dict[str, NodeRef]:
+        """Return the references of the nodes that are done, by name."""
+        return {node.name: refer_to(found) for node in self if (found := node.find())}
+
+    def up_to(self, stage: str) -> Graph:
+        """Return the part of it that a run makes which ends with a stage."""
+        return Graph(node for node in self if reaches(stage, node.stage))
 
 
-def build_graph(
-    settings: Settings, context: RunContext, made: Callable[[NodeSpec], NodeSpec] | None = None
-) -> Graph:
-    """Fingerprint the nodes, upstream first.
+def collect(targets: Iterable[Node]) -> list[Node]:
+    """Return nodes and all that they read, each once, in the order of :data:`KINDS`."""
+    found: dict[int, Node] = {}
 
-    ``made`` says how a node is made again; what the store keeps of that, if it is left out.
+    def visit(node: Node) -> None:
+        if id(node) not in found:
+            for read in node.reads():
+                visit(read)
+            found[id(node)] = node
+
+    for target in targets:
+        visit(target)
+    return sorted(found.values(), key=lambda node: KINDS.index(type(node)))
+
+
+def build_graph(settings: Settings, context: RunContext, reruns: Reruns | None = None) -> Graph:
+    """Build the graph of a whole run.
+
+    ``reruns`` says which nodes are made again; what the store keeps of that, if it is left out.
     """
-    if made is None:
-        made = read_reruns(context.storage).apply
-    personas = made(describe_personas(settings.personas))
-    asked, own = [], settings.dialogues.rows
-    instructions = guesses = None
-    if own is None:
-        instructions = made(describe_instructions(settings.instructions))
-        asked.append(instructions)
-        if settings.instructions.synthesis.count:
-            guesses = made(describe_guesses(settings.instructions.synthesis, context, personas))
-            asked.append(guesses)
-    characters = made(describe_characters(settings.characters, context, personas))
-    if own is not None:
-        dialogues = {"given": made(describe_given_dialogues(own, characters))}
-    else:
-        # Rewriting needs source answers, which guessed instructions do not have.
-        questions = {"generate": asked, "rewrite": asked[:1]}
-        dialogues = {
-            name: made(describe_dialogues(name, settings.dialogues, context, [characters, *read]))
-            for name, read in questions.items()
-            if getattr(settings.dialogues, name) is not None
-        }
-    played = [*dialogues.values(), characters, *asked]
-    curation = made(describe_curation(settings.curation, played))
-    export = made(describe_export(settings.export, [curation, *played]))
-    encoding = training = None
-    if settings.training is not None:
-        encoding = made(describe_encoding(settings.training, context, curation))
-        training = made(describe_training(settings.training, context, encoding))
-    shown = [personas, *asked, characters, *dialogues.values(), curation, export]
-    shown += [node for node in (encoding, training) if node is not None]
-    evaluation = None
-    if settings.evaluation is not None:
-        evaluation = draw_evaluation(
-            settings,
-            settings.evaluation,
-            context,
-            made,
-            curation=curation,
-            characters=characters,
-            training=training,
+    return GraphBuilder(settings, context, reruns).build()
+
+
+class GraphBuilder:
+    """Builder of nodes: each is made when something asks for it, and once."""
+
+    def __init__(
+        self, settings: Settings, context: RunContext, reruns: Reruns | None = None
+    ) -> None:
+        self.settings = settings
+        self.context = context
+        self.reruns = read_reruns(context.storage) if reruns is None else reruns
+
+    def build(self) -> Graph:
+        """Return the graph of a whole run: data set, model, scores, and the page of them all."""
+        asked = (self.export, self.training, self.scores)
+        shown = collect(node for node in asked if node is not None)
+        last = (self.report(shown), self.publication)
+        return Graph(node for node in last if node is not None)
+
+    def build_scores(self) -> Graph:
+        """Return the graph of an evaluation alone: what scores need, and a page of it."""
+        if self.scores is None:
+            todo = "add the section, such as the one of configs/demo.yaml"
+            raise ConfigError(Problem("evaluation", "this configuration has none", todo))
+        return Graph([self.report(collect([self.scores]))])
+
+    def node(self, kind: type[N], **fields: Any) -> N:
+        """Make a node of a kind."""
+        return kind(context=self.context, reruns=self.reruns, **fields)
+
+    @cached_property
+    def personas(self) -> Node:
+        """Return who there is."""
+        return self.node(Personas, config=self.settings.personas)
+
+    @cached_property
+    def instructions(self) -> list[Node]:
+        """Return what is asked: none where dialogues are brought; guesses last."""
+        config = self.settings.instructions
+        if self.settings.dialogues.rows is not None:
+            return []
+        imported: list[Node] = [self.node(Instructions, config=config)]
+        synthesis = config.synthesis
+        if not synthesis.count:
+            return imported
+        guesses = self.node(Guesses, config=synthesis, role=synthesis.model, personas=self.personas)
+        return [*imported, guesses]
+
+    @cached_property
+    def characters(self) -> Node:
+        """Return who plays."""
+        config = self.settings.characters
+        if config.rows is not None:
+            return self.node(
+                TakenCharacters, config=config, source=config.rows, personas=self.personas
+            )
+        return self.node(Characters, config=config, role=config.model, personas=self.personas)
+
+    @cached_property
+    def dialogues(self) -> list[Node]:
+        """Return what is played, a node a strategy, or what is brought."""
+        config = self.settings.dialogues
+        if config.rows is not None:
+            sampled = self.settings.personas.sample is not None
+            return [
+                self.node(
+                    TakenDialogues,
+                    config=config,
+                    source=config.rows,
+                    characters=self.characters,
+                    sampled=sampled,
+                )
+            ]
+        return [
+            self.node(
+                Dialogues,
+                strategy=STRATEGIES[name],
+                config=knobs,
+                role=knobs.model,
+                pairing=config,
+                characters=self.characters,
+                # Guessed instructions have no source answers.
+                instructions=self.instructions[: 1 if STRATEGIES[name].needs_answers else None],
+            )
+            for name, knobs in choose_strategies(config).items()
+        ]
+
+    @cached_property
+    def curation(self) -> Node:
+        """Return the SFT rows."""
+        return self.node(
+            Curation,
+            config=self.settings.curation,
+            dialogues=self.dialogues,
+            characters=self.characters,
+            instructions=self.instructions,
         )
-        shown += evaluation.nodes()
-    return Graph(
-        personas=personas,
-        instructions=instructions,
-        guesses=guesses,
-        characters=characters,
-        dialogues=dialogues,
-        curation=curation,
-        export=export,
-        encoding=encoding,
-        training=training,
-        evaluation=evaluation,
-        report=made(describe_report(settings.report, shown)),
-        publish=made(describe_publish(settings.publish, export, training))
-        if settings.publish.enabled
-        else None,
-    )
+
+    @cached_property
+    def export(self) -> Export:
+        """Return the data set."""
+        return self.node(
+            Export,
+            config=self.settings.export,
+            examples=self.curation,
+            dialogues=self.dialogues,
+            characters=self.characters,
+            instructions=self.instructions,
+            personas=self.personas,
+        )
+
+    @cached_property
+    def training(self) -> Training | None:
+        """Return the model, if this run trains one."""
+        config = self.settings.training
+        if config is None:
+            return None
+        funnel = [self.personas, *self.instructions, self.characters]
+        judges = self.settings.evaluation.judges if self.settings.evaluation else ()
+        return self.node(
+            Training,
+            config=config,
+            encoding=self.node(Encoding, config=config, examples=self.curation),
+            examples=self.curation,
+            funnel=[*funnel, *self.dialogues, self.curation],
+            origins=list_origins(self.settings),
+            asked_later=[judge.model for judge in judges],
+        )
+
+    @cached_property
+    def scores(self) -> Node | None:
+        """Return the score table, if this run has an evaluation."""
+        config = self.settings.evaluation
+        return None if config is None else EvaluationNodes(self, config).scores
+
+    def report(self, shown: Sequence[Node]) -> Report:
+        """Return the page of some nodes."""
+        return self.node(
+            Report,
+            config=self.settings.report,
+            shown=shown,
+            config_text=dump_settings(self.settings),
+        )
+
+    @cached_property
+    def publication(self) -> Publication | None:
+        """Return what pushes the run to a hub, if it is to be."""
+        config = self.settings.publish
+        if not config.enabled:
+            return None
+        return self.node(
+            Publication,
+            config=config,
+            export=self.export,
+            training=self.training,
+            run_name=self.settings.run.name,
+        )
+
+
+def list_origins(settings: Settings) -> Origins:
+    """Say what the model comes from: teachers and sources, with the licences that are known."""
+    known = settings.export.licences
+    roles = {settings.characters.model} if settings.characters.source is None else set()
+    roles |= {knobs.model for knobs in choose_strategies(settings.dialogues).values()}
+    if settings.instructions.synthesis.count:
+        roles.add(settings.instructions.synthesis.model)
+    teachers = [
+        Upstream(settings.models[role].model.rstrip("/").rsplit("/", 1)[-1], "teacher")
+        for role in sorted(roles)
+    ]
+    sources = [
+        Upstream(name, "personas" if name == "personas" else "instructions", licence)
+        for name, licence in sorted(known.items())
+    ]
+    return Origins(settings.run.name, (*teachers, *sources))

@@ -11,25 +11,21 @@ from functools import partial
 
 from flows.recipe.graph import Graph
 from flows.recipe.settings import Settings
-from flows.recipe.stages import Started, stage_of
 from infra.cluster.devices import Devices
 from infra.context import RunContext
 from infra.engines.config import ModelConfig
 from infra.errors import ConfigError, Problem
 from infra.generation.engine_pool import CPUS_PER_ENGINE
-from infra.store.manifests import NodeSpec, is_done
-from tasks.evaluation.config import TUNED
 
 
-def check_machine(settings: Settings, context: RunContext, graph: Graph, until: str) -> None:
+def check_machine(settings: Settings, context: RunContext, graph: Graph) -> None:
     """Check this machine now, or the cluster that is to be joined as soon as it is.
 
     Raises :class:`ConfigError` with everything that has no place.
     """
-    nodes = [node for node in graph.nodes() if Started().reached(until, stage_of(node.stage))]
-    todo = {node.stage for node in nodes if not is_done(context.storage, node)}
-    roles = list_roles(settings, graph, todo)
-    trains = graph.training is not None and graph.training.stage in todo
+    todo = [node for node in graph if node.find() is None]
+    roles = {node.engine for node in todo if node.engine is not None}
+    trains = any(node.use == "ranks" for node in todo)
     if (roles or trains) and not settings.ray.grows:
         context.cluster.check_at_start(partial(_refuse_misfits, settings, roles, trains))
 
@@ -51,30 +47,6 @@ def find_misfits(
             yield from _check_engines(f"models.{role}", settings.models[role], devices)
     if trains and settings.training is not None:
         yield from _check_ranks(settings.training.workers, devices)
-
-
-def list_roles(settings: Settings, graph: Graph, todo: Collection[str]) -> set[str]:
-    """Return the roles whose engines the nodes to be made will start."""
-    asked: list[tuple[NodeSpec | None, str | None]] = [
-        (graph.guesses, settings.instructions.synthesis.model)
-    ]
-    if settings.characters.source is None:
-        asked.append((graph.characters, settings.characters.model))
-    for name, node in graph.dialogues.items():
-        asked.append((node, getattr(getattr(settings.dialogues, name, None), "model", None)))
-    tuned = settings.training.model if settings.training else None
-    asked.append((graph.training, tuned))  # the engine that checks the export
-    config, parts = settings.evaluation, graph.evaluation
-    if config is not None and parts is not None:
-        questions = config.questions
-        asked.append((parts.settings, questions.settings.model if questions.settings else None))
-        asked.append((parts.texts, questions.writing.model))
-        for role, node in parts.answers.items():
-            asked.append((node, tuned if tuned and role == TUNED else role))
-        for group in (parts.examples, parts.calibrations):
-            asked.extend((node, judge) for judge, node in group.items())
-        asked.extend((node, judge) for (judge, _), node in parts.judgements.items())
-    return {role for node, role in asked if node is not None and role and node.stage in todo}
 
 
 def _check_engines(where: str, model: ModelConfig, devices: Devices) -> Iterator[Problem]:

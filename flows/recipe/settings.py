@@ -5,9 +5,10 @@ A file may go on from another one: ``extends: shared.yaml`` names it, from its o
 
 from __future__ import annotations
 
+import copy
 import difflib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -21,7 +22,7 @@ from infra.engines.config import ModelConfig
 from infra.errors import ConfigError, Problem
 from infra.generation.row_stage import RunnerConfig
 from infra.knobs import Knobs, execution, group
-from infra.orchestration.tasks import RetryConfig
+from infra.orchestration.retries import RetryConfig
 from infra.paths import require_path
 from infra.yaml_reading import DoubledKey, read_yaml
 from tasks.characters.config import CharacterConfig
@@ -106,13 +107,18 @@ class Settings(Knobs):
     retry: RetryConfig = group(RetryConfig, description="Retries of nodes")
 
 
-def load_settings(config: str | Path, overrides: Sequence[str] = ()) -> Settings:
+def load_settings(
+    config: str | Path,
+    overrides: Sequence[str] = (),
+    absent: Mapping[str, Any] | None = None,
+) -> Settings:
     """Read a YAML file, apply ``a.b=c`` overrides, and validate.
 
-    Raises :class:`ConfigError` with every unknown key, wrong type and missing value.
+    ``absent`` stands for sections that the file leaves out. Raises :class:`ConfigError` with every
+    unknown key, wrong type and missing value.
     """
     path = require_path(str(config), "CONFIG")
-    data = _read_layers(path, ())
+    data = {**copy.deepcopy(absent or {}), **_read_layers(path, ())}
     origins = _apply_overrides(data, overrides)
     try:
         settings = Settings.model_validate(data)

@@ -11,7 +11,7 @@ import os
 import platform
 import re
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -117,7 +117,7 @@ def note_start(
     provenance: Mapping[str, str],
     until: str = "report",
 ) -> RunRecord:
-    """Write that a run begins; ``nodes`` are those of its graph, cut here after ``until``."""
+    """Write that a run begins; ``nodes`` are those it is to make, up to ``until``."""
     from flows.recipe.settings import dump_settings
 
     now, config = datetime.now(UTC), dump_settings(settings)
@@ -133,7 +133,7 @@ def note_start(
         provenance=dict(provenance),
         nodes=tuple(
             NodeMark(stage=node.stage, recipe=node.recipe, fingerprint=node.fingerprint)
-            for node in _cut_after(nodes, until)
+            for node in nodes
         ),
     )
     _write(storage, record)
@@ -279,26 +279,6 @@ def tell_state(record: RunRecord) -> str:
 def may_run(record: RunRecord) -> bool:
     """Tell whether a run may be at work; when in doubt it is."""
     return record.end is None and (_is_young(record) or tell_state(record) == "running")
-
-
-def name_stage(node: str) -> str:
-    """Return the stage, as ``--until`` names it, that a node belongs to."""
-    from flows.recipe.stages import STAGES  # imports Prefect, which readers of records do not need
-
-    if node in STAGES:
-        return node
-    if node == "guesses":
-        return "instructions"
-    if node == "publish":
-        return "report"
-    return "dialogues" if node.startswith("dialogues_") else "evaluation"
-
-
-def _cut_after(nodes: Iterable[NodeSpec], until: str) -> Sequence[NodeSpec]:
-    from flows.recipe.stages import STAGES
-
-    last = STAGES.index(until)
-    return [node for node in nodes if STAGES.index(name_stage(node.stage)) <= last]
 
 
 def _write(storage: Storage, record: RunRecord) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from flows.recipe.graph import build_graph
+from flows.recipe.graph import GraphBuilder
 from flows.recipe.opening import open_context
 from flows.recipe.settings import Settings
 from infra.context import Quiet
@@ -13,9 +13,6 @@ from infra.engines.config import ModelConfig
 from infra.errors import ConfigError, Problem
 from infra.models.folders import fetch_export
 from infra.paths import find_path
-from infra.store.manifests import find_sound_manifest
-
-_STAGE = "training"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +51,8 @@ def find_tuned_model(settings: Settings) -> Path:
     Raises :class:`ConfigError` where it has not been trained yet, or its files have changed.
     """
     with open_context(settings, Quiet()) as context:
-        nodes = {node.stage: node for node in build_graph(settings, context).nodes()}
-        node = nodes.get(_STAGE)
-        found = find_sound_manifest(context.storage, node.manifest_path) if node else None
+        node = GraphBuilder(settings, context).training
+        found = node.find() if node else None
         if found is None:
             what = (
                 "this configuration trains no model"

@@ -1,4 +1,4 @@
-"""Makes nodes of functions: the one door to Prefect.
+"""Runs nodes as tasks: the one door to Prefect.
 
 A node's cache key is its fingerprint, its result is the small reference to its manifest, kept as
 JSON under ``<root>/prefect/``, so an empty Prefect database still shows Cached. A hit counts only
@@ -11,11 +11,11 @@ import functools
 import re
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from concurrent import futures
 from functools import partial
 from pathlib import Path
-from typing import Any, Concatenate, Generic, ParamSpec, cast
+from typing import Any, cast
 from uuid import UUID
 
 from infra.orchestration.defaults import apply_defaults
@@ -41,143 +41,107 @@ from prefect.settings import get_current_settings
 from prefect.tasks import exponential_backoff
 from pydantic import Field
 
-from infra.context import Listener, RunContext
+from infra.context import Listener
 from infra.errors import DamagedFile, InterruptedRun, RequestFailed, TransientError
-from infra.knobs import Knobs, execution
+from infra.nodes.node import Node
 from infra.orchestration.embedded_server import is_embedded
 from infra.orchestration.events import announce_stage
+from infra.orchestration.retries import RetryConfig
 from infra.progress import Progress
 from infra.secrets.masking import Masker
 from infra.store.damaged_files import fix_node, set_aside_named
-from infra.store.manifests import (
-    Manifest,
-    NodeRef,
-    NodeSpec,
-    find_sound_manifest,
-    is_done,
-    read_manifest,
-    refer_to,
-)
+from infra.store.manifests import Manifest, NodeRef, is_done, read_manifest, refer_to
 from infra.store.storage import is_remote
 from infra.threads import start_beside
 
-P = ParamSpec("P")
 _ARTIFACT_EVERY_S = 3.0
 _GLANCE_S = 0.5
 
 
-class RetryConfig(Knobs):
-    """How a node is tried again after a transient error."""
+class _Job:
+    """Node in a wrapping that Prefect does not look into for other tasks' results."""
 
-    retries: int = execution(3, ge=0, description="How often a node is tried again")
-    first_delay_s: float = execution(
-        10.0, ge=0, description="Wait before the first retry in seconds; doubles each time"
+    def __init__(self, node: Node) -> None:
+        self.node = node
+
+
+def _fingerprint_of(_: TaskRunContext, parameters: dict[str, Any]) -> str:
+    return str(parameters["job"].node.spec.fingerprint)
+
+
+def _is_transient(_: Task[..., Any], __: TaskRun, state: State[Any]) -> bool:
+    error = cast(Any, state.result)(raise_on_failure=False)
+    if isinstance(error, RequestFailed) and error.fatal:
+        return False
+    return isinstance(error, TransientError)
+
+
+@task(
+    name="node",
+    persist_result=True,
+    result_serializer="json",
+    retry_condition_fn=_is_transient,
+    cache_policy=CacheKeyFnPolicy(cache_key_fn=_fingerprint_of),
+)
+def _run_node(job: _Job) -> NodeRef:
+    """Make a node, unless it is there; what it came to is published either way."""
+    node, context = job.node, job.node.context
+    found = node.find()
+    if found is None and context.stop.is_set():
+        raise InterruptedRun(f"stopped before {node.name}; everything committed is kept")
+    reference = refer_to(found) if found else _make(node)
+    publish_node(read_manifest(context.storage, reference.manifest))
+    return reference
+
+
+def submit_node(
+    node: Node, retry: RetryConfig, after: Iterable[PrefectFuture[NodeRef]]
+) -> PrefectFuture[NodeRef]:
+    """Start a node in a thread of this process, once what it waits for is done.
+
+    A cache entry whose files are gone or changed is not believed.
+    """
+    storage = node.context.storage
+    configured = _run_node.with_options(
+        name=node.name,
+        task_run_name=node.name,
+        refresh_cache=not is_done(storage, node.spec),
+        result_storage=result_storage(storage.root),
+        retries=retry.retries,
+        retry_delay_seconds=cast(Any, exponential_backoff(retry.first_delay_s)),
     )
+    submit = cast(Any, configured.submit)
+    return cast(PrefectFuture[NodeRef], submit(_Job(node), wait_for=list(after)))
 
 
-class NodeTask(Generic[P]):
-    """One node of the graph: a Prefect task that is cached by its fingerprint."""
-
-    def __init__(
-        self, name: str, body: Callable[Concatenate[RunContext, NodeSpec, P], NodeRef]
-    ) -> None:
-        self.name = name
-        self._body = body
-
-        @functools.wraps(body)
-        def guarded(
-            context: RunContext, node: NodeSpec, *args: P.args, **kwargs: P.kwargs
-        ) -> NodeRef:
-            inputs = cast(Any, [_read_reference(value) for value in args])
-            found = find_sound_manifest(context.storage, node.manifest_path)
-            if found is None and context.stop.is_set():
-                raise InterruptedRun(f"stopped before {node.stage}; everything committed is kept")
-            reference = (
-                refer_to(found)
-                if found
-                else _make(context, node, lambda: body(context, node, *inputs, **kwargs))
-            )
-            publish_node(read_manifest(context.storage, reference.manifest))
-            return reference
-
-        declare = task(
-            name=name,
-            task_run_name=name,
-            persist_result=True,
-            result_serializer="json",
-            retry_condition_fn=_is_transient,
-            cache_policy=CacheKeyFnPolicy(cache_key_fn=_fingerprint_of),
-        )
-        self._task: Task[..., NodeRef] = declare(guarded)
-
-    def submit(
-        self,
-        context: RunContext,
-        node: NodeSpec,
-        retry: RetryConfig,
-        *inputs: object,
-        after: Sequence[PrefectFuture[NodeRef]] = (),
-    ) -> PrefectFuture[NodeRef]:
-        """Start the node in a thread of this process, once the futures among its inputs are done.
-
-        ``after`` are nodes it does not read but must not run beside: they need the place first.
-        A cache entry whose files are gone or changed is not believed.
-        """
-        sound = is_done(context.storage, node)
-        configured = self._task.with_options(
-            name=node.stage,
-            task_run_name=node.stage,
-            refresh_cache=not sound,
-            result_storage=result_storage(context.storage.root),
-            retries=retry.retries,
-            retry_delay_seconds=cast(Any, exponential_backoff(retry.first_delay_s)),
-        )
-        submit = cast(Any, configured.submit)
-        return cast(PrefectFuture[NodeRef], submit(context, node, *inputs, wait_for=list(after)))
-
-
-def _make(context: RunContext, node: NodeSpec, body: Callable[[], NodeRef]) -> NodeRef:
+def _make(node: Node) -> NodeRef:
     """Make a node. Damaged files of its own are set aside, told, and made anew alone."""
-    for line in fix_node(context.storage, node):
-        context.listener.node_note(node.stage, line)
+    context, spec = node.context, node.spec
+    for line in fix_node(context.storage, spec):
+        context.listener.node_note(node.name, line)
     while True:
         try:
-            return body()
+            return node.make()
         except DamagedFile as error:
             line = set_aside_named(context.storage, error)
-            context.listener.node_note(node.stage, line)
-            if not error.path.startswith(f"{node.folder}/"):
+            context.listener.node_note(node.name, line)
+            if not error.path.startswith(f"{spec.folder}/"):
                 raise  # of another node, which is done: the next run makes it anew
 
 
 def await_node(future: PrefectFuture[NodeRef]) -> NodeRef:
     """Wait for a node; raises what ended it."""
-    return cast(NodeRef, _read_reference(future.result()))
+    return _read_reference(future.result())
 
 
-def _read_reference(value: object) -> object:
+def _read_reference(value: Any) -> NodeRef:
     """Return a node's result as a reference: Prefect keeps the class by its address.
 
     Where that has moved since the result was kept, Prefect gives what it kept, as it is.
     """
-    if isinstance(value, list | tuple):
-        return type(value)(_read_reference(item) for item in value)
-    if not isinstance(value, dict):
+    if isinstance(value, NodeRef):
         return value
-    if value.keys() == {"__class__", "data"}:
-        return NodeRef.model_validate(value["data"])
-    return {name: _read_reference(item) for name, item in value.items()}
-
-
-def node_task(
-    name: str,
-) -> Callable[[Callable[Concatenate[RunContext, NodeSpec, P], NodeRef]], NodeTask[P]]:
-    """Declare a node: a function of a context, its own spec and the nodes it reads."""
-
-    def declare(body: Callable[Concatenate[RunContext, NodeSpec, P], NodeRef]) -> NodeTask[P]:
-        return NodeTask(name, body)
-
-    return declare
+    return NodeRef.model_validate(value.get("data", value))
 
 
 @functools.cache
@@ -326,14 +290,3 @@ def publish_report(markdown: str, address: str) -> None:
     """Publish what a run came to, with the address of its page, in the flow run."""
     if FlowRunContext.get() is not None:
         create_markdown_artifact(f"[The report]({address})\n\n{markdown}", key="report")
-
-
-def _fingerprint_of(_: TaskRunContext, parameters: dict[str, Any]) -> str:
-    return str(parameters["node"].fingerprint)
-
-
-def _is_transient(_: Task[..., Any], __: TaskRun, state: State[Any]) -> bool:
-    error = cast(Any, state.result)(raise_on_failure=False)
-    if isinstance(error, RequestFailed) and error.fatal:
-        return False
-    return isinstance(error, TransientError)

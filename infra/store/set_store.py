@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import polars as pl
@@ -25,16 +26,29 @@ from infra.store.schema import from_plain, to_table
 from infra.store.storage import Storage
 
 R = TypeVar("R")
-J = TypeVar("J")
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """Row that a set stage left out.
+
+    ``detail`` is what people need to see why: its text, the duplicate's key, the matching phrase.
+    ``source`` is where the row came from: ``file:line``, or the key of the parent row.
+    """
+
+    key: str
+    reason: str
+    detail: str
+    source: str
 
 
 def write_set(
     storage: Storage,
     node: NodeSpec,
     accepted: Iterable[R],
-    rejected: Iterable[J],
+    rejected: Iterable[Rejection],
     *,
-    records: tuple[type[R], type[J]],
+    record: type[R],
     provenance: Mapping[str, str],
     seconds: float,
     files: Iterable[PartRef] = (),
@@ -45,8 +59,8 @@ def write_set(
 
     Raises :class:`YieldError` when nothing was accepted: no later stage could do anything.
     """
-    kept = to_table(records[0], accepted)
-    left = to_table(records[1], rejected)
+    kept = to_table(record, accepted)
+    left = to_table(Rejection, rejected)
     reasons = dict(Counter(left.column("reason").to_pylist()).most_common())
     if kept.num_rows == 0 and not may_be_empty:
         raise YieldError(

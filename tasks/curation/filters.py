@@ -23,7 +23,7 @@ from tasks.curation.echoes import (
 )
 from tasks.curation.names import Roster, find_other_name
 from tasks.curation.toxicity import WordList, find_toxic_word
-from tasks.records import Strategy, Turn
+from tasks.records import Turn
 
 Reason = Literal[
     "no_character",
@@ -60,7 +60,7 @@ class Scene:
         sources: The source's answers to the played turns, in order; empty if there are none.
     """
 
-    strategy: Strategy
+    strategy: str
     truncated: bool
     context_turns: int
     turns: tuple[Turn, ...]

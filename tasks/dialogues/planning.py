@@ -7,8 +7,8 @@ import polars as pl
 from infra.store.fingerprints import row_key
 from infra.store.row_store import parents_digest
 from infra.store.schema import arrow_schema
-from tasks.dialogues.generation import DialogueInput
 from tasks.dialogues.pairing import choose_characters
+from tasks.dialogues.playing import DialogueInput
 from tasks.records import Character, Instruction
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import cast, get_args
 
 from infra.errors import Problem, Reject
 from infra.input.row_input import BadRow, RawRow, Source, check_columns, digest_rows, read_rows
@@ -19,8 +18,9 @@ from infra.store.fingerprints import content_key, row_key
 from infra.text.text_cleaning import clean_text
 from tasks.conversations import list_turns, name_instruction, read_text, read_turns, show
 from tasks.dialogues.config import DialogueConfig
+from tasks.dialogues.strategies import STRATEGIES
 from tasks.persona_rows import normalise_persona
-from tasks.records import BroughtCharacter, Character, Dialogue, Rejection, Strategy, Turn
+from tasks.records import BroughtCharacter, Character, Dialogue, Rejection, Turn
 from tasks.rejections import RejectionList
 
 _KEY = "dialogues.source"
@@ -75,7 +75,7 @@ class _Given:
     turns: tuple[Turn, ...]
     corpus: str
     question_id: str
-    strategy: Strategy
+    strategy: str
     teacher: str
 
 
@@ -166,7 +166,7 @@ def _read_row(row: RawRow, known: _CastIndex) -> _Given | Reject:
         turns=turns,
         corpus=_read_name(values, "question_source") or _OWN,
         question_id=_read_name(values, "question_id") or row.origin,
-        strategy=cast(Strategy, strategy) if strategy in get_args(Strategy) else "given",
+        strategy=strategy if isinstance(strategy, str) and strategy in STRATEGIES else "given",
         teacher=_read_name(values, "teacher") or _OWN,
     )
 

@@ -2,20 +2,55 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import polars as pl
 
-from infra.context import RunContext
+from infra.context import RunContext, model_identity
 from infra.engines.config import ModelConfig
-from infra.store.fingerprints import hash_parts
-from infra.store.manifests import NodeRef, read_manifest
-from infra.store.reading import read_accepted, read_accepted_frame
-from infra.store.storage import Storage
-from tasks.evaluation.config import TUNED, QuestionConfig
+from infra.nodes.node import Node
+from infra.nodes.rows import Rows
+from infra.paths import require_path
+from infra.rendering.prompts import PromptTemplate
+from infra.store.fingerprints import hash_json, hash_parts
+from tasks.evaluation.config import QuestionConfig
 from tasks.records import Character
 
 
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """Model that is evaluated: one that is there, or the one that ``training`` makes.
+
+    ``like`` is the role that it is run as: itself, or the base, which has the same shape.
+    """
+
+    role: str
+    like: str
+    training: Node | None = None
+
+    @property
+    def made_by(self) -> Sequence[Node]:
+        """Return the node that makes it, if one does."""
+        return () if self.training is None else (self.training,)
+
+    def identify(self, context: RunContext) -> str:
+        """Return what it is: for one that is still to be trained, the node that makes it."""
+        if self.training is not None:
+            return hash_json([self.role, self.training.spec.fingerprint])
+        return model_identity(context.models[self.role])
+
+    def open(self, context: RunContext) -> ModelConfig:
+        """Return its configuration; a trained one is made known to the context."""
+        if self.training is not None:
+            export = str(self.training.manifest.facts["export"])
+            like = context.models[self.like]
+            context.add_model(self.role, like.run_export(context.storage.url(export)))
+        return context.models[self.role]
+
+
 def choose_subjects(
-    storage: Storage, config: QuestionConfig, examples: NodeRef, characters: NodeRef
+    config: QuestionConfig, examples: pl.DataFrame, characters: pl.DataFrame
 ) -> pl.DataFrame:
     """Return the personas that questions are written for: columns ``key`` and ``persona``.
 
@@ -23,12 +58,12 @@ def choose_subjects(
     more than ``personas`` the ones with the smallest hash are taken, so that a larger number only
     adds.
     """
-    cast = read_accepted_frame(storage, characters).select(
+    cast = characters.select(
         pl.col("persona_key").alias("key"), "persona", pl.col("key").alias("character_key")
     )
     if config.unseen:
-        rows = read_accepted_frame(storage, examples)
-        held_out = rows.filter(pl.col("split") == "validation").select("character_key").unique()
+        held_out = examples.filter(pl.col("split") == "validation")
+        held_out = held_out.select("character_key").unique()
         cast = cast.join(held_out, on="character_key", how="semi")
     found = cast.select("key", "persona").unique("key").sort("key")
     ranked = sorted(
@@ -38,23 +73,13 @@ def choose_subjects(
     return found.filter(pl.col("key").is_in(chosen))
 
 
-def find_profiles(storage: Storage, characters: NodeRef | None) -> dict[str, str]:
+def find_profiles(given: Rows, characters: Node | None) -> dict[str, str]:
     """Return profiles by persona; none without characters."""
     if characters is None:
         return {}
-    return {
-        item.persona_key: item.profile for item in read_accepted(storage, characters, Character)
-    }
+    return {item.persona_key: item.profile for item in given.read(characters, Character)}
 
 
-def open_model(
-    context: RunContext, role: str, training: NodeRef | None, like: str | None
-) -> ModelConfig:
-    """Return a role's configuration; the tuned model is made known to the context if it is not.
-
-    It is run as ``like`` is, the role it was trained from, which has the same shape.
-    """
-    if role == TUNED and training is not None and like is not None:
-        export = str(read_manifest(context.storage, training.manifest).facts["export"])
-        context.add_model(TUNED, context.models[like].run_export(context.storage.url(export)))
-    return context.models[role]
+def read_prompt(name: str) -> PromptTemplate:
+    """Read a prompt file by its name in the configuration."""
+    return PromptTemplate.load(require_path(name, "evaluation"))

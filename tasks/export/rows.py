@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from infra.store.schema import from_plain
-from tasks.records import BroughtCharacter, Character, Strategy, Turn
+from tasks.records import BroughtCharacter, Character, Turn
 
 _BLOCK_ROWS = 5_000
 
@@ -43,7 +43,7 @@ class DialogueRow:
     dialogue_id: str
     turn: int
     history: tuple[Turn, ...]
-    strategy: Strategy
+    strategy: str
 
 
 @dataclass(frozen=True, slots=True)

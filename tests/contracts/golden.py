@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from flows.recipe.graph import KINDS
 from infra.engines.scripted import Script, ScriptedEngine
 from infra.generation.asking import AskOptions, RowSession
 from infra.store.fingerprints import hash_json
@@ -23,6 +24,11 @@ class Golden:
 
     version: int
     digest: str
+
+
+def find_version(kind: str) -> int:
+    """Return the version of a kind of node."""
+    return next(node.version for node in KINDS if node.kind == kind)
 
 
 def digest_records(*groups: Iterable[object]) -> str:

@@ -21,7 +21,7 @@ from infra.rendering.encoder import PromptEncoder
 from infra.thoughts.thinking import list_switches
 from tasks.characters.brought import read_profile
 from tasks.characters.writing import CharacterWriter
-from tasks.dialogues.generation import read_answer
+from tasks.dialogues.players.generation import read_answer
 from tasks.evaluation.judging.verdicts import read_score
 from tasks.instructions.config import InstructionConfig
 from tasks.instructions.selection import select_instructions

@@ -22,25 +22,28 @@ from infra.protocol import Message, Request, SamplingParams
 from infra.rendering.prompts import PromptTemplate
 from infra.store.fingerprints import content_key, hash_json
 from infra.store.schema import to_plain, to_table
-from tasks.characters import task as characters_task
 from tasks.characters.profile import parse_profile, profile_schema
 from tasks.characters.writing import CharacterInput, CharacterWriter
-from tasks.curation import task as curation_task
 from tasks.curation.config import CurationConfig
 from tasks.curation.curate import curate
-from tasks.dialogues import task as dialogues_task
-from tasks.dialogues.generation import DialogueInput, GeneratePlayer
-from tasks.dialogues.rewriting import RewritePlayer
-from tasks.instructions import task as instructions_task
+from tasks.dialogues.players.generation import GeneratePlayer
+from tasks.dialogues.players.rewriting import RewritePlayer
+from tasks.dialogues.playing import DialogueInput
+from tasks.dialogues.strategies import STRATEGIES
 from tasks.instructions.config import InstructionConfig, InstructionSource
 from tasks.instructions.guessing import GuessInput, InstructionGuesser
 from tasks.instructions.selection import select_instructions
-from tasks.personas import task as personas_task
 from tasks.personas.config import PersonaConfig
 from tasks.personas.selection import select_personas
 from tasks.personas.sources import RawPersona
 from tasks.records import PROFILE_FIELDS, Character, Dialogue, Instruction, Turn
-from tests.contracts.golden import Golden, digest_records, hold_to_version, make_rows
+from tests.contracts.golden import (
+    Golden,
+    digest_records,
+    find_version,
+    hold_to_version,
+    make_rows,
+)
 
 GOLDEN = {
     "personas": Golden(2, "b8583e6d117aca3b8f4a11a771859d96"),
@@ -65,15 +68,8 @@ QUESTIONS = [
 
 
 def version_of(stage: str) -> int:
-    return {
-        "personas": personas_task.VERSION,
-        "instructions": instructions_task.IMPORT_VERSION,
-        "guesses": instructions_task.GUESS_VERSION,
-        "characters": characters_task.VERSION,
-        "dialogues_generate": dialogues_task.VERSIONS["generate"],
-        "dialogues_rewrite": dialogues_task.VERSIONS["rewrite"],
-        "curation": curation_task.VERSION,
-    }[stage]
+    kind, _, strategy = stage.partition("_")
+    return STRATEGIES[strategy].version if strategy else find_version(kind)
 
 
 def digest_outcome(outcome: Mapping[str, str] | Reject) -> dict[str, str]:

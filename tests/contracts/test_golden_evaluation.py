@@ -30,7 +30,6 @@ from tasks.evaluation.measures.scoring import (
     compare_models,
     measure_models,
 )
-from tasks.evaluation.naming import VERSIONS
 from tasks.evaluation.questions.held_out import take_held_out
 from tasks.evaluation.questions.writing import (
     QuestionsInput,
@@ -38,7 +37,6 @@ from tasks.evaluation.questions.writing import (
     SettingsChooser,
     SettingsInput,
 )
-from tasks.export import task as export_task
 from tasks.export.rows import make_character_rows, make_dialogue_rows, make_sft_rows
 from tasks.records import (
     Ability,
@@ -50,11 +48,16 @@ from tasks.records import (
     Judgement,
     Turn,
 )
-from tasks.training import task as training_task
 from tasks.training.rows.encoding import EncodedExample, ExampleEncoder
 from tasks.training.rows.packing import Document, pack_documents
 from tasks.training.rows.templates import choose_format
-from tests.contracts.golden import Golden, digest_records, hold_to_version, make_rows
+from tests.contracts.golden import (
+    Golden,
+    digest_records,
+    find_version,
+    hold_to_version,
+    make_rows,
+)
 
 GOLDEN = {
     "export": Golden(1, "e941e4e09ac55849a38612c8360efab3"),
@@ -312,14 +315,9 @@ KINDS: dict[str, Callable[[], str]] = {
 }
 
 
-def version_of(kind: str) -> int:
-    known = {"export": export_task.VERSION, "encoding": training_task.VERSIONS["encoding"]}
-    return known.get(kind) or VERSIONS[kind]
-
-
 @pytest.mark.parametrize("kind", KINDS)
 def test_output_moves_only_with_the_version(kind: str) -> None:
-    hold_to_version(kind, GOLDEN[kind], version_of(kind), KINDS[kind]())
+    hold_to_version(kind, GOLDEN[kind], find_version(kind), KINDS[kind]())
 
 
 def gather_evidence() -> Evidence:
@@ -382,8 +380,8 @@ def digest_by_name(rows: Sequence[Any]) -> dict[str, str]:
 
 
 def test_every_measure_counts_as_it_did() -> None:
-    """Raise ``VERSIONS['scores']`` with what is written here: old tables lie in stores."""
-    assert VERSIONS["scores"] == 1
+    """Raise the version of ``Scores`` with what is written here: old tables lie in stores."""
+    assert find_version("scores") == 1
     evidence = gather_evidence()
     measures = measure_models(evidence, seed=5)
     comparisons = compare_models(evidence, seed=5, resamples=200)

@@ -55,8 +55,8 @@ WORKER_MODULES = (
         if path.stem not in ("__init__", "imports")  # that is for a fork server alone
     ),
     "tasks.characters.writing",
-    "tasks.dialogues.generation",
-    "tasks.dialogues.rewriting",
+    "tasks.dialogues.players.generation",
+    "tasks.dialogues.players.rewriting",
     "tasks.instructions.guessing",
     "tasks.evaluation.answering",
     "tasks.evaluation.judging.judging",

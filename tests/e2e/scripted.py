@@ -110,14 +110,14 @@ class ScriptedWorld:
         """Read a node's manifest."""
         settings = prepare(self.config, overrides)
         with open_context(settings, Silent()) as context:
-            nodes = {node.stage: node for node in build_graph(settings, context).nodes()}
+            nodes = {node.stage: node for node in build_graph(settings, context).specs()}
             return read_manifest(context.storage, nodes[stage].manifest_path)
 
     def rows(self, stage: str, *overrides: str) -> pl.DataFrame:
         """Read a row stage's rows through its manifest, without what no key covers."""
         settings = prepare(self.config, overrides)
         with open_context(settings, Silent()) as context:
-            nodes = {node.stage: node for node in build_graph(settings, context).nodes()}
+            nodes = {node.stage: node for node in build_graph(settings, context).specs()}
             manifest = read_manifest(context.storage, nodes[stage].manifest_path)
             return read_rows(context.storage, manifest)
 

@@ -194,7 +194,7 @@ def rerun_on_schedule(
 
     first = await_start(server, known)
     await_node(server, first, "personas")
-    characters = world.graph(*TRAINED, source).characters
+    characters = world.graph(*TRAINED, source)["characters"].spec
     world.write_personas("shards/second.jsonl", range(60, 70))
     await_completed(server, first)
     before = read_manifest(Storage(str(world.root)), characters.manifest_path)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import importlib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +18,7 @@ from flows.look.sheets import SheetOptions, write_sheet
 from flows.pipeline import RunResult
 from flows.recipe.opening import open_context, prepare
 from infra.errors import ConfigError, StorageError, YieldError
+from infra.nodes.node import JobNode, Node, RowNode, SetNode
 from infra.store.manifests import NodeRef, read_manifest, read_tables
 from tests.e2e.scripted import LEDGER, ScriptedWorld, Silent, read_parts
 from tests.e2e.test_pipeline import latest_states
@@ -56,9 +56,8 @@ GYM = (
 def read_measures(world: ScriptedWorld, *overrides: str, holds: str = "measures") -> pl.DataFrame:
     settings = prepare(world.config, overrides)
     with open_context(settings, Silent()) as context:
-        node = world.graph(*overrides).evaluation
-        assert node is not None
-        manifest = read_manifest(context.storage, node.scores.manifest_path)
+        spec = world.graph(*overrides)["scores"].spec
+        manifest = read_manifest(context.storage, spec.manifest_path)
         return read_tables(context.storage, [p for p in manifest.parts if p.holds == holds])
 
 
@@ -98,21 +97,17 @@ def test_a_transient_fault_in_each_node_is_retried(
 ) -> None:
     failed: set[str] = set()
 
-    def stumble(original: Callable[..., NodeRef], place: int) -> Callable[..., NodeRef]:
-        def write(*given: Any, **named: Any) -> NodeRef:
-            node = given[place] if place else given[0].node
-            if node.stage not in failed:
-                failed.add(node.stage)
+    def stumble(original: Callable[[Any], NodeRef]) -> Callable[[Node], NodeRef]:
+        def make(node: Node) -> NodeRef:
+            if node.stage in ("evaluation", "report") and node.name not in failed:
+                failed.add(node.name)
                 raise StorageError("injected")
-            return original(*given, **named)
+            return original(node)
 
-        return write
+        return make
 
-    for module in ("tasks.evaluation.task", "tasks.reporting.task"):
-        for name, place in (("run_row_stage", 0), ("write_set", 1), ("write_set_manifest", 1)):
-            found = getattr(importlib.import_module(module), name, None)
-            if found is not None:
-                monkeypatch.setattr(f"{module}.{name}", stumble(found, place))
+    for kind in (SetNode, JobNode, RowNode):
+        monkeypatch.setattr(kind, "make", stumble(kind.make))
     result = world.run(*ALONE)
     check_counts(result)
     states = latest_states()

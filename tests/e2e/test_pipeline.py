@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pkgutil
 import random
 import shutil
 import time
@@ -129,13 +130,13 @@ def test_growth_makes_only_what_is_new(world: ScriptedWorld) -> None:
 @pytest.mark.parametrize(
     ("node", "target"),
     [
-        ("personas", "tasks.personas.task.read_persona_rows"),
-        ("instructions", "tasks.instructions.task.select_instructions"),
-        ("guesses", "tasks.instructions.task.run_row_stage"),
-        ("characters", "tasks.characters.task.run_row_stage"),
-        ("dialogues", "tasks.dialogues.task.run_row_stage"),
-        ("curation", "tasks.curation.task.curate"),
-        ("export", "tasks.export.task.write_dataset"),
+        ("personas", "tasks.personas.nodes.read_persona_rows"),
+        ("instructions", "tasks.instructions.nodes.select_instructions"),
+        ("guesses", "tasks.instructions.nodes.Guesses.make"),
+        ("characters", "tasks.characters.nodes.Characters.make"),
+        ("dialogues", "tasks.dialogues.nodes.Dialogues.make"),
+        ("curation", "tasks.curation.nodes.curate"),
+        ("export", "tasks.export.nodes.export_dataset"),
     ],
 )
 def test_a_transient_fault_is_retried(
@@ -206,10 +207,7 @@ def test_a_store_of_another_format_is_refused(world: ScriptedWorld) -> None:
 
 def fail_once(monkeypatch: pytest.MonkeyPatch, target: str) -> None:
     """Let a function fail the first time as a storage hiccup does."""
-    module, _, name = target.rpartition(".")
-    import importlib
-
-    original: Callable[..., Any] = getattr(importlib.import_module(module), name)
+    original: Callable[..., Any] = pkgutil.resolve_name(target)
     failed: list[bool] = []
 
     def flaky(*args: Any, **kwargs: Any) -> Any:

@@ -10,18 +10,17 @@ from types import SimpleNamespace
 import pytest
 from prefect import flow
 
-from infra.cluster.session import RayConfig
-from infra.context import RunContext
 from infra.errors import ConfigError, StorageError, TransientError
-from infra.generation.row_stage import RunnerConfig
-from infra.orchestration.tasks import RetryConfig
+from infra.generation.reruns import Reruns
+from infra.orchestration.retries import RetryConfig
+from infra.orchestration.tasks import await_node, submit_node
 from infra.store.manifests import Manifest, NodeSpec, read_manifest
 from infra.store.storage import Storage
 from tasks.publishing.config import PublishConfig
-from tasks.publishing.task import check_hub, describe_publish, publish_run
+from tasks.publishing.nodes import Publication, check_hub
 from tests.e2e.hub import TOKEN, SmallHub, run_hub
-from tests.e2e.scripted import Silent
 from tests.e2e.stumbling_s3 import run_s3
+from tests.unit.given_nodes import give_node, open_quiet
 from tests.unit.publishing.worlds import EXPORT, TRAINING, WEIGHTS, Exported, make_exported
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
@@ -75,14 +74,20 @@ def configure(hub: SmallHub, **knobs: object) -> PublishConfig:
 
 def push(exported: Exported, config: PublishConfig, *, export: NodeSpec = EXPORT) -> Manifest:
     """Run the node as the pipeline does, in a Prefect flow."""
-    context = RunContext(exported.storage, {}, RayConfig(), RunnerConfig(), Silent())
-    node = describe_publish(config, export, TRAINING)
+    context = open_quiet(exported.storage)
+    node = Publication(
+        context=context,
+        reruns=Reruns(),
+        config=config,
+        export=give_node(export, context),
+        training=give_node(TRAINING, context),
+        run_name="nightly",
+    )
 
     @flow(name="push")
     def run() -> str:
-        inputs = (config, exported.export, exported.training, "nightly")
         retry = RetryConfig(retries=2, first_delay_s=0.01)
-        return publish_run.submit(context, node, retry, *inputs).result().manifest
+        return await_node(submit_node(node, retry, ())).manifest
 
     return read_manifest(exported.storage, run())
 

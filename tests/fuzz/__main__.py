@@ -38,7 +38,7 @@ _INSTRUMENTED = (
     "tasks.character_cards",
     "tasks.characters.brought",
     "tasks.characters.profile",
-    "tasks.dialogues.rewriting",
+    "tasks.dialogues.players.rewriting",
     "tasks.evaluation.judging.verdicts",
 )
 

@@ -24,8 +24,8 @@ from infra.yaml_reading import DoubledKey, read_yaml
 from tasks.character_cards import read_card
 from tasks.characters.brought import read_profile
 from tasks.characters.profile import parse_profile
-from tasks.dialogues.generation import read_answer
-from tasks.dialogues.rewriting import read_rewriting
+from tasks.dialogues.players.generation import read_answer
+from tasks.dialogues.players.rewriting import read_rewriting
 from tasks.evaluation.judging.verdicts import read_verdict
 from tasks.records import Turn
 

@@ -12,7 +12,7 @@ from infra.paths import packaged_configs
 from infra.rendering.prompts import PromptTemplate
 from tasks.characters.writing import CharacterInput, CharacterWriter
 from tasks.conversations import Talk, read_answer, read_turns
-from tasks.dialogues.generation import GeneratePlayer
+from tasks.dialogues.players.generation import GeneratePlayer
 from tasks.dialogues.sources import take_dialogues
 from tasks.evaluation.answering import Answerer, AnswerInput
 from tasks.evaluation.judging.judging import Judge, JudgementInput

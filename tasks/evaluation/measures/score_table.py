@@ -7,13 +7,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from infra.errors import YieldError
+from infra.nodes.node import Node
+from infra.nodes.rows import Rows
 from infra.store.fingerprints import content_key
-from infra.store.manifests import NodeRef
-from infra.store.reading import read_accepted
-from infra.store.storage import Storage
 from tasks.evaluation.config import EvaluationConfig
 from tasks.evaluation.judging.agreement import Agreement, measure_agreement
 from tasks.evaluation.judging.calibration import measure_calibration, read_labelled
@@ -25,7 +24,6 @@ from tasks.evaluation.measures.scoring import (
     compare_models,
     measure_models,
 )
-from tasks.evaluation.naming import name_judgements
 from tasks.evaluation.statistics import count_missing
 from tasks.records import Ability, Answer, Attribution, Judgement
 from tasks.scores import (
@@ -35,6 +33,8 @@ from tasks.scores import (
     Measure,
     PublishedScore,
 )
+
+R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,49 +46,27 @@ class Inputs:
     ratings: tuple[Rating, ...]
 
     @classmethod
-    def read(cls, storage: Storage, config: EvaluationConfig, nodes: Sequence[NodeRef]) -> Inputs:
-        """Read the nodes by their names, and the sheets that people filled in."""
-        found = {node.stage: node for node in nodes}
-        roles = config.models
-        judges = tuple(judge.model for judge in config.judges)
-        answers = {
-            role: read_accepted(storage, found[f"answers_{role}"], Answer)
-            for role in roles
-            if f"answers_{role}" in found
-        }
-        verdicts = [name_judgements(judge, role) for judge in judges for role in roles]
-        evidence = Evidence(
-            models=roles,
-            judges=judges,
-            judgements=tuple(
-                chain.from_iterable(
-                    read_accepted(storage, found[name], Judgement)
-                    for name in verdicts
-                    if name in found
-                )
-            ),
-            answers=answers,
-            attributions={
-                role: read_accepted(storage, found[f"attribution_{role}"], Attribution)
-                for role in roles
-                if f"attribution_{role}" in found
-            },
-            abilities=tuple(
-                chain.from_iterable(
-                    read_accepted(storage, found[f"abilities_{role}"], Ability)
-                    for role in roles
-                    if f"abilities_{role}" in found
-                )
-            ),
-        )
+    def read(cls, given: Rows, config: EvaluationConfig, nodes: Sequence[Node]) -> Inputs:
+        """Read what was found of every model and judge, and the sheets that people filled in."""
+
+        def read(kind: str, parameter: str, record: type[R]) -> dict[str, list[R]]:
+            found = [node for node in nodes if node.kind == kind]
+            return {node.parameters[parameter]: given.read(node, record) for node in found}
+
+        verdicts = [given.read(node, Judgement) for node in nodes if node.kind == "judgements"]
+        answers = read("answers", "model", Answer)
         known = {answer.key for listed in answers.values() for answer in listed}
+        calibrations = read("calibration", "judge", Judgement)
         return cls(
-            evidence=evidence,
-            calibrations=tuple(
-                (judge, tuple(read_accepted(storage, found[f"calibration_{judge}"], Judgement)))
-                for judge in judges
-                if f"calibration_{judge}" in found
+            evidence=Evidence(
+                models=config.models,
+                judges=tuple(judge.model for judge in config.judges),
+                judgements=tuple(chain.from_iterable(verdicts)),
+                answers=answers,
+                attributions=read("attribution", "model", Attribution),
+                abilities=tuple(chain.from_iterable(read("abilities", "model", Ability).values())),
             ),
+            calibrations=tuple((judge, tuple(rows)) for judge, rows in calibrations.items()),
             ratings=read_sheets(config.people, known) if config.people else (),
         )
 

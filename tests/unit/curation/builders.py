@@ -13,7 +13,7 @@ from infra.store.schema import to_table
 from tasks.curation.config import CurationConfig
 from tasks.curation.curate import Curation, curate
 from tasks.curation.inputs import CurationInputs
-from tasks.records import Character, Dialogue, Instruction, Strategy, Turn
+from tasks.records import Character, Dialogue, Instruction, Turn
 
 ADA = "a1"
 BOB = "b2"
@@ -48,7 +48,7 @@ def make_dialogue(
     key: str,
     *texts: str,
     character: str = ADA,
-    strategy: Strategy = "generate",
+    strategy: str = "generate",
     instruction: str = "q",
     context_turns: int = 0,
     truncated: bool = False,

@@ -9,7 +9,7 @@ from infra.errors import Reject
 from infra.generation.asking import AskOptions, RowSession
 from infra.protocol import Completion, Request
 from infra.store.fingerprints import content_key
-from tasks.dialogues.generation import DialogueInput
+from tasks.dialogues.playing import DialogueInput
 from tasks.records import Character, Dialogue, Instruction, Turn
 
 

@@ -8,7 +8,7 @@ from infra.errors import Reject
 from infra.paths import packaged_configs
 from infra.protocol import Message
 from infra.rendering.prompts import PromptTemplate
-from tasks.dialogues.generation import GeneratePlayer
+from tasks.dialogues.players.generation import GeneratePlayer
 from tasks.records import Dialogue, Turn
 
 from .scenes import Teller, make_input, make_turns, play

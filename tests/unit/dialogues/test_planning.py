@@ -8,8 +8,8 @@ import polars as pl
 
 from infra.store.fingerprints import row_key
 from infra.store.schema import from_plain
-from tasks.dialogues.generation import DialogueInput
 from tasks.dialogues.planning import plan_dialogues, plan_pairs
+from tasks.dialogues.playing import DialogueInput
 from tasks.records import Character, Instruction
 
 from .scenes import make_character, make_question

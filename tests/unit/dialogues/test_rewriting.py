@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from infra.errors import Reject
 from infra.paths import packaged_configs
 from infra.rendering.prompts import PromptTemplate
-from tasks.dialogues.rewriting import RewritePlayer, dialog_schema, print_dialog
+from tasks.dialogues.players.rewriting import RewritePlayer, dialog_schema, print_dialog
 from tasks.records import Dialogue
 
 from .scenes import Teller, make_input, make_turns, play

@@ -8,9 +8,9 @@ import polars as pl
 import pytest
 
 from tasks.characters.writing import CharacterWriter
-from tasks.dialogues.generation import GeneratePlayer
 from tasks.dialogues.planning import plan_dialogues
-from tasks.dialogues.rewriting import RewritePlayer
+from tasks.dialogues.players.generation import GeneratePlayer
+from tasks.dialogues.players.rewriting import RewritePlayer
 from tasks.evaluation.answering import Answerer
 from tasks.evaluation.judging.calibration import plan_calibration
 from tasks.evaluation.judging.judging import ExampleWriter, Judge

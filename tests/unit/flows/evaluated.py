@@ -84,7 +84,7 @@ def write_whole(
         node,
         rows,
         rejected,
-        records=(record, Rejection),
+        record=record,
         provenance={},
         seconds=0.0,
         files=files,

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
-from flows.parameters import Recipe, Stage, SynthesisSize, list_preview_overrides
+from flows.parameters import Recipe, SynthesisSize, list_preview_overrides
+from flows.recipe.graph import KINDS
 from flows.recipe.settings import load_settings
-from flows.recipe.stages import STAGES
+from flows.recipe.stages import STAGES, stage_of
 
 from .worlds import make_config, write_config
 
 
 def test_the_form_offers_the_stages_in_the_flow_s_order() -> None:
-    assert get_args(Stage) == STAGES
+    assert tuple(dict.fromkeys(kind.stage for kind in KINDS)) == STAGES
+    for kind in KINDS:
+        name = f"{kind.kind}_rewrite" if kind.kind == "dialogues" else kind.kind
+        assert stage_of(name) == kind.stage
 
 
 def test_named_fields_win_over_changes_and_are_read_back_as_they_are(tmp_path: Path) -> None:

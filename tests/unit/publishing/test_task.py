@@ -5,8 +5,12 @@ from __future__ import annotations
 import pytest
 
 from infra.errors import ConfigError
+from infra.generation.reruns import Reruns
+from infra.store.manifests import NodeSpec
+from infra.store.storage import Storage
 from tasks.publishing.config import PublishConfig
-from tasks.publishing.task import check_publishing, describe_publish
+from tasks.publishing.nodes import Publication, check_publishing
+from tests.unit.given_nodes import give_node, open_quiet
 
 from .worlds import EXPORT, TRAINING
 
@@ -14,9 +18,20 @@ VARIABLE = "OC_TEST_HUB_TOKEN"
 BOTH = PublishConfig(enabled=True, dataset="me/data", model="me/model", token=f"env:{VARIABLE}")
 
 
+def describe(config: PublishConfig) -> NodeSpec:
+    context = open_quiet(Storage("/nowhere"))
+    return Publication(
+        context=context,
+        reruns=Reruns(),
+        config=config,
+        export=give_node(EXPORT, context),
+        training=give_node(TRAINING, context),
+        run_name="run",
+    ).spec
+
+
 def name(config: PublishConfig, **changed: object) -> str:
-    config = config.model_copy(update=changed)
-    return describe_publish(config, EXPORT, TRAINING).fingerprint
+    return describe(config.model_copy(update=changed)).fingerprint
 
 
 def test_another_place_is_another_push_and_another_way_is_not() -> None:
@@ -32,8 +47,8 @@ def test_another_place_is_another_push_and_another_way_is_not() -> None:
 
 def test_a_push_of_the_data_set_does_not_wait_for_a_model() -> None:
     only = BOTH.model_copy(update={"model": None})
-    assert set(describe_publish(only, EXPORT, TRAINING).upstream) == {"export"}
-    assert set(describe_publish(BOTH, EXPORT, TRAINING).upstream) == {"export", "training"}
+    assert set(describe(only).upstream) == {"export"}
+    assert set(describe(BOTH).upstream) == {"export", "training"}
 
 
 def test_a_missing_token_is_said_before_anything_starts(monkeypatch: pytest.MonkeyPatch) -> None:

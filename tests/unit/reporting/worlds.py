@@ -78,7 +78,7 @@ def write_node(
         node,
         rows,
         rejected,
-        records=(record, Rejection),
+        record=record,
         provenance={"made_at": "2026-11-25T03:40:00+00:00", "host": "desk", "ray": "2.60.0"},
         seconds=1.0,
         files=files,

@@ -66,7 +66,7 @@ SETS = [
     Situation("no budget", ("max_tokens",), ("budget.max_tokens=0",)),
     Situation("no CPU", ("num_cpus",), ("ray.num_cpus=0",)),
     Situation("unknown role", ("nobody", "known: teacher"), ("characters.model=nobody",)),
-    Situation("no strategy", ("both strategies are off",),
+    Situation("no strategy", ("every strategy is off",),
               ("dialogues.generate=null", "dialogues.rewrite=null")),
     Situation("base that cannot be trained", ("scripted cannot be fine-tuned",),
               ("training={model: teacher}",)),

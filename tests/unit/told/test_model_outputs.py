@@ -11,8 +11,8 @@ from infra.engines.endpoint.replies import Unreadable, parse_json, read_completi
 from infra.errors import Reject
 from infra.protocol import Completion
 from tasks.characters.profile import parse_profile
-from tasks.dialogues.generation import read_answer
-from tasks.dialogues.rewriting import read_rewriting
+from tasks.dialogues.players.generation import read_answer
+from tasks.dialogues.players.rewriting import read_rewriting
 from tasks.evaluation.judging.verdicts import read_verdict
 from tasks.records import Turn
 

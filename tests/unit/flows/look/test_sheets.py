@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -43,7 +44,8 @@ def collect(world: World, sample: int = 50) -> dict[str, SheetRow]:
 
 def serve_done(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the command find the world's nodes, whatever the configuration names."""
-    monkeypatch.setattr("flows.look.sheets.find_references", lambda *_: world.done)
+    found = SimpleNamespace(references=lambda: world.done)
+    monkeypatch.setattr("flows.look.sheets.build_graph", lambda *_: found)
     monkeypatch.setattr(
         "flows.look.sheets.collect_rows",
         lambda _, done, **options: collect_rows(world.storage, done, **options),

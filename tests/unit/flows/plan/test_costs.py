@@ -37,7 +37,7 @@ def read_node(drawn: Plan, name: str) -> NodePlan:
 def list_specs(folder: Path, config: dict[str, Any]) -> tuple[Storage, dict[str, NodeSpec]]:
     settings = prepare(write_config(folder, config))
     with open_context(settings, Quiet()) as context:
-        nodes = build_graph(settings, context).nodes()
+        nodes = build_graph(settings, context).specs()
     return context.storage, {node.stage: node for node in nodes}
 
 

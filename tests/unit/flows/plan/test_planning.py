@@ -10,8 +10,7 @@ import pytest
 import yaml
 from huggingface_hub import HfApi, constants
 
-from flows.plan.evaluation_planning import LATER
-from flows.plan.planning import draw_plan, plan_run
+from flows.plan.planning import LATER, draw_plan, plan_run
 from flows.plan.table import Plan, print_plan
 from flows.recipe.graph import build_graph
 from flows.recipe.opening import open_context, prepare
@@ -179,7 +178,7 @@ def test_what_changed_is_named_and_rows_already_made_are_reused(
 ) -> None:
     settings = prepare(write_config(tmp_path, config))
     with open_context(settings, Quiet()) as context:
-        node = build_graph(settings, context).characters
+        node = build_graph(settings, context)["characters"].spec
         persona = content_key("persona", "A baker from Cork who likes long walks.")
         made = Character(row_key(node.recipe, [persona]), persona, *["x"] * 9)
         write_rows(context.storage, node, Character, [made])

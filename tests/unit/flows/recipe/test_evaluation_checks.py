@@ -40,8 +40,7 @@ def draw(folder: Path, **evaluation: Any) -> Graph:
 
 
 def name(graph: Graph) -> dict[str, str]:
-    assert graph.evaluation is not None
-    return {node.stage: node.fingerprint for node in graph.evaluation.nodes()}
+    return {node.name: node.spec.fingerprint for node in graph if node.stage == "evaluation"}
 
 
 def test_every_model_is_answered_and_judged_by_every_judge(tmp_path: Path) -> None:

@@ -7,12 +7,16 @@ from typing import Any
 
 import pytest
 
-from flows.recipe.graph import build_graph
+from flows.recipe.graph import Graph, GraphBuilder, build_graph
 from flows.recipe.opening import open_context
 from flows.recipe.settings import load_settings
 from infra.context import Quiet
 from infra.paths import packaged_configs
 from infra.store.manifests import NodeSpec
+from tasks.dialogues import players
+from tasks.dialogues.config import DialogueConfig
+from tasks.dialogues.strategies import STRATEGIES
+from tests.unit.evaluation.test_personagym import lay_out
 from tests.unit.flows.worlds import make_config, write_config, write_lines, write_model
 
 PROMPTS = {
@@ -45,7 +49,7 @@ def config(tmp_path: Path) -> dict[str, Any]:
 def draw(folder: Path, config: dict[str, Any], *overrides: str) -> dict[str, NodeSpec]:
     settings = load_settings(write_config(folder, config), overrides)
     with open_context(settings, Quiet()) as context:
-        return {node.stage: node for node in build_graph(settings, context).nodes()}
+        return {node.stage: node for node in build_graph(settings, context).specs()}
 
 
 def find_moved(before: dict[str, NodeSpec], after: dict[str, NodeSpec]) -> set[str]:
@@ -194,3 +198,36 @@ def test_without_synthesis_nothing_is_guessed(tmp_path: Path, config: dict[str, 
     both = draw(tmp_path, config)
     assert one["instructions"] == both["instructions"]
     assert one["dialogues_rewrite"] == both["dialogues_rewrite"]
+
+
+def build(folder: Path, config: dict[str, Any], *overrides: str) -> Graph:
+    settings = load_settings(write_config(folder, config), overrides)
+    with open_context(settings, Quiet()) as context:
+        return build_graph(settings, context)
+
+
+def test_a_run_until_a_stage_has_no_node_after_it(tmp_path: Path, config: dict[str, Any]) -> None:
+    graph = build(tmp_path, config).up_to("characters")
+    assert [node.name for node in graph] == ["personas", "instructions", "guesses", "characters"]
+
+
+def test_a_personagym_evaluation_has_no_node_of_synthesis(
+    tmp_path: Path, config: dict[str, Any]
+) -> None:
+    config["evaluation"] = {
+        "models": ["teacher"],
+        "questions": {"suite": "personagym", "path": str(lay_out(tmp_path / "gym"))},
+        "judges": [{"model": "teacher", "examples": None}],
+    }
+    settings = load_settings(write_config(tmp_path, config))
+    with open_context(settings, Quiet()) as context:
+        graph = GraphBuilder(settings, context).build_scores()
+    assert [node.name for node in graph] == [
+        "questions", "answers_teacher", "judgements_teacher_teacher", "scores", "report",
+    ]  # fmt: skip
+
+
+def test_every_file_of_players_is_a_strategy() -> None:
+    files = {path.stem for path in Path(players.__path__[0]).glob("*.py")} - {"__init__"}
+    assert len(STRATEGIES) == len(files) and {"generate", "rewrite"} <= set(STRATEGIES)
+    assert set(STRATEGIES) <= set(DialogueConfig.model_fields)

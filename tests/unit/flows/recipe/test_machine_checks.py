@@ -10,7 +10,7 @@ import pytest
 from flows import pipeline
 from flows.control.doctor import examine
 from flows.recipe.graph import build_graph
-from flows.recipe.machine_checks import check_machine, find_misfits, list_roles
+from flows.recipe.machine_checks import check_machine, find_misfits
 from flows.recipe.opening import open_context, prepare
 from flows.recipe.settings import Settings, load_settings
 from infra.cluster.devices import Devices, NodeDevices
@@ -106,9 +106,7 @@ def roles_of(config: Path, todo: set[str], *overrides: str) -> set[str]:
     settings = prepare(config, overrides)
     with open_context(settings, Quiet()) as context:
         graph = build_graph(settings, context)
-        names = {node.stage for node in graph.nodes()}
-        assert todo <= names, names
-        return list_roles(settings, graph, todo)
+        return {engine for name in todo if (engine := graph[name].engine) is not None}
 
 
 def test_only_engines_of_nodes_to_be_made_need_a_place(tmp_path: Path) -> None:
@@ -144,15 +142,15 @@ def test_a_run_is_refused_before_ray_starts_and_a_plan_is_not(tmp_path: Path) ->
     with open_context(settings, Quiet()) as context:
         graph = build_graph(settings, context)
         with pytest.raises(ConfigError, match="tensor_parallel: one engine spans 1024 GPUs"):
-            check_machine(settings, context, graph, "report")
-        check_machine(settings, context, graph, "personas")  # which asks no model
+            check_machine(settings, context, graph)
+        check_machine(settings, context, graph.up_to("personas"))  # which asks no model
         assert not context.cluster.started
 
 
 def test_a_cluster_that_grows_is_not_held_to_what_it_has(tmp_path: Path) -> None:
     settings = prepare(write_config(tmp_path, make_wide(tmp_path)), ["ray.grows=true"])
     with open_context(settings, Quiet()) as context:
-        check_machine(settings, context, build_graph(settings, context), "report")
+        check_machine(settings, context, build_graph(settings, context))
     with pytest.raises(ConfigError, match="auto counts the GPUs that are there"):
         prepare("configs/demo.yaml", [f"storage.root={tmp_path}", "ray.grows=true"])
 

@@ -17,7 +17,6 @@ from flows.runs.history import (
     find_record,
     list_starts,
     may_run,
-    name_stage,
     note_end,
     note_start,
     read_finished,
@@ -67,19 +66,6 @@ def test_a_start_is_on_disk_before_anything_runs_and_tells_what_was_planned(
     assert "characters_per_question: 1" in found.config
     assert (found.host, found.pid, found.end) == (HERE, os.getpid(), None)
     assert tell_state(found) == "running"
-
-
-def test_a_run_until_a_stage_plans_no_node_after_it(storage: Storage, settings: Settings) -> None:
-    record = note_start(storage, settings, make_nodes(), provenance={}, until="dialogues")
-
-    assert [mark.stage for mark in record.nodes] == ["personas", "guesses", "dialogues_generate"]
-
-
-def test_nodes_belong_to_the_stages_that_until_takes() -> None:
-    names = ("question_texts", "scores", "dialogues_rewrite", "guesses", "training")
-    assert [name_stage(name) for name in names] == [
-        "evaluation", "evaluation", "dialogues", "instructions", "training",
-    ]  # fmt: skip
 
 
 def test_an_end_adds_up_the_nodes_and_keeps_the_scores(

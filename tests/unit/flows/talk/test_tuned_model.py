@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -12,26 +13,22 @@ from flows.recipe.checks import resolve_settings
 from flows.recipe.opening import open_context
 from flows.recipe.settings import Settings, load_settings
 from flows.talk.tuned_model import choose_model, find_tuned_model
-from infra.context import Quiet
+from infra.context import Quiet, RunContext
 from infra.errors import ConfigError
 from infra.models.exported import publish_export
 from infra.store.manifests import NodeSpec
 from infra.store.set_store import write_set_manifest
 from infra.store.storage import Storage
 from tests.unit.flows.worlds import make_config, write_config, write_model
+from tests.unit.given_nodes import give_node
 from tests.unit.infra.models.test_exported_models import build_export
 
 NODE = NodeSpec.build("training", 1, identity={}, selection={})
 
 
-@dataclass(frozen=True)
-class Nodes:
-    """Stands in for a graph."""
-
-    found: tuple[NodeSpec, ...]
-
-    def nodes(self) -> list[NodeSpec]:
-        return list(self.found)
+def build(spec: NodeSpec | None) -> Callable[[Settings, RunContext], SimpleNamespace]:
+    """Return what stands in for the builder of a graph whose model is that of a spec."""
+    return lambda _, context: SimpleNamespace(training=spec and give_node(spec, context))
 
 
 @pytest.fixture
@@ -44,7 +41,7 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     }
     config["training"] = {}
     found = resolve_settings(load_settings(write_config(tmp_path, config)))
-    monkeypatch.setattr(flows.talk.tuned_model, "build_graph", lambda *_: Nodes((NODE,)))
+    monkeypatch.setattr(flows.talk.tuned_model, "GraphBuilder", build(NODE))
     return found
 
 
@@ -87,7 +84,7 @@ def test_a_model_that_is_not_there_or_was_changed_is_not_found(
 def test_a_configuration_without_training_says_so(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(flows.talk.tuned_model, "build_graph", lambda *_: Nodes(()))
+    monkeypatch.setattr(flows.talk.tuned_model, "GraphBuilder", build(None))
     with pytest.raises(ConfigError, match="trains no model"):
         find_tuned_model(settings)
 

@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import pytest
 
 from infra.errors import YieldError
 from infra.store.manifests import NodeRef, find_sound_manifest, read_manifest, write_file
 from infra.store.reading import read_accepted, read_rejected_frame
-from infra.store.set_store import read_set, revive, write_set
+from infra.store.set_store import Rejection, read_set, revive, write_set
 from infra.store.storage import Storage
 from tests.unit.infra.nodes import NODE, Note
 
-
-@dataclass(frozen=True, slots=True)
-class LeftOut:
-    key: str
-    reason: str
-    detail: str
-
-
 NOTES = [Note("b", "two"), Note("a", "one")]
-LEFT = [LeftOut("c", "empty", ""), LeftOut("e", "long", "x"), LeftOut("d", "empty", "")]
+LEFT = [
+    Rejection("c", "empty", "", "file:1"),
+    Rejection("e", "long", "x", "file:2"),
+    Rejection("d", "empty", "", "file:3"),
+]
 
 
 def write(storage: Storage, accepted: list[Note], *, may_be_empty: bool = False) -> NodeRef:
@@ -31,7 +25,7 @@ def write(storage: Storage, accepted: list[Note], *, may_be_empty: bool = False)
         NODE,
         accepted,
         LEFT,
-        records=(Note, LeftOut),
+        record=Note,
         provenance={"made_at": "now"},
         seconds=1.23456,
         may_be_empty=may_be_empty,
@@ -41,7 +35,7 @@ def write(storage: Storage, accepted: list[Note], *, may_be_empty: bool = False)
 def test_accepted_and_rejected_rows_are_read_apart(storage: Storage) -> None:
     reference = write(storage, NOTES)
     assert revive(Note, read_set(storage, reference, "accepted")) == NOTES
-    assert revive(LeftOut, read_set(storage, reference, "rejected")) == LEFT
+    assert revive(Rejection, read_set(storage, reference, "rejected")) == LEFT
 
 
 def test_readers_of_any_stage_get_them_by_key(storage: Storage) -> None:
@@ -70,7 +64,7 @@ def test_further_files_belong_to_the_node(storage: Storage) -> None:
         NODE,
         NOTES,
         [],
-        records=(Note, LeftOut),
+        record=Note,
         provenance={},
         seconds=0.0,
         files=[file],

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from infra.context import RunContext
 from infra.errors import ConfigError, Problem, StorageError
-from infra.orchestration.tasks import node_task
+from infra.nodes.node import JobNode, JobOutput, Node
+from infra.nodes.rows import Rows
 from infra.secrets.secrets import read_secret
-from infra.store.manifests import NodeRef, NodeSpec, read_manifest, write_file
-from infra.store.set_store import write_set_manifest
+from infra.store.manifests import write_file
 from infra.store.storage import FileStat, Storage, digest_input, is_remote
 from tasks.publishing.config import PublishConfig
 from tasks.publishing.hub import Fetch, Hub, Pushed
@@ -27,23 +26,70 @@ from tasks.publishing.parcels import (
     pack_model,
 )
 
-VERSION = 1
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Publication(JobNode):
+    """Push of a run's data set and model, or the list of what would be pushed.
 
-def describe_publish(
-    config: PublishConfig, export: NodeSpec, training: NodeSpec | None
-) -> NodeSpec:
-    """Name the node from where it pushes to and what; a dry run is a node of its own."""
-    upstream = [export] if config.dataset is not None else []
-    if config.model is not None and training is not None:
-        upstream.append(training)
-    return NodeSpec.build(
-        "publish",
-        VERSION,
-        identity=config.knob_values("identity"),
-        selection=config.knob_values("selection"),
-        upstream=upstream,
-    )
+    A dry run is a node of its own; ``run_name`` is for the commit's message.
+    """
+
+    kind = "publish"
+    stage = "report"
+    version = 1
+    record = ParcelFile
+
+    config: PublishConfig
+    export: Node
+    training: Node | None
+    run_name: str
+
+    def identity(self) -> Mapping[str, Any]:
+        """Return where it pushes to, and how."""
+        return self.config.knob_values("identity")
+
+    def selection(self) -> Mapping[str, Any]:
+        """Return what it pushes."""
+        return self.config.knob_values("selection")
+
+    def upstream(self) -> Sequence[Node]:
+        """Return what is pushed."""
+        dataset = [self.export] if self.config.dataset is not None else []
+        trained = self.config.model is not None and self.training is not None
+        return [*dataset, *([self.training] if trained and self.training else [])]
+
+    def run(self, given: Rows) -> JobOutput:
+        """Push the data set and the model, or write down what would be pushed."""
+        storage, config = self.context.storage, self.config
+        parcels = self._pack()
+        text = describe_parcels(parcels, endpoint=config.endpoint, private=config.private)
+        pushed: dict[str, Pushed] = {}
+        if not config.dry_run:
+            hub = Hub(config.endpoint, read_secret(config.token), config.timeout_s)
+            message = f"Publish run {self.run_name} (node {self.spec.fingerprint[:12]})"
+            for parcel in parcels:
+                with _opening(storage) as fetch:
+                    pushed[parcel.kind] = hub.push(
+                        parcel, fetch, message=message, private=config.private
+                    )
+        listing = f"{self.spec.folder}/{self.spec.fingerprint}.md"
+        return JobOutput(
+            [write_file(storage, listing, text.encode())],
+            sum(len(parcel.files) for parcel in parcels),
+            facts={
+                "dry_run": config.dry_run,
+                "listing": listing,
+                **{parcel.kind: _tell(parcel, pushed.get(parcel.kind)) for parcel in parcels},
+            },
+        )
+
+    def _pack(self) -> list[Parcel]:
+        storage, parcels = self.context.storage, []
+        if self.config.dataset is not None:
+            parcels.append(pack_dataset(storage, self.config.dataset, self.export.manifest))
+        if self.config.model is not None and self.training is not None:
+            parcels.append(pack_model(storage, self.config.model, self.training.manifest))
+        return parcels
 
 
 def check_publishing(config: PublishConfig, *, trains: bool) -> None:
@@ -63,59 +109,6 @@ def check_hub(config: PublishConfig) -> None:
     if config.enabled and not config.dry_run:
         hub = Hub(config.endpoint, read_secret(config.token), config.timeout_s)
         hub.check_access(_list_targets(config), private=config.private)
-
-
-@node_task("publish")
-def publish_run(
-    context: RunContext,
-    node: NodeSpec,
-    config: PublishConfig,
-    export: NodeRef,
-    training: NodeRef | None,
-    run: str,
-) -> NodeRef:
-    """Push the data set and the model, or write down what would be pushed."""
-    began = time.monotonic()
-    parcels = pack_parcels(context.storage, config, export, training)
-    text = describe_parcels(parcels, endpoint=config.endpoint, private=config.private)
-    pushed: dict[str, Pushed] = {}
-    if not config.dry_run:
-        hub = Hub(config.endpoint, read_secret(config.token), config.timeout_s)
-        message = f"Publish run {run} (node {node.fingerprint[:12]})"
-        for parcel in parcels:
-            with _opening(context.storage) as fetch:
-                pushed[parcel.kind] = hub.push(
-                    parcel, fetch, message=message, private=config.private
-                )
-    listing = f"{node.folder}/{node.fingerprint}.md"
-    return write_set_manifest(
-        context.storage,
-        node,
-        [write_file(context.storage, listing, text.encode())],
-        accepted=sum(len(parcel.files) for parcel in parcels),
-        reasons={},
-        provenance=context.provenance(),
-        seconds=time.monotonic() - began,
-        facts={
-            "dry_run": config.dry_run,
-            "listing": listing,
-            **{parcel.kind: _tell(parcel, pushed.get(parcel.kind)) for parcel in parcels},
-        },
-    )
-
-
-def pack_parcels(
-    storage: Storage, config: PublishConfig, export: NodeRef, training: NodeRef | None
-) -> list[Parcel]:
-    """Pack what the configuration names out of what the run made."""
-    parcels = []
-    if config.dataset is not None:
-        manifest = read_manifest(storage, export.manifest)
-        parcels.append(pack_dataset(storage, config.dataset, manifest))
-    if config.model is not None and training is not None:
-        manifest = read_manifest(storage, training.manifest)
-        parcels.append(pack_model(storage, config.model, manifest))
-    return parcels
 
 
 def _list_targets(config: PublishConfig) -> list[tuple[Kind, str]]:

@@ -12,23 +12,9 @@ from infra.protocol import Completion, Message
 from infra.rendering.prompts import PromptTemplate
 from infra.text.speech import StageDirections, read_speech
 from infra.text.text_cleaning import clean_answer
+from tasks.dialogues.config import GenerateConfig
+from tasks.dialogues.playing import DialogueInput, Strategy, find_speaker, finish_dialogue
 from tasks.records import Dialogue, Turn
-
-
-@dataclass(frozen=True, slots=True)
-class DialogueInput:
-    """What a dialogue is played from: a character, and an instruction's turns."""
-
-    key: str
-    character_key: str
-    persona_key: str
-    persona: str
-    profile: str
-    instruction_key: str
-    corpus: str
-    question_id: str
-    context_turns: int
-    turns: tuple[Turn, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,34 +92,8 @@ def read_answer(
     return Answer(text, truncated=cut and clean_answer(completion.text).endswith(text[-20:]))
 
 
-def find_speaker(profile: str) -> str:
-    """Return the name that a printed profile begins with, or nothing."""
-    label, colon, name = profile.partition("\n")[0].partition(":")
-    return name.strip() if colon and label.strip().lower() == "name" else ""
+def _make_player(config: GenerateConfig, prompt: PromptTemplate, teacher: str) -> GeneratePlayer:
+    return GeneratePlayer(prompt, teacher, config.stage_directions, config.check_speech)
 
 
-def finish_dialogue(
-    key: str,
-    strategy: str,
-    row: DialogueInput,
-    turns: list[Turn],
-    teacher: str,
-    *,
-    truncated: bool = False,
-    restored: bool = False,
-) -> Dialogue:
-    """Build the record of a played dialogue."""
-    return Dialogue(
-        key=key,
-        strategy="generate" if strategy == "generate" else "rewrite",
-        character_key=row.character_key,
-        persona_key=row.persona_key,
-        instruction_key=row.instruction_key,
-        corpus=row.corpus,
-        question_id=row.question_id,
-        context_turns=row.context_turns,
-        turns=tuple(turns),
-        user_turns_restored=restored,
-        truncated=truncated,
-        teacher=teacher,
-    )
+STRATEGY = Strategy("generate", 3, "query", _make_player)

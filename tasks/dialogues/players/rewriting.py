@@ -17,7 +17,8 @@ from infra.text.chat_marks import ends_openly
 from infra.text.json_answers import find_json
 from infra.text.speech import StageDirections, read_speech
 from infra.text.text_cleaning import drop_terminal_codes
-from tasks.dialogues.generation import DialogueInput, find_speaker, finish_dialogue
+from tasks.dialogues.config import RewriteConfig
+from tasks.dialogues.playing import DialogueInput, Strategy, find_speaker, finish_dialogue
 from tasks.records import Dialogue, Turn
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
@@ -179,3 +180,17 @@ def _get_list(data: object) -> list[Any] | None:
     if isinstance(data, dict):
         data = next((value for value in data.values() if isinstance(value, list)), None)
     return data if isinstance(data, list) else None
+
+
+def _make_player(config: RewriteConfig, prompt: PromptTemplate, teacher: str) -> RewritePlayer:
+    return RewritePlayer(
+        prompt,
+        teacher,
+        config.structured,
+        config.max_turn_chars,
+        config.stage_directions,
+        config.check_speech,
+    )
+
+
+STRATEGY = Strategy("rewrite", 3, "dialog", _make_player, needs_answers=True)

@@ -1,0 +1,180 @@
+"""Builds the nodes of the evaluation half: questions, answers, verdicts, and what they come to."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any, Protocol, TypeVar
+
+from flows.recipe.settings import Settings
+from infra.context import RunContext
+from infra.nodes.node import Node
+from tasks.evaluation.config import TUNED, EvaluationConfig, JudgeConfig
+from tasks.evaluation.judging.nodes import JudgeCalibration, JudgeExamples, Judgements
+from tasks.evaluation.nodes import Abilities, Answers, Attributions, Scores
+from tasks.evaluation.questions.nodes import Questions, QuestionSettings, QuestionTexts
+from tasks.evaluation.subjects import Subject
+
+N = TypeVar("N", bound=Node)
+
+
+class Builder(Protocol):
+    """Builder of the nodes of synthesis and training: each is made when it is asked for."""
+
+    settings: Settings
+    context: RunContext
+
+    @property
+    def characters(self) -> Node:
+        """Return who plays."""
+        ...
+
+    @property
+    def curation(self) -> Node:
+        """Return the SFT rows."""
+        ...
+
+    @property
+    def training(self) -> Node | None:
+        """Return the model, if this run trains one."""
+        ...
+
+    def node(self, kind: type[N], **fields: Any) -> N:
+        """Make a node of a kind."""
+        ...
+
+
+class EvaluationNodes:
+    """Builder of the nodes of evaluation; those of synthesis are asked for where one is needed."""
+
+    def __init__(self, builder: Builder, config: EvaluationConfig) -> None:
+        self._builder = builder
+        self._config = config
+        self._node = builder.node
+
+    @cached_property
+    def scores(self) -> Scores:
+        """Return the score table."""
+        config = self._config
+        examples = {judge.model: self._write_examples(judge) for judge in config.judges}
+        found: list[Node] = [self.questions, *self.answers.values()]
+        found += [
+            self._node(
+                Judgements,
+                config=judge,
+                role=judge.model,
+                suite=config.questions,
+                answers=answers,
+                examples=examples[judge.model],
+                characters=self._cast,
+            )
+            for judge in config.judges
+            for answers in self.answers.values()
+        ]
+        found += [
+            self._node(JudgeCalibration, config=judge, role=judge.model, suite=config.questions)
+            for judge in config.judges
+            if judge.calibration is not None
+        ]
+        if config.attribution is not None:
+            found += [
+                self._node(
+                    Attributions,
+                    config=config.attribution,
+                    prompt=self._builder.settings.curation.prompt,
+                    subject=subject,
+                    examples=self._builder.curation,
+                    characters=self._builder.characters,
+                )
+                for subject in self._local
+            ]
+        if config.abilities.tasks:
+            found += [
+                self._node(Abilities, config=config.abilities, subject=subject)
+                for subject in self._local
+            ]
+        return self._node(Scores, config=config, found=found)
+
+    @cached_property
+    def questions(self) -> Questions:
+        """Return what is asked."""
+        config, builder = self._config.questions, self._builder
+        if config.suite == "held_out":
+            return self._node(
+                Questions,
+                config=config,
+                examples=builder.curation,
+                characters=builder.characters,
+            )
+        texts = self._texts if config.suite == "generated" else None
+        return self._node(Questions, config=config, texts=texts)
+
+    @cached_property
+    def answers(self) -> dict[str, Answers]:
+        """Return what every model answers, by role."""
+        return {
+            subject.role: self._node(
+                Answers,
+                config=self._config.answers,
+                role=subject.role,
+                subject=subject,
+                questions=self.questions,
+                characters=self._cast,
+            )
+            for subject in self._subjects
+        }
+
+    @property
+    def _texts(self) -> QuestionTexts:
+        config, builder = self._config.questions, self._builder
+        who = {"examples": builder.curation, "characters": builder.characters}
+        chosen = config.settings and self._node(
+            QuestionSettings,
+            config=config.settings,
+            role=config.settings.model,
+            questions=config,
+            **who,
+        )
+        writing = config.writing
+        return self._node(
+            QuestionTexts,
+            config=writing,
+            role=writing.model,
+            questions=config,
+            settings=chosen,
+            **who,
+        )
+
+    def _write_examples(self, judge: JudgeConfig) -> JudgeExamples | None:
+        if judge.examples is None:
+            return None
+        return self._node(
+            JudgeExamples,
+            config=judge.examples,
+            role=judge.model,
+            judge=judge,
+            suite=self._config.questions,
+            questions=self.questions,
+            characters=self._cast,
+        )
+
+    @property
+    def _cast(self) -> Node | None:
+        """Return whose profiles may be shown: PersonaGym's personas have none."""
+        gym = self._config.questions.suite == "personagym"
+        return None if gym else self._builder.characters
+
+    @cached_property
+    def _subjects(self) -> list[Subject]:
+        return [self._choose_subject(role) for role in self._config.models]
+
+    def _choose_subject(self, role: str) -> Subject:
+        config = self._builder.settings.training
+        if role != TUNED or config is None:
+            return Subject(role, role)
+        return Subject(role, config.model, self._builder.training)
+
+    @property
+    def _local(self) -> list[Subject]:
+        """Return the models whose weights are here, not behind an endpoint."""
+        models = self._builder.context.models
+        return [one for one in self._subjects if models[one.like].engine == "vllm"]

@@ -1,0 +1,181 @@
+"""Offers the nodes of judges: their score examples, their verdicts, and their calibration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from infra.generation.stage_worker import RowMaker
+from infra.nodes.node import Node, RowNode
+from infra.nodes.rows import Rows
+from infra.paths import require_path
+from tasks.evaluation.config import JudgeConfig, QuestionConfig, ScoreExampleConfig
+from tasks.evaluation.judging.calibration import digest_labelled, plan_calibration, read_labelled
+from tasks.evaluation.judging.judging import ExampleWriter, Judge
+from tasks.evaluation.judging.rubrics import JudgingPrompts, bind_rubrics, load_rubrics
+from tasks.evaluation.planning import plan_examples, plan_judgements
+from tasks.evaluation.questions.personagym import read_prompts
+from tasks.evaluation.subjects import find_profiles, read_prompt
+from tasks.records import Answer, EvalQuestion, Judgement, ScoreExamples
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class JudgeExamples(RowNode):
+    """Replies that one judge writes, one a score, to every question: once for all models."""
+
+    kind = "examples"
+    stage = "evaluation"
+    version = 2
+    record = ScoreExamples
+
+    config: ScoreExampleConfig
+    judge: JudgeConfig
+    suite: QuestionConfig
+    questions: Node
+    characters: Node | None
+
+    @property
+    def parameters(self) -> Mapping[str, str]:
+        """Return the judge."""
+        return {"judge": self.judge.model}
+
+    def identity(self) -> Mapping[str, Any]:
+        """Return its knobs, its prompt and its model, and what the judge is shown."""
+        return {**super().identity(), "with_profile": self.judge.with_profile}
+
+    def upstream(self) -> Sequence[Node]:
+        """Return the questions, and the characters where their profiles are shown."""
+        shown = self._shown
+        return (self.questions, *([shown] if shown else []))
+
+    def prompt_source(self) -> str:
+        """Return the content of the prompt and the rubrics."""
+        return load_judging(self.judge, self.suite).example_source
+
+    def plan(self, given: Rows) -> pl.DataFrame:
+        """Return a row a question."""
+        questions = given.read(self.questions, EvalQuestion)
+        return plan_examples(self.spec.recipe, questions, find_profiles(given, self._shown))
+
+    def maker(self) -> RowMaker[Any]:
+        """Return what writes the replies."""
+        config = self.config
+        return ExampleWriter(
+            prompts=load_judging(self.judge, self.suite),
+            judge=self.judge.model,
+            structured=config.structured and not config.one_by_one,
+            one_by_one=config.one_by_one,
+            max_chars=config.max_chars,
+        )
+
+    @property
+    def _shown(self) -> Node | None:
+        return self.characters if self.judge.with_profile else None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Verdicts(RowNode):
+    """Scores that one judge gives."""
+
+    stage = "evaluation"
+    version = 3
+    record = Judgement
+
+    config: JudgeConfig
+    suite: QuestionConfig
+
+    @property
+    def parameters(self) -> Mapping[str, str]:
+        """Return the judge."""
+        return {"judge": self.config.model}
+
+    @property
+    def knobs(self) -> JudgeConfig:
+        """Return the judge's knobs; those of its score examples count in their own node."""
+        return self.config.model_copy(update={"examples": None})
+
+    def prompt_source(self) -> str:
+        """Return the content of the prompt and the rubrics."""
+        return load_judging(self.config, self.suite).verdict_source
+
+    def maker(self) -> RowMaker[Any]:
+        """Return the judge."""
+        config = self.config
+        return Judge(
+            prompts=load_judging(config, self.suite),
+            judge=config.model,
+            structured=config.structured,
+            max_justification_chars=config.max_justification_chars,
+        )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Judgements(Verdicts):
+    """Verdicts of one judge on one model's answers; what was not answered is not judged."""
+
+    kind = "judgements"
+
+    answers: Node
+    examples: Node | None
+    characters: Node | None
+
+    @property
+    def parameters(self) -> Mapping[str, str]:
+        """Return the judge and the model."""
+        return {"judge": self.config.model, "model": self.answers.parameters["model"]}
+
+    def upstream(self) -> Sequence[Node]:
+        """Return the answers, and what the judge is shown beside them."""
+        read = (self.answers, self.examples, self._shown)
+        return [node for node in read if node is not None]
+
+    def plan(self, given: Rows) -> pl.DataFrame:
+        """Return a row an answer."""
+        return plan_judgements(
+            self.spec.recipe,
+            given.read(self.answers, Answer),
+            given.read(self.examples, ScoreExamples) if self.examples else (),
+            find_profiles(given, self._shown),
+        )
+
+    @property
+    def _shown(self) -> Node | None:
+        return self.characters if self.config.with_profile else None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class JudgeCalibration(Verdicts):
+    """Verdicts of one judge on rows whose score is known, without score examples."""
+
+    kind = "calibration"
+
+    def sources(self) -> Sequence[str]:
+        """Return the digest of the labelled rows."""
+        return [digest_labelled(self._path)]
+
+    def plan(self, given: Rows) -> pl.DataFrame:
+        """Return a row for each labelled one."""
+        return plan_calibration(self.spec.recipe, read_labelled(str(self.config.calibration)))
+
+    @property
+    def _path(self) -> Path:
+        where = f"evaluation.judges.{self.config.model}.calibration"
+        return require_path(str(self.config.calibration), where)
+
+
+def load_judging(judge: JudgeConfig, questions: QuestionConfig) -> JudgingPrompts:
+    """Read what a judge is asked: our prompts and rubrics, or the checkout's."""
+    if judge.prompts == "personagym":
+        return read_prompts(Path(str(questions.path)))
+    where = f"evaluation.judges.{judge.model}"
+    examples = judge.examples or ScoreExampleConfig()
+    return bind_rubrics(
+        load_rubrics(require_path(judge.rubrics, f"{where}.rubrics")),
+        verdict=read_prompt(judge.prompt),
+        examples=read_prompt(examples.prompt),
+        structured=judge.structured,
+    )

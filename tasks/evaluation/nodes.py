@@ -1,0 +1,270 @@
+"""Offers the nodes of evaluation: answers, attributions, general abilities, the score table.
+
+Questions and judges have rooms of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import polars as pl
+
+from infra.context import read_chat_template
+from infra.engines.config import ModelConfig
+from infra.generation.cluster_jobs import run_on_cluster
+from infra.generation.stage_worker import RowMaker
+from infra.nodes.node import JobNode, JobOutput, Node, RowNode, SetNode, SetOutput
+from infra.nodes.rows import Rows
+from infra.store.manifests import write_table
+from infra.store.schema import to_table
+from tasks.evaluation.answering import Answerer, require_system_prompt
+from tasks.evaluation.config import AnswerConfig, AttributionConfig, EvaluationConfig
+from tasks.evaluation.judging.people import digest_sheets
+from tasks.evaluation.measures.abilities import AbilitiesConfig, digest_tasks
+from tasks.evaluation.measures.attribution import plan_attribution, score_plan
+from tasks.evaluation.measures.general_tasks import measure_model
+from tasks.evaluation.measures.score_table import Inputs, make_score_table
+from tasks.evaluation.planning import plan_answers
+from tasks.evaluation.subjects import Subject, find_profiles, read_prompt
+from tasks.records import (
+    Ability,
+    Answer,
+    Attribution,
+    Character,
+    EvalQuestion,
+    Example,
+    Rejection,
+)
+from tasks.scores import Measure
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Answers(RowNode):
+    """Answers of one model to every question, in character."""
+
+    kind = "answers"
+    stage = "evaluation"
+    version = 2
+    record = Answer
+
+    config: AnswerConfig
+    subject: Subject
+    questions: Node
+    characters: Node | None
+
+    @property
+    def parameters(self) -> Mapping[str, str]:
+        """Return the model."""
+        return {"model": self.subject.role}
+
+    @property
+    def engine(self) -> str | None:
+        """Return the role whose engine it starts, or one like it."""
+        return self.subject.like
+
+    @property
+    def model(self) -> ModelConfig:
+        """Return the configuration that the model is run with."""
+        return self.context.models[self.subject.like]
+
+    def identify_model(self) -> str:
+        """Return what the model is, or the node that makes it."""
+        return self.subject.identify(self.context)
+
+    def upstream(self) -> Sequence[Node]:
+        """Return the questions, the characters whose profiles are shown, and the model's node."""
+        shown = self._shown
+        return (self.questions, *([shown] if shown else []), *self.subject.made_by)
+
+    def prompt_source(self) -> str:
+        """Return the prompt file's content."""
+        return read_prompt(self.config.prompt).source
+
+    def open(self) -> None:
+        """Make a trained model known to the engines."""
+        self.subject.open(self.context)
+
+    def plan(self, given: Rows) -> pl.DataFrame:
+        """Return a row a question."""
+        questions = given.read(self.questions, EvalQuestion)
+        return plan_answers(self.spec.recipe, questions, find_profiles(given, self._shown))
+
+    def maker(self) -> RowMaker[Any]:
+        """Return what asks the model."""
+        prompt = require_system_prompt(read_prompt(self.config.prompt))
+        return Answerer(prompt, self.subject.role)
+
+    @property
+    def _shown(self) -> Node | None:
+        return self.characters if self.config.with_profile else None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Attributions(SetNode):
+    """Attribution of held-out answers to characters, by one model's likelihoods.
+
+    ``prompt`` is the one that the examples were made with.
+    """
+
+    kind = "attribution"
+    stage = "evaluation"
+    version = 1
+    record = Attribution
+    use = "models"
+
+    config: AttributionConfig
+    prompt: str
+    subject: Subject
+    examples: Node
+    characters: Node
+
+    @property
+    def parameters(self) -> Mapping[str, str]:
+        """Return the model."""
+        return {"model": self.subject.role}
+
+    def identity(self) -> Mapping[str, Any]:
+        """Return its knobs, the prompt's content and the model."""
+        return {
+            **self.config.knob_values("identity"),
+            "prompt": read_prompt(self.prompt).source,
+            "model": self.subject.identify(self.context),
+        }
+
+    def selection(self) -> Mapping[str, Any]:
+        """Return its knobs."""
+        return self.config.knob_values("selection")
+
+    def upstream(self) -> Sequence[Node]:
+        """Return the examples, the characters and the model's node."""
+        return (self.examples, self.characters, *self.subject.made_by)
+
+    def gather(self, given: Rows) -> SetOutput:
+        """Attribute every chosen answer, on the cluster."""
+        context, config = self.context, self.config
+        model = self.subject.open(context)
+        plan = plan_attribution(
+            given.read(self.examples, Example),
+            given.read(self.characters, Character),
+            read_prompt(self.prompt),
+            recipe=self.spec.recipe,
+            candidates=config.candidates,
+            per_character=config.per_character,
+            max_examples=config.max_examples,
+            seed=config.seed,
+        )
+        found = run_on_cluster(
+            context.pool,
+            partial(score_plan, name=self.subject.role, template=read_chat_template(model)),
+            plan,
+            model.model,
+            model.revision,
+            stage=self.name,
+            listener=context.listener,
+            stop=context.stop,
+        )
+        return SetOutput(
+            [row for row in found if isinstance(row, Attribution)],
+            [*plan.left_out, *(row for row in found if isinstance(row, Rejection))],
+        )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Abilities(SetNode):
+    """General abilities of one model."""
+
+    kind = "abilities"
+    stage = "evaluation"
+    version = 1
+    record = Ability
+    use = "models"
+
+    config: AbilitiesConfig
+    subject: Subject
+
+    @property
+    def parameters(self) -> Mapping[str, str]:
+        """Return the model."""
+        return {"model": self.subject.role}
+
+    def identity(self) -> Mapping[str, Any]:
+        """Return its knobs and the model."""
+        model = self.subject.identify(self.context)
+        return {**self.config.knob_values("identity"), "model": model}
+
+    def selection(self) -> Mapping[str, Any]:
+        """Return its knobs."""
+        return self.config.knob_values("selection")
+
+    def upstream(self) -> Sequence[Node]:
+        """Return the model's node, if one makes it."""
+        return self.subject.made_by
+
+    def sources(self) -> Sequence[str]:
+        """Return the digests of the task files."""
+        return digest_tasks(self.config)
+
+    def gather(self, given: Rows) -> SetOutput:
+        """Run the tasks on the model, on the cluster."""
+        context = self.context
+        model = self.subject.open(context)
+        found = run_on_cluster(
+            context.pool,
+            measure_model,
+            model.model,
+            model.revision,
+            self.config,
+            self.subject.role,
+            stage=self.name,
+            listener=context.listener,
+            stop=context.stop,
+        )
+        return SetOutput(found, ())
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Scores(JobNode):
+    """Score table: what was measured of the models, compared, and how good their judges are."""
+
+    kind = "scores"
+    stage = "evaluation"
+    version = 1
+    record = Measure
+
+    config: EvaluationConfig
+    found: Sequence[Node]
+
+    def identity(self) -> Mapping[str, Any]:
+        """Return its knobs; models are named in order, as the first is compared with."""
+        config = self.config
+        return {
+            **config.knob_values("identity"),
+            "models": list(config.models),
+            "judges": [judge.model for judge in config.judges],
+            "published": config.published,
+            "suite": config.questions.suite,
+            "light": config.questions.light,
+        }
+
+    def upstream(self) -> Sequence[Node]:
+        """Return all that was found."""
+        return self.found
+
+    def sources(self) -> Sequence[str]:
+        """Return the digests of the sheets that people filled in."""
+        return digest_sheets(self.config.people)
+
+    def run(self, given: Rows) -> JobOutput:
+        """Measure and compare the models, and say how good their judges are."""
+        table = make_score_table(self.config, Inputs.read(given, self.config, self.found))
+        base = f"{self.spec.folder}/part-{self.spec.fingerprint}"
+        storage = self.context.storage
+        parts = [
+            write_table(storage, f"{base}-{holds}.parquet", to_table(record, rows), holds=holds)
+            for holds, record, rows in table.list_parts()
+        ]
+        facts = {"headline": table.headline, "models": list(self.config.models)}
+        return JobOutput(parts, len(table.measures), facts=facts)

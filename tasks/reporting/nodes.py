@@ -1,0 +1,73 @@
+"""Offers the node that writes the report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from infra.nodes.node import JobNode, JobOutput, Node
+from infra.nodes.rows import Rows
+from infra.store.manifests import write_file
+from tasks.reporting.assembly import assemble_report
+from tasks.reporting.config import ReportConfig
+from tasks.reporting.markdown_summary import summarise_scores
+from tasks.reporting.page import read_templates, render_report
+from tasks.reporting.run_nodes import RunNodes
+from tasks.reporting.sections.overview import ModelLine, RunFacts
+from tasks.scores import Comparison, Measure
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Report(JobNode):
+    """Page of a run, from whatever nodes it has; ``config_text`` is shown as it is."""
+
+    kind = "report"
+    stage = "report"
+    version = 3
+    record = Measure
+
+    config: ReportConfig
+    shown: Sequence[Node]
+    config_text: str = ""
+
+    def identity(self) -> Mapping[str, Any]:
+        """Return its knobs and its templates' contents."""
+        template = read_templates(self.config.template)
+        return {**self.config.knob_values("identity"), "template": template}
+
+    def selection(self) -> Mapping[str, Any]:
+        """Return its knobs."""
+        return self.config.knob_values("selection")
+
+    def upstream(self) -> Sequence[Node]:
+        """Return what it shows."""
+        return self.shown
+
+    def run(self, given: Rows) -> JobOutput:
+        """Write the page."""
+        storage = self.context.storage
+        nodes = RunNodes(storage, [node.reference for node in self.shown])
+        facts = assemble_report(nodes, self.config, self._describe_run())
+        page = render_report(facts, read_templates(self.config.template)).encode()
+        path = f"{self.spec.folder}/{self.spec.fingerprint}.html"
+        summary = summarise_scores(
+            nodes.read_part("scores", "measures", Measure),
+            nodes.read_part("scores", "comparisons", Comparison),
+        )
+        return JobOutput(
+            [write_file(storage, path, page)], 1, facts={"page": path, "summary": summary}
+        )
+
+    def _describe_run(self) -> RunFacts:
+        context = self.context
+        return RunFacts(
+            fingerprint=self.spec.fingerprint,
+            demo=context.uses_demo_models(),
+            models=tuple(
+                ModelLine(role, context.model_label(role), model.engine)
+                for role, model in sorted(context.models.items())
+            ),
+            versions=tuple(context.versions().items()),
+            config_text=self.config_text,
+        )
