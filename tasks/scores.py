@@ -8,39 +8,9 @@ number is over all tasks.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 PANEL = "panel"
 """Stands for the mean of all judges, where there are several."""
-
-MeasureName = Literal[
-    "persona_score",
-    "score",
-    "attribution",
-    "attribution_hard",
-    "profile_gain",
-    "profile_margin",
-    "refusals",
-    "ai_admissions",
-    "stops",
-    "words",
-    "distinct_1",
-    "distinct_2",
-    "distinct_3",
-    "opening_share",
-    "opening_entropy",
-    "self_similarity",
-    "ability",
-]
-"""What is measured.
-
-``persona_score``: PersonaGym's, mean of task means by persona (1 to 5). ``score``: mean verdict of
-one task (1 to 5). ``attribution``: share of held-out answers that are likeliest under their own
-character's profile; ``attribution_hard``: among characters that are alike. ``profile_gain``: nats a
-token that the profile adds; ``profile_margin``: nats a token over other profiles. ``refusals``,
-``ai_admissions``, ``stops``: shares of answers. ``opening_share``: share of the commonest opening.
-``ability``: a general task's metric, named in ``task`` (lm-evaluation-harness).
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +19,7 @@ class Measure:
 
     Attributes:
         key: Names measure, judge, task and model.
-        name: What is measured.
+        name: What is measured, see :mod:`tasks.measures`.
         judge: Role of the judge, :data:`PANEL`, or empty.
         task: One of PersonaGym's five, an ability task, or empty.
         model: Role of the model that was measured.
@@ -64,7 +34,7 @@ class Measure:
     """
 
     key: str
-    name: MeasureName
+    name: str
     judge: str
     task: str
     model: str
@@ -101,7 +71,7 @@ class Comparison:
     """
 
     key: str
-    name: MeasureName
+    name: str
     judge: str
     task: str
     model: str

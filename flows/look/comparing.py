@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import replace
 from io import StringIO
 from typing import TypeVar
 
@@ -16,21 +15,11 @@ from rich.text import Text
 
 from flows.runs.past_runs import PastRun, read_run
 from infra.errors import ConfigError, Problem
-from infra.store.fingerprints import content_key
-from infra.text.wording import split_words
-from tasks.evaluation.measures.style import score_ai_admissions, score_refusals, score_stops
-from tasks.evaluation.statistics import (
-    RESAMPLES,
-    Score,
-    average_judges,
-    compare_persona_scores,
-    compare_rows,
-    estimate_mean,
-    score_personas,
-    take_scores,
-)
+from tasks.evaluation.measures.scoring import compare_models, measure_models
+from tasks.measures.evidence import Evidence
+from tasks.measures.statistics import RESAMPLES
 from tasks.records import Answer, Attribution
-from tasks.scores import PANEL, Comparison, Measure, MeasureName
+from tasks.scores import Comparison, Measure
 
 R = TypeVar("R", Answer, Attribution)
 
@@ -83,17 +72,6 @@ class RunComparison(_Plain):
     comparisons: tuple[Comparison, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class _Series:
-    """One measure: the scores of each model, and what guessing would give it."""
-
-    name: MeasureName
-    scores: Mapping[str, Sequence[Score]]
-    judge: str = ""
-    task: str = ""
-    chances: Mapping[str, float | None] = field(default_factory=dict)
-
-
 def check_resampling(seed: int, resamples: int = RESAMPLES) -> None:
     """Raise :class:`ConfigError` for numbers that no bootstrap can be drawn with."""
     if resamples < 1:
@@ -122,21 +100,15 @@ def compare_runs(
     one, two = read_run("A", run_a, root), read_run("B", run_b, root)
     matches = match_judges(one, two)
     paired = [match.judge for match in matches if match.paired]
-    series = [
-        *_list_judged([one, two], paired),
-        *_list_attributed([*one.attribution, *two.attribution]),
-        *_list_style([*one.answers, *two.answers]),
-    ]
+    evidence = _gather_evidence(one, two, paired)
     return RunComparison(
         a=_describe_side(one),
         b=_describe_side(two),
         shared=tuple(_count_shared(one, two)),
         judges=tuple(matches),
-        measures=tuple(_measure(item, model) for item in series for model in item.scores),
+        measures=tuple(measure_models(evidence, seed=seed)),
         comparisons=tuple(
-            _compare(item, model, against, seed, resamples)
-            for item in series
-            for model, against in _pair_models(item.scores, one, two)
+            compare_models(evidence, seed=seed, resamples=resamples, pairs=_pair_models(one, two))
         ),
     )
 
@@ -216,86 +188,25 @@ def _name_examples(run: PastRun) -> set[str]:
     return {row.example_key for row in run.attribution}
 
 
-def _list_judged(runs: Sequence[PastRun], paired: Collection[str]) -> Iterator[_Series]:
-    """Yield each judge's PersonaScore and task scores, and those of the panel of paired judges.
+def _gather_evidence(one: PastRun, two: PastRun, paired: Collection[str]) -> Evidence:
+    """Put the rows of both runs together.
 
     A judge whose verdicts cannot be paired is one judge a run, named with the run's label.
     """
-    rows = [
+    judgements = tuple(
         row if row.judge in paired else replace(row, judge=f"{run.label}:{row.judge}")
-        for run in runs
+        for run in (one, two)
         for row in run.judgements
-    ]
-    for judge in dict.fromkeys(row.judge for row in rows):
-        models = dict.fromkeys(row.model for row in rows if row.judge == judge)
-        yield from _list_scored(judge, {name: take_scores(rows, name, judge) for name in models})
-    if len(paired) > 1:
-        panel = [row for row in rows if row.judge in paired]
-        models = dict.fromkeys(row.model for row in panel)
-        yield from _list_scored(PANEL, {name: average_judges(panel, name) for name in models})
-
-
-def _list_scored(judge: str, scores: Mapping[str, Sequence[Score]]) -> Iterator[_Series]:
-    yield _Series("persona_score", scores, judge)
-    for task in sorted({score.task for rows in scores.values() for score in rows}):
-        by_model = {
-            model: [score for score in rows if score.task == task] for model, rows in scores.items()
-        }
-        yield _Series("score", {name: rows for name, rows in by_model.items() if rows}, judge, task)
-
-
-def _list_attributed(rows: Iterable[Attribution]) -> Iterator[_Series]:
-    """Yield the measures of attribution; a trial is shared if its other characters are, too."""
-    by_model = _group(rows)
-    told = {model: [row for row in rows if row.random_keys] for model, rows in by_model.items()}
-    hard = {model: [row for row in rows if row.hard_keys] for model, rows in by_model.items()}
-    yield _Series(
-        "attribution",
-        _score(told, lambda row: _take_trial(row, row.random_keys, row.random_credit)),
-        chances={
-            model: _average([row.random_chance for row in rows]) for model, rows in told.items()
-        },
     )
-    yield _Series(
-        "attribution_hard",
-        _score(hard, lambda row: _take_trial(row, row.hard_keys, row.hard_credit)),
-        chances={
-            model: _average([row.hard_chance for row in rows]) for model, rows in hard.items()
-        },
+    return Evidence(
+        models=(*one.models, *two.models),
+        judges=tuple(dict.fromkeys(row.judge for row in judgements)),
+        judgements=judgements,
+        answers=_group([*one.answers, *two.answers]),
+        attributions=_group([*one.attribution, *two.attribution]),
+        abilities=(),
+        panel=tuple(paired),
     )
-    yield _Series("profile_gain", _score(by_model, lambda row: _take_trial(row, (), row.gain)))
-    yield _Series(
-        "profile_margin", _score(told, lambda row: _take_trial(row, row.random_keys, row.margin))
-    )
-
-
-def _list_style(rows: Iterable[Answer]) -> Iterator[_Series]:
-    by_model = _group(rows)
-    for name, score in _STYLE:
-        yield _Series(name, {model: score(answers) for model, answers in by_model.items()})
-
-
-def _score_words(rows: Sequence[Answer]) -> list[Score]:
-    return [
-        Score(row.question_key, row.persona_key, row.task, float(len(split_words(row.answer))))
-        for row in rows
-    ]
-
-
-_STYLE: tuple[tuple[MeasureName, Callable[[Sequence[Answer]], list[Score]]], ...] = (
-    ("refusals", score_refusals),
-    ("ai_admissions", score_ai_admissions),
-    ("stops", score_stops),
-    ("words", _score_words),
-)
-
-
-def _take_trial(row: Attribution, others: Sequence[str], value: float) -> Score:
-    return Score(" ".join((row.example_key, *others)), row.persona_key, "", value)
-
-
-def _score(groups: Mapping[str, Sequence[R]], take: Callable[[R], Score]) -> dict[str, list[Score]]:
-    return {model: [take(row) for row in rows] for model, rows in groups.items() if rows}
 
 
 def _group(rows: Iterable[R]) -> dict[str, list[R]]:
@@ -305,71 +216,10 @@ def _group(rows: Iterable[R]) -> dict[str, list[R]]:
     return dict(groups)
 
 
-def _average(values: Sequence[float]) -> float | None:
-    return math.fsum(values) / len(values) if values else None
-
-
-def _measure(item: _Series, model: str) -> Measure:
-    scores = item.scores[model]
-    if item.name == "persona_score":
-        whole = score_personas(scores)
-        found, missing = whole.over_personas, whole.missing
-    else:
-        found = estimate_mean(scores)
-        missing = found.missing
-    return Measure(
-        key=content_key("measure", item.name, item.judge, item.task, model),
-        name=item.name,
-        judge=item.judge,
-        task=item.task,
-        model=model,
-        mean=found.mean,
-        sd=found.sd,
-        low=found.low,
-        high=found.high,
-        chance=item.chances.get(model),
-        rows=found.rows,
-        clusters=found.clusters,
-        missing=missing,
-    )
-
-
-def _pair_models(
-    scores: Mapping[str, Sequence[Score]], one: PastRun, two: PastRun
-) -> list[tuple[str, str]]:
+def _pair_models(one: PastRun, two: PastRun) -> list[tuple[str, str]]:
     """Return every model of B with every model of A, those of one role first."""
-    pairs = [
-        (model, against)
-        for model in two.models
-        for against in one.models
-        if model in scores and against in scores
-    ]
+    pairs = [(model, against) for model in two.models for against in one.models]
     return sorted(pairs, key=lambda pair: pair[0].partition(":")[2] != pair[1].partition(":")[2])
-
-
-def _compare(item: _Series, model: str, against: str, seed: int, resamples: int) -> Comparison:
-    ours, theirs = item.scores[model], item.scores[against]
-    if item.name == "persona_score":
-        found = compare_persona_scores(ours, theirs, seed=seed, resamples=resamples)
-    else:
-        found = compare_rows(ours, theirs, seed=seed, resamples=resamples)
-    return Comparison(
-        key=content_key("comparison", item.name, item.judge, item.task, model, against),
-        name=item.name,
-        judge=item.judge,
-        task=item.task,
-        model=model,
-        against=against,
-        mean=found.mean,
-        low=found.low,
-        high=found.high,
-        p_value=found.p_value,
-        detectable=found.detectable,
-        rows=found.rows,
-        clusters=found.clusters,
-        missing=found.missing,
-        unmatched=found.unmatched,
-    )
 
 
 def _tabulate_measures(measures: Iterable[Measure]) -> Table:

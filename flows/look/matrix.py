@@ -24,7 +24,7 @@ from infra.orchestration.tasks import publish_report
 from infra.paths import require_path
 from infra.store.storage import Storage
 from infra.text.markdown import escape_markdown
-from tasks.evaluation.statistics import RESAMPLES
+from tasks.measures.statistics import RESAMPLES
 from tasks.scores import Comparison, Measure
 
 _TEMPLATE = "templates/matrix.html.j2"

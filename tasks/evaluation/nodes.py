@@ -231,7 +231,7 @@ class Scores(JobNode):
 
     kind = "scores"
     stage = "evaluation"
-    version = 1
+    version = 2  # words with an interval, and loops
     record = Measure
 
     config: EvaluationConfig

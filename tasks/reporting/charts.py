@@ -18,7 +18,7 @@ from tasks.reporting.figures import write_count
 from tasks.reporting.measure_names import TASKS, name_task
 from tasks.reporting.pictures import embed_svg
 from tasks.reporting.sections.scoring import find_measure, list_models
-from tasks.scores import Measure, MeasureName
+from tasks.scores import Measure
 
 _INK, _SOFT, _LINE = "#010101", "#020202", "#030303"
 _SERIES = tuple(f"#0{place}0a0b" for place in range(6))
@@ -56,7 +56,7 @@ def draw_scores(measures: Sequence[Measure], judge: str) -> Markup | None:
     The axis is the whole scale from 1 to 5: a cut one would make small differences look large.
     """
     judged = [item for item in measures if item.judge == judge]
-    rows: list[tuple[str, MeasureName, str]] = [("PersonaScore", "persona_score", "")]
+    rows: list[tuple[str, str, str]] = [("PersonaScore", "persona_score", "")]
     rows += [(name_task(task), "score", task) for task in TASKS]
     rows = [row for row in rows if any((item.name, item.task) == row[1:] for item in judged)]
     models = list_models(judged)
@@ -79,7 +79,7 @@ def draw_scores(measures: Sequence[Measure], judge: str) -> Markup | None:
 
 def draw_attribution(measures: Sequence[Measure]) -> Markup | None:
     """Return bars of attribution a model, with a line where guessing is; ``None`` without any."""
-    kinds: tuple[tuple[str, MeasureName], ...] = (
+    kinds: tuple[tuple[str, str], ...] = (
         ("random candidates", "attribution"),
         ("alike candidates", "attribution_hard"),
     )

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from tasks.evaluation.statistics import CONFIDENCE, RESAMPLES, take_percentiles
+from tasks.measures.statistics import CONFIDENCE, RESAMPLES, take_percentiles
 
 _BLOCK = 2_000_000
 """Numbers a bootstrap holds at once, a few times over."""

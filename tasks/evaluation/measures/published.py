@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from tasks.evaluation.statistics import Score
+from tasks.measures.statistics import Score
 from tasks.records import EvalTask
 
 PublishedSuite = Literal["full", "light"]

@@ -18,13 +18,9 @@ from tasks.evaluation.judging.agreement import Agreement, measure_agreement
 from tasks.evaluation.judging.calibration import measure_calibration, read_labelled
 from tasks.evaluation.judging.people import Rating, read_sheets
 from tasks.evaluation.measures.published import JUDGE, PublishedSuite, find_published
-from tasks.evaluation.measures.scoring import (
-    Evidence,
-    choose_headline,
-    compare_models,
-    measure_models,
-)
-from tasks.evaluation.statistics import count_missing
+from tasks.evaluation.measures.scoring import choose_headline, compare_models, measure_models
+from tasks.measures.evidence import Evidence
+from tasks.measures.statistics import count_missing
 from tasks.records import Ability, Answer, Attribution, Judgement
 from tasks.scores import (
     AgreementLine,
@@ -101,8 +97,8 @@ def make_score_table(config: EvaluationConfig, inputs: Inputs) -> ScoreTable:
     measures = measure_models(evidence, seed=seed)
     comparisons = compare_models(evidence, seed=seed, resamples=config.resamples)
     return ScoreTable(
-        measures=tuple(measures),
-        comparisons=tuple(comparisons),
+        measures=tuple(sorted(measures, key=lambda item: item.key)),
+        comparisons=tuple(sorted(comparisons, key=lambda item: item.key)),
         calibrations=tuple(_calibrate(config, inputs)),
         agreements=tuple(_list_agreements(config, inputs)),
         published=tuple(_list_published(config)),

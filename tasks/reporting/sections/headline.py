@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from tasks.measures.registry import find_measure_kind
 from tasks.reporting.figures import write_count, write_number, write_share
 from tasks.reporting.measure_names import (
     MAIN_MEASURES,
-    describe_measure,
     name_judge,
     write_change,
     write_change_interval,
@@ -28,7 +28,7 @@ from tasks.reporting.sections.scoring import (
     list_models,
     order_comparisons,
 )
-from tasks.scores import Comparison, Measure, MeasureName
+from tasks.scores import Comparison, Measure
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,16 +68,24 @@ def list_figures(
 
 
 def list_verdicts(comparisons: Sequence[Comparison]) -> tuple[Verdict, ...]:
-    """Return a sentence a comparison of what models are trained for, over all tasks."""
+    """Return a sentence a comparison of what models are trained for, over all tasks.
+
+    Faults that became more frequent are told as well.
+    """
     return tuple(
         _judge_difference(item)
         for item in order_comparisons(comparisons)
-        if item.name in MAIN_MEASURES and not item.task
+        if not item.task and (item.name in MAIN_MEASURES or _is_alarming(item))
     )
 
 
+def _is_alarming(item: Comparison) -> bool:
+    rose = item.mean is not None and item.mean > 0 and is_clear(item)
+    return rose and find_measure_kind(item.name).alarms
+
+
 def _judge_difference(item: Comparison) -> Verdict:
-    measure = describe_measure(item.name).label
+    measure = find_measure_kind(item.name).label
     by = f" by {name_judge(item.judge)}" if item.judge else ""
     pair = f"{item.model} and {item.against}"
     if item.mean is None:
@@ -86,7 +94,9 @@ def _judge_difference(item: Comparison) -> Verdict:
     interval = write_change_interval(item.name, item.low, item.high)
     left = f"{write_count(item.missing)} left out for a missing value" if item.missing else ""
     if is_clear(item):
-        tone: Literal["better", "worse"] = "better" if item.mean > 0 else "worse"
+        rose = item.mean > 0
+        good = rose != find_measure_kind(item.name).alarms
+        tone: Literal["better", "worse"] = "better" if good else "worse"
         side = "above" if item.mean > 0 else "below"
         size = write_difference(item.name, item.mean)
         claim = f"{item.model} is {size} {side} {item.against} in {measure}{by}, clear of 0"
@@ -102,7 +112,7 @@ def _judge_difference(item: Comparison) -> Verdict:
 
 
 def _compare_figure(
-    name: MeasureName, judge: str, measures: Sequence[Measure], comparisons: Sequence[Comparison]
+    name: str, judge: str, measures: Sequence[Measure], comparisons: Sequence[Comparison]
 ) -> Figure | None:
     found = [item for item in measures if (item.name, item.judge, item.task) == (name, judge, "")]
     pairs = [

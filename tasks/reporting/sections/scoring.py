@@ -6,8 +6,8 @@ A missing verdict is said wherever it is missing; it entered no mean (:mod:`task
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import get_args
 
+from tasks.measures.registry import MEASURES, find_measure_kind
 from tasks.records import Ability
 from tasks.reporting.figures import (
     MINUS,
@@ -21,7 +21,6 @@ from tasks.reporting.measure_names import (
     MAIN_MEASURES,
     STYLE_MEASURES,
     TASKS,
-    describe_measure,
     name_judge,
     name_task,
     write_change,
@@ -30,7 +29,7 @@ from tasks.reporting.measure_names import (
     write_value,
 )
 from tasks.reporting.tables import Cell, Column, Row, Table, Tone, drop_empty_columns, name_columns
-from tasks.scores import PANEL, Comparison, Measure, MeasureName, PublishedScore
+from tasks.scores import PANEL, Comparison, Measure, PublishedScore
 
 _NO_BREAK = "\N{NO-BREAK SPACE}"
 
@@ -56,7 +55,7 @@ def list_judges(measures: Iterable[Measure]) -> tuple[str, ...]:
 
 
 def find_measure(
-    measures: Iterable[Measure], name: MeasureName, model: str, judge: str = "", task: str = ""
+    measures: Iterable[Measure], name: str, model: str, judge: str = "", task: str = ""
 ) -> Measure | None:
     """Return one measure of one model, or ``None``."""
     wanted = (name, model, judge, task)
@@ -123,14 +122,14 @@ def split_comparisons(
 
 def order_comparisons(comparisons: Iterable[Comparison]) -> tuple[Comparison, ...]:
     """Return comparisons by measure, judge, task and models; in the store they lie by key."""
-    measures: tuple[MeasureName, ...] = get_args(MeasureName)
+    measures = list(MEASURES)
     tasks = ("", *TASKS)
     ranks = {task: place for place, task in enumerate(tasks)}
     return tuple(
         sorted(
             comparisons,
             key=lambda item: (
-                measures.index(item.name),
+                measures.index(item.name) if item.name in MEASURES else len(measures),
                 _rank_judge(item.judge),
                 (ranks.get(item.task, len(tasks)), item.task),
                 (BASE, TUNED, item.model).index(item.model),
@@ -143,7 +142,7 @@ def order_comparisons(comparisons: Iterable[Comparison]) -> tuple[Comparison, ..
 
 def build_attribution_table(measures: Sequence[Measure]) -> Table:
     """Return how often each model finds the true character, and what the profile is worth to it."""
-    names: tuple[MeasureName, ...] = (
+    names: tuple[str, ...] = (
         "attribution",
         "attribution_hard",
         "profile_gain",
@@ -186,7 +185,7 @@ def build_style_table(measures: Sequence[Measure]) -> Table:
         columns=name_columns("measure", *models),
         rows=tuple(
             Row(
-                describe_measure(name).label,
+                find_measure_kind(name).label,
                 tuple(_measure_cell(find_measure(found, name, model)) for model in models),
             )
             for name in names
@@ -250,7 +249,7 @@ def _published_rows(published: Sequence[PublishedScore]) -> list[Row]:
 
 
 def _difference_row(item: Comparison) -> Row:
-    measure = describe_measure(item.name).label
+    measure = find_measure_kind(item.name).label
     judge = f"judge: {name_judge(item.judge)}" if item.judge else ""
     return Row(
         f"{item.model}{_NO_BREAK}{MINUS}{_NO_BREAK}{item.against}",

@@ -14,7 +14,7 @@ from tasks.evaluation.measures.published import (
     find_published,
     list_published,
 )
-from tasks.evaluation.statistics import score_personas
+from tasks.measures.statistics import score_personas
 
 
 @pytest.mark.parametrize("row", list_published("full"), ids=lambda row: row.model)

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tasks.evaluation.measures.scoring import (
-    Evidence,
-    choose_headline,
-    compare_models,
-    measure_models,
-)
+from tasks.evaluation.measures.scoring import choose_headline, compare_models, measure_models
+from tasks.measures.evidence import Evidence
 from tasks.records import Ability, Answer, Attribution, EvalTask, Judgement
 from tasks.scores import PANEL, Comparison, Measure
 

@@ -37,7 +37,6 @@ from tasks.scores import (
     Calibration,
     Comparison,
     Measure,
-    MeasureName,
     PublishedScore,
 )
 
@@ -191,7 +190,7 @@ def make_judgement(number: int, answer: Answer, judge: str = "judge") -> Judgeme
 
 
 def make_measure(
-    name: MeasureName,
+    name: str,
     model: str,
     mean: float | None,
     *,
@@ -209,7 +208,7 @@ def make_measure(
     return Measure(key, name, judge, task, model, mean, **{**values, **more})
 
 
-def make_comparison(name: MeasureName, mean: float | None, **more: Any) -> Comparison:
+def make_comparison(name: str, mean: float | None, **more: Any) -> Comparison:
     width = more.pop("width", 0.1)
     values: dict[str, Any] = {
         "judge": "", "task": "", "model": "tuned", "against": "base", "mean": mean,

@@ -11,15 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from infra.text.wording import make_shingles, measure_jaccard
-from tasks.evaluation.measures.style import (
-    Openings,
-    SelfSimilarity,
-    measure_distinct,
-    measure_openings,
-    measure_self_similarity,
-    measure_style,
-)
+from tasks.evaluation.measures.scoring import measure_models
+from tasks.measures.evidence import Evidence
+from tasks.measures.kinds.diversity import measure_distinct
+from tasks.measures.kinds.openings import Openings, measure_openings
+from tasks.measures.kinds.self_similarity import SelfSimilarity, measure_self_similarity
+from tasks.measures.registry import MEASURES, find_measure_kind
 from tasks.records import Answer
+from tasks.scores import Measure
 
 
 def answer(text: str, persona: str = "p", number: int = 0, truncated: bool = False) -> Answer:
@@ -126,26 +125,45 @@ ANSWERS = [
 ]
 
 
+def measure(answers: list[Answer]) -> dict[str, Measure]:
+    evidence = Evidence(("tuned",), (), (), {"tuned": answers}, {}, ())
+    return {found.name: found for found in measure_models(evidence, seed=1)}
+
+
 def test_the_style_of_some_answers() -> None:
-    found = measure_style(ANSWERS, seed=1)
-    assert (found.answers, found.empty) == (5, 1)
-    assert found.words == (10 + 7 + 5 + 5) / 4  # "I'm" and "can't" are two words each
-    assert found.openings.commonest == "knead it well"
-    assert found.refusals.mean == 0.2
-    assert found.ai_admissions.mean == 0.2
-    assert found.stops.mean == 0.8
-    assert found.stops.clusters == 3
-    assert found.distinct[0] is not None
-    assert found.distinct[0] < 1
+    found = measure(ANSWERS)
+    assert (found["distinct_1"].rows, found["distinct_1"].missing) == (4, 1)
+    assert found["words"].mean == (10 + 7 + 5 + 5) / 4  # "I'm" and "can't" are two words each
+    assert (found["words"].rows, found["words"].missing) == (4, 1)
+    assert found["opening_share"].mean == 0.5
+    assert found["refusals"].mean == 0.2
+    assert found["ai_admissions"].mean == 0.2
+    assert found["stops"].mean == 0.8
+    assert found["stops"].clusters == 3
+    assert found["distinct_1"].mean is not None
+    assert found["distinct_1"].mean < 1
+
+
+def test_an_answer_that_goes_round_in_circles_is_counted() -> None:
+    loop = answer("I love to play games. " * 12, "p", 7)
+    assert measure([*ANSWERS, loop])["loops"].mean == pytest.approx(1 / 6)
+    assert measure(ANSWERS)["loops"].mean == 0.0
 
 
 def test_the_order_of_answers_changes_nothing() -> None:
     many = [answer(f"{row.answer} {n % 7}", f"p{n % 9}", n) for n, row in enumerate(ANSWERS * 20)]
     mixed = random.Random(1).sample(many, len(many))
-    assert measure_style(mixed, seed=1) == measure_style(many, seed=1)
+    assert measure(mixed) == measure(many)
 
 
 def test_no_answers_have_no_style() -> None:
-    found = measure_style([], seed=1)
-    assert found.distinct == (None, None, None)
-    assert (found.words, found.similarity.mean, found.refusals.mean) == (None, None, None)
+    found = measure([])
+    assert all(found[name].mean is None for name in ("distinct_1", "words", "self_similarity"))
+    assert found["refusals"].mean is None
+
+
+def test_every_measure_is_called_by_one_name_and_stands_in_one_place() -> None:
+    kinds = list(MEASURES.values())
+    assert len({kind.label for kind in kinds}) == len(kinds)
+    assert len({kind.place for kind in kinds}) == len(kinds)
+    assert find_measure_kind("of another version").label == "of another version"

@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from tasks.evaluation.student_t import t_quantile
+from tasks.measures.student_t import t_quantile
 from tasks.records import EvalTask, Judgement
 
 CONFIDENCE = 0.95

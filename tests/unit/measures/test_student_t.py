@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.evaluation.student_t import t_probability, t_quantile
+from tasks.measures.student_t import t_probability, t_quantile
 
 
 @pytest.mark.parametrize(

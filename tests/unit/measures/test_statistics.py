@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.evaluation.statistics import (
+from tasks.measures.statistics import (
     Difference,
     Score,
     average_judges,
@@ -23,7 +23,7 @@ from tasks.evaluation.statistics import (
     score_personas,
     take_scores,
 )
-from tasks.evaluation.student_t import t_quantile
+from tasks.measures.student_t import t_quantile
 from tasks.records import Judgement
 
 TASKS = ("voice", "facts")
@@ -235,7 +235,7 @@ def test_the_seed_decides_the_bounds_and_nothing_else() -> None:
 def test_a_block_at_a_time_is_as_good_as_all_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     ours, theirs = draw_scores(20, 1), draw_scores(20, 2)
     whole = compare(ours, theirs)
-    monkeypatch.setattr("tasks.evaluation.statistics._BLOCK", 64)
+    monkeypatch.setattr("tasks.measures.statistics._BLOCK", 64)
     assert compare(ours, theirs) == whole
 
 

@@ -1,0 +1,51 @@
+"""Holds what was found out about models: what measures are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from tasks.measures.statistics import Score
+from tasks.records import Ability, Answer, Attribution, Judgement
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """All that was found out about models.
+
+    Attributes:
+        models: Names, the one that the others are compared with first.
+        judges: Names of the judges.
+        judgements: All judges' verdicts on all models' answers.
+        answers: Accepted answers by model.
+        attributions: Attributed held-out answers by model.
+        abilities: General abilities of all models.
+        panel: The judges whose mean is the panel's; all of them if left out.
+    """
+
+    models: tuple[str, ...]
+    judges: tuple[str, ...]
+    judgements: tuple[Judgement, ...]
+    answers: Mapping[str, Sequence[Answer]]
+    attributions: Mapping[str, Sequence[Attribution]]
+    abilities: tuple[Ability, ...]
+    panel: tuple[str, ...] | None = None
+
+    def list_answers(self) -> Iterator[tuple[str, Sequence[Answer]]]:
+        """Yield the models that answered, in their order, with their answers."""
+        yield from ((name, self.answers[name]) for name in self.models if name in self.answers)
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """One measure of one model, row by row, so that models can be paired on it.
+
+    ``judge`` and ``task`` are empty where there is none; ``chance`` is what guessing would give.
+    """
+
+    name: str
+    judge: str
+    task: str
+    model: str
+    scores: tuple[Score, ...]
+    chance: float | None = None

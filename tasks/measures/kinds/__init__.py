@@ -1,0 +1,1 @@
+"""Holds the measures, a file a measure or a family of them; whatever lies here is measured."""
