@@ -50,10 +50,14 @@ class Sampling(Protocol):
     def min_yield(self) -> float: ...  # noqa: D102
 
 
-class AskingConfig(Sampling, Protocol):
-    """Config of a stage that asks a model: its sampling and its knobs."""
+class NodeConfig(Protocol):
+    """Config of a node: its knobs, by what they change."""
 
     def knob_values(self, kind: Kind) -> dict[str, Any]: ...  # noqa: D102
+
+
+class AskingConfig(Sampling, NodeConfig, Protocol):
+    """Config of a node that asks a model: its sampling and its knobs."""
 
 
 class Listener(ProgressListener, PoolListener):

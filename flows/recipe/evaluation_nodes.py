@@ -65,7 +65,7 @@ class EvaluationNodes:
                 suite=config.questions,
                 answers=answers,
                 examples=examples[judge.model],
-                characters=self._cast,
+                characters=self._cast if judge.with_profile else None,
             )
             for judge in config.judges
             for answers in self.answers.values()
@@ -118,7 +118,7 @@ class EvaluationNodes:
                 role=subject.role,
                 subject=subject,
                 questions=self.questions,
-                characters=self._cast,
+                characters=self._cast if self._config.answers.with_profile else None,
             )
             for subject in self._subjects
         }
@@ -154,7 +154,7 @@ class EvaluationNodes:
             judge=judge,
             suite=self._config.questions,
             questions=self.questions,
-            characters=self._cast,
+            characters=self._cast if judge.with_profile else None,
         )
 
     @property

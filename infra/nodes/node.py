@@ -10,13 +10,13 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any, ClassVar, Literal
 
 import polars as pl
 
-from infra.context import AskingConfig, RunContext, model_identity
+from infra.context import AskingConfig, NodeConfig, RunContext, model_identity
 from infra.engines.config import ModelConfig
 from infra.generation.reruns import Reruns
 from infra.generation.stage_runner import run_row_stage
@@ -38,13 +38,18 @@ Use = Literal["driver", "models", "ranks"]
 of a training, beside which no engine has a place."""
 
 
+NAMED = {"named": True}
+"""Metadata of a field whose nodes are read, but change nothing: names and counts are told."""
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Node(ABC):
     """Step of the graph.
 
-    A subclass's fields are its knobs and the nodes that it reads. ``stage`` is what ``--from``
-    and ``--until`` call it, ``version`` counts the changes of its code that change its rows,
-    ``record`` is what its rows are.
+    A subclass's fields are its knobs, as ``config``, and the nodes that it reads, in the order in
+    which its fingerprint names them. ``stage`` is what ``--from`` and ``--until`` call it,
+    ``version`` counts the changes of its code that change its rows, ``record`` is what its rows
+    are.
     """
 
     kind: ClassVar[str]
@@ -55,6 +60,7 @@ class Node(ABC):
 
     context: RunContext = field(repr=False)
     reruns: Reruns = field(repr=False)
+    config: NodeConfig
 
     @property
     def parameters(self) -> Mapping[str, str]:
@@ -66,25 +72,34 @@ class Node(ABC):
         """Return the name that people and folders know it by."""
         return "_".join((self.kind, *self.parameters.values()))
 
-    @abstractmethod
     def identity(self) -> Mapping[str, Any]:
         """Return what changes its rows: knobs, prompts, models."""
+        return self.config.knob_values("identity")
 
     def selection(self) -> Mapping[str, Any]:
-        """Return what changes which rows it has."""
-        return {}
+        """Return what changes which rows it has: knobs."""
+        return self.config.knob_values("selection")
 
     def upstream(self) -> Sequence[Node]:
-        """Return the nodes that its rows are made from."""
-        return ()
+        """Return the nodes that its rows are made from: those of its fields."""
+        return self._list_nodes(named=False)
 
     def sources(self) -> Sequence[str]:
         """Return the digests of its input files, in any order."""
         return ()
 
     def reads(self) -> Sequence[Node]:
-        """Return the nodes that must be done before it: those above, and any it only names."""
-        return self.upstream()
+        """Return the nodes that must be done before it: those above, and those it only names."""
+        return (*self.upstream(), *self._list_nodes(named=True))
+
+    def _list_nodes(self, *, named: bool) -> list[Node]:
+        found: list[Node] = []
+        for one in fields(self):
+            if ("named" in one.metadata) == named:
+                value = getattr(self, one.name)
+                values = value if isinstance(value, list | tuple) else [value]
+                found += [node for node in values if isinstance(node, Node)]
+        return found
 
     @property
     def engine(self) -> str | None:

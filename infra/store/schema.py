@@ -53,7 +53,9 @@ def to_table(record: type[R], rows: Iterable[R]) -> pa.Table:
     tables = [
         pa.Table.from_arrays(
             [
-                _to_array(hints[name], [getattr(row, name) for row in listed[first : first + _BLOCK]])
+                _to_array(
+                    hints[name], [getattr(row, name) for row in listed[first : first + _BLOCK]]
+                )
                 for name in schema.names
             ],
             schema=schema,

@@ -34,10 +34,6 @@ class Characters(RowNode):
     config: CharacterConfig
     personas: Node
 
-    def upstream(self) -> Sequence[Node]:
-        """Return the personas."""
-        return (self.personas,)
-
     def prompt_source(self) -> str:
         """Return the prompt file's content."""
         return self._prompt.source
@@ -78,10 +74,6 @@ class TakenCharacters(SetNode):
     def identity(self) -> Mapping[str, Any]:
         """Say that nobody wrote them here."""
         return {"taken": True}
-
-    def upstream(self) -> Sequence[Node]:
-        """Return the personas."""
-        return (self.personas,)
 
     def sources(self) -> Sequence[str]:
         """Return the digests of the brought files."""

@@ -35,14 +35,6 @@ class Curation(SetNode):
         """Return its knobs and its prompt's content."""
         return {**self.config.knob_values("identity"), "prompt": self._prompt.source}
 
-    def selection(self) -> Mapping[str, Any]:
-        """Return its knobs."""
-        return self.config.knob_values("selection")
-
-    def upstream(self) -> Sequence[Node]:
-        """Return the dialogues, and who and what they are made of."""
-        return (*self.dialogues, self.characters, *self.instructions)
-
     def sources(self) -> Sequence[str]:
         """Return the digests of the files that filters read."""
         return digest_inputs(self.config)

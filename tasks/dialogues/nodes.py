@@ -47,10 +47,6 @@ class Dialogues(RowNode):
         """Return the strategy."""
         return {"strategy": self.strategy.name}
 
-    def upstream(self) -> Sequence[Node]:
-        """Return the characters and the questions."""
-        return (self.characters, *self.instructions)
-
     def selection(self) -> Mapping[str, Any]:
         """Return its knobs, and who answers what."""
         return {
@@ -132,10 +128,6 @@ class TakenDialogues(SetNode):
     def identity(self) -> Mapping[str, Any]:
         """Say that nobody played them here."""
         return {"taken": True}
-
-    def upstream(self) -> Sequence[Node]:
-        """Return the characters."""
-        return (self.characters,)
 
     def sources(self) -> Sequence[str]:
         """Return the digests of the brought files."""

@@ -76,8 +76,7 @@ class Answers(RowNode):
 
     def upstream(self) -> Sequence[Node]:
         """Return the questions, the characters whose profiles are shown, and the model's node."""
-        shown = self._shown
-        return (self.questions, *([shown] if shown else []), *self.subject.made_by)
+        return (*super().upstream(), *self.subject.made_by)
 
     def prompt_source(self) -> str:
         """Return the prompt file's content."""
@@ -90,16 +89,12 @@ class Answers(RowNode):
     def plan(self, given: Rows) -> pl.DataFrame:
         """Return a row a question."""
         questions = given.read(self.questions, EvalQuestion)
-        return plan_answers(self.spec.recipe, questions, find_profiles(given, self._shown))
+        return plan_answers(self.spec.recipe, questions, find_profiles(given, self.characters))
 
     def maker(self) -> RowMaker[Any]:
         """Return what asks the model."""
         prompt = require_system_prompt(read_prompt(self.config.prompt))
         return Answerer(prompt, self.subject.role)
-
-    @property
-    def _shown(self) -> Node | None:
-        return self.characters if self.config.with_profile else None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -134,13 +129,9 @@ class Attributions(SetNode):
             "model": self.subject.identify(self.context),
         }
 
-    def selection(self) -> Mapping[str, Any]:
-        """Return its knobs."""
-        return self.config.knob_values("selection")
-
     def upstream(self) -> Sequence[Node]:
         """Return the examples, the characters and the model's node."""
-        return (self.examples, self.characters, *self.subject.made_by)
+        return (*super().upstream(), *self.subject.made_by)
 
     def gather(self, given: Rows) -> SetOutput:
         """Attribute every chosen answer, on the cluster."""
@@ -195,10 +186,6 @@ class Abilities(SetNode):
         model = self.subject.identify(self.context)
         return {**self.config.knob_values("identity"), "model": model}
 
-    def selection(self) -> Mapping[str, Any]:
-        """Return its knobs."""
-        return self.config.knob_values("selection")
-
     def upstream(self) -> Sequence[Node]:
         """Return the model's node, if one makes it."""
         return self.subject.made_by
@@ -248,10 +235,6 @@ class Scores(JobNode):
             "suite": config.questions.suite,
             "light": config.questions.light,
         }
-
-    def upstream(self) -> Sequence[Node]:
-        """Return all that was found."""
-        return self.found
 
     def sources(self) -> Sequence[str]:
         """Return the digests of the sheets that people filled in."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 import polars as pl
 
-from infra.nodes.node import JobNode, JobOutput, Node
+from infra.nodes.node import NAMED, JobNode, JobOutput, Node
 from infra.nodes.rows import Rows
 from infra.paths import require_path
 from infra.store.fingerprints import hash_parts
@@ -33,7 +33,7 @@ class Export(JobNode):
     dialogues: Sequence[Node]
     characters: Node
     instructions: Sequence[Node]
-    personas: Node
+    personas: Node = field(metadata=NAMED)
 
     @property
     def folder(self) -> str:
@@ -43,18 +43,6 @@ class Export(JobNode):
     def identity(self) -> Mapping[str, Any]:
         """Return its knobs and the card's template."""
         return {**self.config.knob_values("identity"), "card": self._card}
-
-    def selection(self) -> Mapping[str, Any]:
-        """Return its knobs."""
-        return self.config.knob_values("selection")
-
-    def upstream(self) -> Sequence[Node]:
-        """Return what the data set holds, and what that was made from."""
-        return (self.examples, *self.dialogues, self.characters, *self.instructions)
-
-    def reads(self) -> Sequence[Node]:
-        """Return the nodes above and the personas, which the card counts."""
-        return (self.personas, *self.upstream())
 
     def run(self, given: Rows) -> JobOutput:
         """Write the data set and its card."""

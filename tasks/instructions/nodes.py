@@ -71,10 +71,6 @@ class Guesses(RowNode):
     config: InstructionSynthesisConfig
     personas: Node
 
-    def upstream(self) -> Sequence[Node]:
-        """Return the personas."""
-        return (self.personas,)
-
     def prompt_source(self) -> str:
         """Return the prompt file's content."""
         return self._prompt.source

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from infra.nodes.node import SetNode, SetOutput
 from infra.nodes.rows import Rows
@@ -24,14 +23,6 @@ class Personas(SetNode):
     record = Persona
 
     config: PersonaConfig
-
-    def identity(self) -> Mapping[str, Any]:
-        """Return its knobs."""
-        return self.config.knob_values("identity")
-
-    def selection(self) -> Mapping[str, Any]:
-        """Return its knobs."""
-        return self.config.knob_values("selection")
 
     def sources(self) -> Sequence[str]:
         """Return the digests of the persona files."""

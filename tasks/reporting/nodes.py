@@ -36,14 +36,6 @@ class Report(JobNode):
         template = read_templates(self.config.template)
         return {**self.config.knob_values("identity"), "template": template}
 
-    def selection(self) -> Mapping[str, Any]:
-        """Return its knobs."""
-        return self.config.knob_values("selection")
-
-    def upstream(self) -> Sequence[Node]:
-        """Return what it shows."""
-        return self.shown
-
     def run(self, given: Rows) -> JobOutput:
         """Write the page."""
         storage = self.context.storage

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 from infra.cluster.ray_train import count_needs
 from infra.context import RunContext, model_identity
 from infra.engines.config import ModelConfig
-from infra.nodes.node import JobNode, JobOutput, Node
+from infra.nodes.node import NAMED, JobNode, JobOutput, Node
 from infra.nodes.rows import Rows
 from infra.progress import JobProgress
 from infra.rendering.encoder import load_tokenizer
@@ -66,14 +66,6 @@ class Encoding(JobNode):
             "model": model_identity(self.base),
         }
 
-    def selection(self) -> Mapping[str, Any]:
-        """Return its knobs."""
-        return self.config.knob_values("selection")
-
-    def upstream(self) -> Sequence[Node]:
-        """Return the SFT rows."""
-        return (self.examples,)
-
     def run(self, given: Rows) -> JobOutput:
         """Render, tokenise and pack the SFT rows; leave out those that are too long."""
         rows, config = given.frame(self.examples), self.config
@@ -111,8 +103,8 @@ class Training(JobNode):
 
     config: TrainingConfig
     encoding: Node
-    examples: Node
-    funnel: Sequence[Node]
+    examples: Node = field(metadata=NAMED)
+    funnel: Sequence[Node] = field(metadata=NAMED)
     origins: Origins
     asked_later: Sequence[str] = ()
 
@@ -124,15 +116,11 @@ class Training(JobNode):
     def identity(self) -> Mapping[str, Any]:
         """Return the knobs of training and the base model."""
         base = self.context.models[self.config.model]
-        return {**self.config.knob_values("identity"), "model": model_identity(base)}
+        return {**super().identity(), "model": model_identity(base)}
 
-    def upstream(self) -> Sequence[Node]:
-        """Return the token rows."""
-        return (self.encoding,)
-
-    def reads(self) -> Sequence[Node]:
-        """Return the token rows and what they were made from."""
-        return (*self.funnel, self.encoding)
+    def selection(self) -> Mapping[str, Any]:
+        """Return nothing: which rows it learns from, the token rows say."""
+        return {}
 
     def run(self, given: Rows) -> JobOutput:
         """Fine-tune the base model, export it, and check that the export is what was trained."""

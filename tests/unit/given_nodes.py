@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
 
 from infra.cluster.session import RayConfig
 from infra.context import Quiet, RunContext
 from infra.generation.reruns import Reruns
 from infra.generation.row_stage import RunnerConfig
+from infra.knobs import Knobs
 from infra.nodes.node import JobNode, JobOutput
 from infra.nodes.rows import Rows
 from infra.store.manifests import NodeSpec
@@ -25,6 +24,7 @@ class GivenNode(JobNode):
     version = 1
     record = object
 
+    config: Knobs = field(default_factory=Knobs)
     given: NodeSpec
 
     @property
@@ -34,9 +34,6 @@ class GivenNode(JobNode):
     @property
     def described(self) -> NodeSpec:
         return self.given
-
-    def identity(self) -> Mapping[str, Any]:
-        return self.given.identity
 
     def run(self, given: Rows) -> JobOutput:
         raise AssertionError("nobody makes it")

@@ -25,7 +25,10 @@ from tasks.records import Answer, EvalQuestion, Judgement, ScoreExamples
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class JudgeExamples(RowNode):
-    """Replies that one judge writes, one a score, to every question: once for all models."""
+    """Replies that one judge writes, one a score, to every question: once for all models.
+
+    ``characters`` are those whose profiles it is shown.
+    """
 
     kind = "examples"
     stage = "evaluation"
@@ -47,11 +50,6 @@ class JudgeExamples(RowNode):
         """Return its knobs, its prompt and its model, and what the judge is shown."""
         return {**super().identity(), "with_profile": self.judge.with_profile}
 
-    def upstream(self) -> Sequence[Node]:
-        """Return the questions, and the characters where their profiles are shown."""
-        shown = self._shown
-        return (self.questions, *([shown] if shown else []))
-
     def prompt_source(self) -> str:
         """Return the content of the prompt and the rubrics."""
         return load_judging(self.judge, self.suite).example_source
@@ -59,7 +57,8 @@ class JudgeExamples(RowNode):
     def plan(self, given: Rows) -> pl.DataFrame:
         """Return a row a question."""
         questions = given.read(self.questions, EvalQuestion)
-        return plan_examples(self.spec.recipe, questions, find_profiles(given, self._shown))
+        profiles = find_profiles(given, self.characters)
+        return plan_examples(self.spec.recipe, questions, profiles)
 
     def maker(self) -> RowMaker[Any]:
         """Return what writes the replies."""
@@ -71,10 +70,6 @@ class JudgeExamples(RowNode):
             one_by_one=config.one_by_one,
             max_chars=config.max_chars,
         )
-
-    @property
-    def _shown(self) -> Node | None:
-        return self.characters if self.judge.with_profile else None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -115,7 +110,10 @@ class Verdicts(RowNode):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Judgements(Verdicts):
-    """Verdicts of one judge on one model's answers; what was not answered is not judged."""
+    """Verdicts of one judge on one model's answers; what was not answered is not judged.
+
+    ``characters`` are those whose profiles it is shown.
+    """
 
     kind = "judgements"
 
@@ -128,23 +126,14 @@ class Judgements(Verdicts):
         """Return the judge and the model."""
         return {"judge": self.config.model, "model": self.answers.parameters["model"]}
 
-    def upstream(self) -> Sequence[Node]:
-        """Return the answers, and what the judge is shown beside them."""
-        read = (self.answers, self.examples, self._shown)
-        return [node for node in read if node is not None]
-
     def plan(self, given: Rows) -> pl.DataFrame:
         """Return a row an answer."""
         return plan_judgements(
             self.spec.recipe,
             given.read(self.answers, Answer),
             given.read(self.examples, ScoreExamples) if self.examples else (),
-            find_profiles(given, self._shown),
+            find_profiles(given, self.characters),
         )
-
-    @property
-    def _shown(self) -> Node | None:
-        return self.characters if self.config.with_profile else None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

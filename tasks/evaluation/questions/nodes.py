@@ -47,10 +47,6 @@ class QuestionSettings(RowNode):
     examples: Node
     characters: Node
 
-    def upstream(self) -> Sequence[Node]:
-        """Return who there is to be tested."""
-        return (self.examples, self.characters)
-
     def selection(self) -> Mapping[str, Any]:
         """Return its knobs, and who is tested."""
         return {**super().selection(), **choose_who(self.questions)}
@@ -157,11 +153,6 @@ class Questions(SetNode):
             **({"light": config.light} if config.suite == "personagym" else {}),
             **({"per_persona": config.per_persona} if config.suite == "held_out" else {}),
         }
-
-    def upstream(self) -> Sequence[Node]:
-        """Return what the questions are read from; a checkout is no node."""
-        read = (self.texts, self.examples, self.characters)
-        return [node for node in read if node is not None]
 
     def sources(self) -> Sequence[str]:
         """Return the digests of PersonaGym's checkout."""
