@@ -250,7 +250,7 @@ def write_run(
             )
             for name, manifest in manifests.items()
         },
-        engines_started=dict(context.pool.starts),
+        engines_started=context.count_starts(),
     )
     summary = {
         **result.model_dump(),

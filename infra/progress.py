@@ -212,3 +212,15 @@ class ProgressListener(Protocol):
     def stage_progress(self, progress: Progress, *, finished: bool) -> None:
         """Show where a stage stands."""
         ...
+
+
+class EngineListener(Protocol):
+    """Listener for news of engines; the run prints it."""
+
+    def engine_event(self, model: str, text: str) -> None:
+        """Tell what happened to an engine."""
+        ...
+
+    def engine_log(self, model: str, index: int, text: str) -> None:
+        """Hand over the end of an engine's own log: once it is up, has died, and is to stop."""
+        ...

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from infra.store.set_store import Rejection as Rejection
 
@@ -21,6 +21,11 @@ EvalTask = Literal[
     "persona_consistency",
     "action_justification",
 ]
+
+TASKS: tuple[EvalTask, ...] = get_args(EvalTask)
+
+BASE, TUNED = "base", "tuned"
+"""Roles of the model that a run trains from, as a rule, and of the one it trains."""
 
 PROFILE_FIELDS: tuple[tuple[str, str], ...] = (
     ("Name", "name"),

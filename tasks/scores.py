@@ -50,7 +50,7 @@ class Measure:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """How far one model is above another on the same rows: a paired cluster bootstrap.
+    """How far one model is above another on the same rows: paired, clustered by persona.
 
     Attributes:
         key: Names measure, judge, task and the two models.

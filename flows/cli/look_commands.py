@@ -74,10 +74,10 @@ def show(
     """
     quiet_prefect()
     from flows.look.showing import check_shown
-    from flows.recipe.opening import prepare
+    from flows.recipe.opening import resolve
 
     check_shown(what, n=n, row=row, reason=reason, sample=sample, blind=blind)
-    settings = prepare(config, set_ or ())
+    settings = resolve(config, set_ or ())
     if what == "lineage":
         from flows.look.lineage import show_lineage
 
@@ -102,7 +102,6 @@ def compare(
     root: str | None = None,
     set_: Overrides = None,
     seed: int = 0,
-    resamples: int = 10_000,
     json: bool = False,
 ) -> None:
     """Compare the models of two runs on the questions that both asked.
@@ -118,9 +117,7 @@ def compare(
     root:
         Storage root that names are looked up in.
     seed:
-        Seed of the paired bootstrap.
-    resamples:
-        Resamples of the bootstrap.
+        Seed of the pairs whose similarity is measured.
     json:
         Print JSON instead of tables.
     """
@@ -131,7 +128,7 @@ def compare(
         from flows.recipe.settings import load_settings
 
         root = load_settings(config, set_ or ()).storage.root
-    found = compare_runs(run_a, run_b, root, seed=seed, resamples=resamples)
+    found = compare_runs(run_a, run_b, root, seed=seed)
     print(found.model_dump_json() if json else print_comparison(found))
 
 

@@ -99,7 +99,7 @@ class BudgetGuard(Listener):
 
     def count(self, now: float) -> Spent:
         """Return what was spent until now, a moment of the monotonic clock."""
-        engines_s = self._context.pool.engine_seconds() if self._context is not None else 0.0
+        engines_s = self._context.engine_seconds() if self._context is not None else 0.0
         if self._ranks is not None and self._context is not None:
             began, last = self._ranks
             engines_s += self._context.ranks * (last - began)

@@ -17,7 +17,6 @@ from flows.runs.past_runs import PastRun, read_run
 from infra.errors import ConfigError, Problem
 from tasks.evaluation.measures.scoring import compare_models, measure_models
 from tasks.measures.evidence import Evidence
-from tasks.measures.statistics import RESAMPLES
 from tasks.records import Answer, Attribution
 from tasks.scores import Comparison, Measure
 
@@ -72,10 +71,8 @@ class RunComparison(_Plain):
     comparisons: tuple[Comparison, ...]
 
 
-def check_resampling(seed: int, resamples: int = RESAMPLES) -> None:
-    """Raise :class:`ConfigError` for numbers that no bootstrap can be drawn with."""
-    if resamples < 1:
-        raise ConfigError(Problem("--resamples", f"is {resamples}", "take 1 or more, best 10000"))
+def check_seed(seed: int) -> None:
+    """Raise :class:`ConfigError` for a number that nothing can be drawn with."""
     if seed < 0:
         raise ConfigError(Problem("--seed", f"is {seed}", "give 0 or more"))
 
@@ -86,7 +83,6 @@ def compare_runs(
     root: str | None = None,
     *,
     seed: int = 0,
-    resamples: int = RESAMPLES,
 ) -> RunComparison:
     """Compare every model of run B with every model of run A, on what both were asked.
 
@@ -96,7 +92,7 @@ def compare_runs(
     Raises :class:`ConfigError` for runs that are not there, and numbers that nothing can be drawn
     with.
     """
-    check_resampling(seed, resamples)
+    check_seed(seed)
     one, two = read_run("A", run_a, root), read_run("B", run_b, root)
     matches = match_judges(one, two)
     paired = [match.judge for match in matches if match.paired]
@@ -107,9 +103,7 @@ def compare_runs(
         shared=tuple(_count_shared(one, two)),
         judges=tuple(matches),
         measures=tuple(measure_models(evidence, seed=seed)),
-        comparisons=tuple(
-            compare_models(evidence, seed=seed, resamples=resamples, pairs=_pair_models(one, two))
-        ),
+        comparisons=tuple(compare_models(evidence, pairs=_pair_models(one, two))),
     )
 
 

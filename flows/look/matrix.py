@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from flows.look.comparing import RunComparison, check_resampling, compare_runs
+from flows.look.comparing import RunComparison, check_seed, compare_runs
 from flows.pipeline import RunResult, opencharacter
 from flows.recipe.opening import prepare
 from flows.recipe.settings import Settings, check_run_name
@@ -24,7 +24,6 @@ from infra.orchestration.tasks import publish_report
 from infra.paths import require_path
 from infra.store.storage import Storage
 from infra.text.markdown import escape_markdown
-from tasks.measures.statistics import RESAMPLES
 from tasks.scores import Comparison, Measure
 
 _TEMPLATE = "templates/matrix.html.j2"
@@ -101,7 +100,6 @@ def opencharacter_matrix(
     overrides: Sequence[str] = (),
     name: str = "",
     seed: int = 0,
-    resamples: int = RESAMPLES,
 ) -> MatrixReport:
     """Run every configuration, in order, and compare each with the first.
 
@@ -113,16 +111,14 @@ def opencharacter_matrix(
     """
     settings = prepare_all(configs, overrides, name, seed)
     results = [opencharacter(config, overrides) for config in configs]
-    return report_matrix(
-        settings[0].storage.root, configs, results, name=name, seed=seed, resamples=resamples
-    )
+    return report_matrix(settings[0].storage.root, configs, results, name=name, seed=seed)
 
 
 def prepare_all(
     configs: Sequence[str], overrides: Sequence[str] = (), name: str = "", seed: int = 0
 ) -> list[Settings]:
     """Load and check every configuration, and that they can be compared, in a folder of a name."""
-    check_resampling(seed)
+    check_seed(seed)
     if name:
         check_run_name("--name", name)
     if len(configs) < 2:
@@ -156,7 +152,6 @@ def report_matrix(
     *,
     name: str = "",
     seed: int = 0,
-    resamples: int = RESAMPLES,
 ) -> MatrixReport:
     """Compare finished runs of one store with the first of them, and write the page."""
     storage = Storage(root)
@@ -164,8 +159,7 @@ def report_matrix(
     folder = f"runs/matrix-{name}"
     first = results[0].run
     found = [
-        (result.run, compare_runs(first, result.run, root, seed=seed, resamples=resamples))
-        for result in results[1:]
+        (result.run, compare_runs(first, result.run, root, seed=seed)) for result in results[1:]
     ]
     report = MatrixReport(
         name=name,

@@ -126,7 +126,7 @@ class CostEstimator:
         training = self.graph.find_one(Training)
         if training is None:
             return None
-        config, encoded = training.config, training.encoding.find()
+        config, encoded = training.config, self.given.find(training.encoding)
         if encoded is not None:
             facts = encoded.facts["train"]
             examples, packed, tokens = facts["examples"], facts["rows"], facts["tokens"]
@@ -134,7 +134,7 @@ class CostEstimator:
             examples, tokens = self._estimate_examples(training, rows)
             filled = config.max_length * _FILLED
             packed = math.ceil(tokens / filled) if config.packing else examples
-        make, learnt = training.find() is None, tokens * config.epochs
+        make, learnt = self.given.find(training) is None, tokens * config.epochs
         rate = self.measured.find_training_rate(training.spec.identity.get("model"))
         rate = rate or self._knobs.training_tokens_per_s
         hours = learnt / rate / _HOUR_S if rate and make else (None if make else 0.0)
@@ -162,7 +162,7 @@ class CostEstimator:
         rows = sum(cost.disk_bytes for cost in costs)
         text = training.tokens * CHARS_A_TOKEN if training else round(rows / _COMPRESSED)
         # Curation holds the dialogues with their prompts; the data set holds it twice, once plain.
-        todo = {type(node) for node in self.graph if node.find() is None}
+        todo = {type(node) for node in self.graph if self.given.find(node) is None}
         curated = round(text * _COMPRESSED) if Curation in todo else 0
         export = text + round(text * _COMPRESSED) if Export in todo else 0
         encoding = training.tokens * _TOKEN_BYTES if training and Encoding in todo else 0
@@ -215,7 +215,7 @@ class CostEstimator:
 
     def _estimate_examples(self, training: Training, rows: Mapping[str, int]) -> tuple[int, int]:
         """Return the training examples and their tokens, before they are encoded."""
-        config, curated = training.config, training.examples.find()
+        config, curated = training.config, self.given.find(training.examples)
         played = [node for node in self.graph if node.stage == "dialogues"]
         weights = [rows.get(node.name, 0) for node in played]
         count = curated.counts.accepted if curated is not None else sum(weights)

@@ -12,12 +12,11 @@ from typing import Any, TypeVar, cast
 
 import polars as pl
 
-from flows.recipe.settings import Settings
 from infra.errors import ConfigError, Problem
 from infra.nodes.node import JobNode, Node, RowNode
 from infra.nodes.rows import Done
 from infra.store.fingerprints import content_key
-from infra.store.manifests import refer_to
+from infra.store.manifests import Manifest, refer_to
 from infra.store.reading import read_accepted
 from infra.store.storage import Storage
 from tasks.characters.nodes import TakenCharacters
@@ -25,7 +24,6 @@ from tasks.characters.sources import Cast, take_characters
 from tasks.curation.nodes import Curation
 from tasks.dialogues.nodes import TakenDialogues
 from tasks.dialogues.sources import Plays, take_dialogues
-from tasks.evaluation.judging.rubrics import TASKS
 from tasks.evaluation.nodes import Answers
 from tasks.evaluation.questions.nodes import Questions, QuestionSettings
 from tasks.evaluation.questions.sets import Sources, collect_questions
@@ -37,6 +35,7 @@ from tasks.personas.nodes import Personas
 from tasks.personas.selection import select_personas
 from tasks.personas.sources import read_persona_rows
 from tasks.records import (
+    TASKS,
     Answer,
     Character,
     EvalQuestion,
@@ -63,11 +62,11 @@ _FILLER = "and the old keeper of the house by the river said that it would be fi
 class ForeseenRows:
     """Reader of nodes' rows as a run will find them, those of one run."""
 
-    def __init__(self, settings: Settings, storage: Storage) -> None:
-        self._settings = settings
+    def __init__(self, storage: Storage) -> None:
         self._storage = storage
         self._rows: dict[str, Sequence[Any]] = {}
         self._taken: dict[str, Cast | Plays] = {}
+        self._found: dict[str, Manifest | None] = {}
         self.notes: tuple[str, ...] = ()
         """What of the questions' sources is not read, once they are."""
 
@@ -87,6 +86,25 @@ class ForeseenRows:
         """Return the rows of several nodes of one record."""
         return pl.concat([self.frame(node) for node in nodes])
 
+    def find(self, node: Node) -> Manifest | None:
+        """Return the manifest of a node that is done; looked up once for the whole plan."""
+        if node.name not in self._found:
+            self._found[node.name] = node.find()
+        return self._found[node.name]
+
+    def is_certain(self, node: Node) -> bool:
+        """Tell whether a node's rows are known before it is made, but for what is rejected.
+
+        What curation keeps is not, nor what questions a model will write.
+        """
+        if isinstance(node, JobNode) or self.find(node) is not None:
+            return True
+        if isinstance(node, Curation):
+            return False
+        if isinstance(node, Questions) and node.config.suite != "personagym":
+            return False
+        return all(self.is_certain(one) for one in node.upstream())
+
     def take_cast(self, node: TakenCharacters) -> Cast:
         """Return the characters that the run will take from those given."""
         if node.name not in self._taken:
@@ -103,7 +121,7 @@ class ForeseenRows:
 
     def _list(self, node: Node) -> Sequence[Any]:
         if node.name not in self._rows:
-            found = node.find()
+            found = self.find(node)
             self._rows[node.name] = (
                 self._foresee(node)
                 if found is None
@@ -166,20 +184,6 @@ class ForeseenRows:
             )
             for n, (key, who, persona, task) in enumerate(rows)
         ]
-
-
-def is_certain(node: Node) -> bool:
-    """Tell whether a node's rows are known before it is made, but for what is rejected.
-
-    What curation keeps is not, nor what questions a model will write.
-    """
-    if isinstance(node, JobNode) or node.find() is not None:
-        return True
-    if isinstance(node, Curation):
-        return False
-    if isinstance(node, Questions) and node.config.suite != "personagym":
-        return False
-    return all(is_certain(one) for one in node.upstream())
 
 
 def pretend(words: int) -> str:

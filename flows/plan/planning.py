@@ -10,14 +10,14 @@ from typing import Any
 import polars as pl
 
 from flows.plan.costs import CostEstimator
-from flows.plan.foreseen import ForeseenRows, is_certain
+from flows.plan.foreseen import ForeseenRows
 from flows.plan.own_rows import describe_inputs, is_made_up, warn_of_losses
 from flows.plan.past_rates import Measured
 from flows.plan.table import NodePlan, Plan, Totals
-from flows.recipe.checks import check_settings, list_asked_roles, pass_on_licences, resolve_settings
+from flows.recipe.checks import check_settings, list_asked_roles
 from flows.recipe.graph import Graph, build_graph
 from flows.recipe.model_templates import note_models
-from flows.recipe.opening import open_context
+from flows.recipe.opening import open_context, pass_on_licences, resolve_settings
 from flows.recipe.placeholders import stand_in
 from flows.recipe.retired_models import warn_of_retirements
 from flows.recipe.settings import Settings, load_settings
@@ -62,7 +62,7 @@ def draw_graph_plan(
     settings: Settings, context: RunContext, graph: Graph, notes: Sequence[str] = ()
 ) -> Plan:
     """Plan the nodes of a graph."""
-    given, measured = ForeseenRows(settings, context.storage), Measured(context.storage)
+    given, measured = ForeseenRows(context.storage), Measured(context.storage)
     people, asked, cast = (
         sum(len(given.read(node, node.record)) for node in graph if node.stage == stage)
         for stage in ("personas", "instructions", "characters")
@@ -99,7 +99,7 @@ def draw_graph_plan(
 
 
 def _plan_node(node: Node, given: ForeseenRows, measured: Measured, damaged: list[str]) -> NodePlan:
-    storage, spec, manifest = node.context.storage, node.spec, node.find()
+    storage, spec, manifest = node.context.storage, node.spec, given.find(node)
     if manifest is not None:
         rows = manifest.counts.planned
         return NodePlan(node=node.name, rows=rows, make=0, reuse=rows, why="cached")
@@ -111,7 +111,7 @@ def _plan_node(node: Node, given: ForeseenRows, measured: Measured, damaged: lis
         rows = len(given.read(node, node.record)) if taken else 0
         return NodePlan(node=node.name, rows=rows, make=rows, reuse=0, why=f"made whole: {why}")
     keys = _fit_pairing(node, given).plan_keys(given)
-    if not is_certain(node):
+    if not given.is_certain(node):
         rows = keys.height
         return NodePlan(node=node.name, rows=rows, make=rows, reuse=0, why=LATER, about=True)
     committed, unread = _read_committed(storage, spec, wrong)

@@ -9,7 +9,6 @@ from pathlib import Path
 from flows.recipe.evaluation_checks import (
     check_evaluation,
     list_evaluation_roles,
-    resolve_evaluation,
 )
 from flows.recipe.model_templates import check_format, check_template
 from flows.recipe.placeholders import explain_missing
@@ -22,18 +21,17 @@ from infra.engines.opening import endpoint_settings, read_endpoint_secrets, read
 from infra.errors import ConfigError, Problem, TemplateRefused
 from infra.models.folders import peek_model
 from infra.models.soundness import find_model_faults
-from infra.paths import find_path, require_path
+from infra.paths import require_path
 from infra.rendering.encoder import count_plain_tokens
 from infra.rendering.prompts import PromptTemplate
-from infra.secrets.s3_credentials import apply_credentials
 from infra.store.storage import Storage, is_remote
 from tasks.characters.config import CharacterConfig
 from tasks.characters.sources import check_character_source
-from tasks.dialogues.config import DialogueConfig, StrategyConfig
+from tasks.dialogues.config import StrategyConfig
 from tasks.dialogues.sources import check_dialogue_source
 from tasks.dialogues.strategies import STRATEGIES, choose_strategies
 from tasks.instructions.config import InstructionSynthesisConfig
-from tasks.instructions.sources import check_instruction_sources, list_licences
+from tasks.instructions.sources import check_instruction_sources
 from tasks.personas.sources import check_persona_source
 from tasks.publishing.nodes import check_publishing
 from tasks.training.model.gguf_fitness import find_gguf_problems
@@ -62,69 +60,6 @@ _PROMPT_VALUES = {
     "instructions.synthesis.prompt": {"persona"},
     "curation.prompt": {"persona", "profile"},
 }
-
-
-def resolve_settings(settings: Settings) -> Settings:
-    """Make every input path absolute, so that workers anywhere find it; drop what is not read."""
-    if settings.storage.credentials is not None:
-        apply_credentials(settings.storage.credentials)
-    models = {
-        role: model.model_copy(update={"model": _absolute(model.model)})
-        if model.engine == "vllm"
-        else model
-        for role, model in settings.models.items()
-    }
-    personas = settings.personas.model_copy(update={"source": _absolute(settings.personas.source)})
-    profiles = settings.characters.source and _absolute(settings.characters.source)
-    sources = tuple(
-        source.model_copy(update={"path": _absolute(source.path)})
-        for source in settings.instructions.sources
-    )
-    instructions = settings.instructions.model_copy(update={"sources": sources})
-    dialogues = settings.dialogues
-    if dialogues.source is not None:
-        dialogues = _bring_dialogues(dialogues, dialogues.source)
-        guesses = instructions.synthesis.model_copy(update={"count": 0})
-        instructions = instructions.model_copy(update={"sources": (), "synthesis": guesses})
-    curation = settings.curation.model_copy(
-        update={
-            key: _absolute(path)
-            for key in ("toxic_words", "decontamination")
-            if (path := getattr(settings.curation, key)) is not None
-        }
-    )
-    return settings.model_copy(
-        update={
-            "models": models,
-            "personas": personas,
-            "instructions": instructions,
-            "characters": settings.characters.model_copy(update={"source": profiles}),
-            "dialogues": dialogues,
-            "curation": curation,
-            "evaluation": resolve_evaluation(settings.evaluation),
-        }
-    )
-
-
-def _bring_dialogues(dialogues: DialogueConfig, source: str) -> DialogueConfig:
-    """Leave out who would play, now that dialogues are given."""
-    off = dict.fromkeys(STRATEGIES)
-    return dialogues.model_copy(update={"source": _absolute(source), **off})
-
-
-def pass_on_licences(settings: Settings) -> Settings:
-    """Tell the export what the instruction sources' licences are; its own word wins."""
-    known = {**list_licences(settings.instructions), **settings.export.licences}
-    export = settings.export.model_copy(update={"licences": known})
-    return settings.model_copy(update={"export": export})
-
-
-def _absolute(name: str) -> str:
-    """Return where a file or folder was found; what was not found stays for the checks."""
-    if is_remote(name):
-        return name
-    found = find_path(name)
-    return str(found) if found else name
 
 
 def check_settings(settings: Settings) -> None:

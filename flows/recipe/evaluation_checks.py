@@ -7,10 +7,9 @@ from pathlib import Path
 
 from flows.recipe.settings import Settings
 from infra.errors import ConfigError, Problem
-from infra.paths import find_path, require_path
-from infra.store.storage import is_remote
+from infra.paths import require_path
 from tasks.evaluation.answering import require_system_prompt
-from tasks.evaluation.config import TUNED, EvaluationConfig, JudgeConfig, QuestionConfig
+from tasks.evaluation.config import EvaluationConfig, JudgeConfig, QuestionConfig
 from tasks.evaluation.judging.calibration import read_labelled
 from tasks.evaluation.judging.nodes import load_judging
 from tasks.evaluation.judging.people import digest_sheets
@@ -19,24 +18,9 @@ from tasks.evaluation.measures.published import list_published
 from tasks.evaluation.questions.personagym import check_checkout
 from tasks.evaluation.questions.writing import QUESTION_VALUES, SETTINGS_VALUES, load_settings
 from tasks.evaluation.subjects import read_prompt
+from tasks.records import TUNED
 
 _WHERE = "evaluation"
-
-
-def resolve_evaluation(config: EvaluationConfig | None) -> EvaluationConfig | None:
-    """Make the paths of inputs absolute; what was not found stays for the checks."""
-    if config is None:
-        return None
-    path = config.questions.path
-    questions = config.questions.model_copy(
-        update={"path": None if path is None else _absolute(path)}
-    )
-    judges = tuple(
-        judge.model_copy(update={"calibration": judge.calibration and _absolute(judge.calibration)})
-        for judge in config.judges
-    )
-    people = tuple(_absolute(sheet) for sheet in config.people)
-    return config.model_copy(update={"questions": questions, "judges": judges, "people": people})
 
 
 def list_evaluation_roles(settings: Settings) -> dict[str, str]:
@@ -146,10 +130,3 @@ def _collect(check: Callable[[], object]) -> Iterator[Problem]:
         check()
     except ConfigError as error:
         yield from error.problems
-
-
-def _absolute(name: str) -> str:
-    if is_remote(name):
-        return name
-    found = find_path(name)
-    return str(found) if found else name

@@ -8,11 +8,12 @@ from typing import Any, Protocol, TypeVar
 from flows.recipe.settings import Settings
 from infra.context import RunContext
 from infra.nodes.node import Node
-from tasks.evaluation.config import TUNED, EvaluationConfig, JudgeConfig
+from tasks.evaluation.config import EvaluationConfig, JudgeConfig
 from tasks.evaluation.judging.nodes import JudgeCalibration, JudgeExamples, Judgements
 from tasks.evaluation.nodes import Abilities, Answers, Attributions, Scores
 from tasks.evaluation.questions.nodes import Questions, QuestionSettings, QuestionTexts
 from tasks.evaluation.subjects import Subject
+from tasks.records import TUNED
 
 N = TypeVar("N", bound=Node)
 

@@ -27,9 +27,8 @@ from tasks.instructions.nodes import Guesses, Instructions
 from tasks.personas.nodes import Personas
 from tasks.publishing.nodes import Publication
 from tasks.reporting.nodes import Report
-from tasks.training.model.card import Upstream
-from tasks.training.model.finishing import Origins
 from tasks.training.nodes import Encoding, Training
+from tasks.training.origins import Origins, Upstream
 
 N = TypeVar("N", bound=Node)
 

@@ -6,14 +6,15 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from flows.recipe.checks import check_scoring, resolve_settings
+from flows.recipe.checks import check_scoring
 from flows.recipe.graph import Graph, GraphBuilder
+from flows.recipe.opening import resolve_settings
 from flows.recipe.settings import Settings, load_settings
 from infra.context import RunContext
 from infra.engines.config import ModelConfig
 from infra.errors import ConfigError, Problem
 from infra.paths import find_path
-from tasks.evaluation.config import TUNED
+from tasks.records import TUNED
 
 _STAGES = ("evaluation", "report")
 _NOBODY = "none"

@@ -20,7 +20,7 @@ from flows.recipe.plan_config import PlanConfig
 from infra.cluster.session import RayConfig
 from infra.engines.config import ModelConfig
 from infra.errors import ConfigError, Problem
-from infra.generation.row_stage import RunnerConfig
+from infra.generation.runner_config import RunnerConfig
 from infra.knobs import Knobs, execution, group
 from infra.orchestration.retries import RetryConfig
 from infra.paths import require_path

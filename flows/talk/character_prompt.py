@@ -7,11 +7,12 @@ from pathlib import Path
 
 from flows.recipe.settings import Settings
 from flows.talk.conversation import Encode
-from infra.context import context_length, name_encoder
+from infra.context import context_length
 from infra.engines.config import ModelConfig
 from infra.engines.streaming import SpeakerThread
 from infra.errors import ConfigError, Problem, Reject, TemplateRefused
 from infra.generation.asking import AskOptions, RowSession
+from infra.nodes.row_stages import name_encoder
 from infra.paths import require_path
 from infra.protocol import Message
 from infra.rendering.encoder import PromptEncoder, open_encoder

@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 from infra.cluster.ledger import Need, Reservation, ResourceLedger, free_memory_share
 from infra.cluster.session import Cluster
@@ -27,6 +27,7 @@ from infra.engines.vllm.actor_engine import ActorEngine
 from infra.engines.vllm.forks import ForkServer, can_fork
 from infra.errors import ClusterError, ConfigError, EngineError
 from infra.generation.stage_worker import StageWorker
+from infra.progress import EngineListener
 from infra.protocol import Engine
 from infra.store.storage import Storage
 
@@ -37,18 +38,6 @@ CPUS_PER_ENGINE = _ENGINE_CPUS + _WORKER_CPUS
 _LOG_TIMEOUT_S = 10
 _SPREAD = {"scheduling_strategy": "SPREAD"}
 """Replicas go to different nodes where they can: a lost node then costs one of them."""
-
-
-class PoolListener(Protocol):
-    """Listener for news of engines; the run prints it."""
-
-    def engine_event(self, model: str, text: str) -> None:
-        """Tell what happened to an engine."""
-        ...
-
-    def engine_log(self, model: str, index: int, text: str) -> None:
-        """Hand over the end of an engine's own log: once it is up, has died, and is to stop."""
-        ...
 
 
 @dataclass(eq=False)
@@ -75,7 +64,7 @@ class EnginePool:
         self,
         cluster: Cluster,
         models: Mapping[str, ModelConfig],
-        listener: PoolListener,
+        listener: EngineListener,
         *,
         max_restarts: int = 3,
         storage: Storage | None = None,

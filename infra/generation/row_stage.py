@@ -12,33 +12,12 @@ import polars as pl
 from infra.engines.batch.allowance import Allowance
 from infra.generation.asking import AskOptions
 from infra.generation.engine_pool import EnginePool
+from infra.generation.runner_config import RunnerConfig
 from infra.generation.stage_worker import RowMaker
-from infra.knobs import Knobs, execution
 from infra.progress import ProgressListener
 from infra.rendering.encoder import EncoderSpec
 from infra.store.manifests import NodeSpec
 from infra.store.storage import Storage
-
-
-class RunnerConfig(Knobs):
-    """How row stages are carried out; no cache notices."""
-
-    chunk_rows: int = execution(
-        64, ge=1, description="Rows per lease; a part is written when a lease is finished"
-    )
-    chunk_seconds: float = execution(
-        20.0,
-        gt=0,
-        description="Longest that a finished row waits to be committed, in seconds: a kill costs "
-        "no more than that, however slow the engine",
-    )
-    yield_check_rows: int = execution(
-        100, ge=1, description="Rows after which a stage that falls below its min_yield may stop"
-    )
-    max_engine_restarts: int = execution(3, ge=0, description="Restarts of one engine in a run")
-    stop_grace_s: float = execution(
-        20.0, ge=0, description="How long open rows may finish after Ctrl-C, in seconds"
-    )
 
 
 @dataclass(frozen=True)

@@ -12,15 +12,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import polars as pl
 
 from infra.context import AskingConfig, NodeConfig, RunContext, model_identity
 from infra.engines.config import ModelConfig
 from infra.generation.reruns import Reruns
-from infra.generation.stage_runner import run_row_stage
-from infra.generation.stage_worker import RowMaker
 from infra.nodes.rows import Rows, StoredRows
 from infra.store.manifests import (
     Manifest,
@@ -32,6 +30,9 @@ from infra.store.manifests import (
     refer_to,
 )
 from infra.store.set_store import Rejection, write_set, write_set_manifest
+
+if TYPE_CHECKING:
+    from infra.generation.stage_worker import RowMaker
 
 Use = Literal["driver", "models", "ranks"]
 """What a node needs while it is made: this process alone, engines or models on Ray, or the ranks
@@ -279,16 +280,17 @@ class RowNode(Node):
 
     def make(self) -> NodeRef:
         """Ask for every planned row that is not committed yet."""
+        from infra.nodes.row_stages import make_rows
+
         self.open()
-        context = self.context
-        stage = context.row_stage(
+        return make_rows(
+            self.context,
             self.spec,
             model=self.role,
             maker=self.maker(),
-            planned=self.plan(StoredRows(context.storage)),
+            planned=self.plan(StoredRows(self.context.storage)),
             sampling=self.config,
         )
-        return run_row_stage(stage, context.runner_context())
 
     def open(self) -> None:
         """Make the model known to the engines, if it was made by this run."""

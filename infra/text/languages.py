@@ -13,6 +13,7 @@ misses it.
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Sequence
 from functools import cache
 from typing import Any
@@ -68,6 +69,11 @@ def detect_languages(texts: Sequence[str]) -> list[str | None]:
             if values and values[0].value >= _CONFIDENT:
                 found[index] = values[0].language.iso_code_639_1.name.lower()
     return found
+
+
+def load_ahead() -> None:
+    """Load lingua beside what else there is to do: for who will soon ask about a text."""
+    threading.Thread(target=detect_languages, args=(["Oslo"],), daemon=True).start()
 
 
 def is_language(text: str, language: str) -> bool:

@@ -12,7 +12,6 @@ from infra.nodes.rows import Rows
 from infra.paths import require_path
 from infra.rendering.prompts import PromptTemplate
 from tasks.curation.config import CurationConfig
-from tasks.curation.curate import curate
 from tasks.curation.inputs import digest_inputs, load_inputs
 from tasks.records import Example
 
@@ -41,6 +40,8 @@ class Curation(SetNode):
 
     def gather(self, given: Rows) -> SetOutput:
         """Filter, deduplicate and split dialogues; too few left raise :class:`YieldError`."""
+        from tasks.curation.curate import curate
+
         curated = curate(
             given.frames(self.dialogues),
             given.frame(self.characters),

@@ -8,9 +8,7 @@ from pydantic import field_validator, model_validator
 
 from infra.knobs import Knobs, execution, group, identity, selection
 from tasks.evaluation.measures.abilities import AbilitiesConfig
-
-TUNED = "tuned"
-"""Role of the model that this run trains."""
+from tasks.records import BASE, TUNED
 
 Suite = Literal["generated", "personagym", "held_out"]
 
@@ -169,7 +167,7 @@ class EvaluationConfig(Knobs):
     """Knobs of how models are compared; the first one is what the others are compared with."""
 
     models: tuple[str, ...] = execution(
-        ("base", TUNED),
+        (BASE, TUNED),
         min_length=1,
         description="Roles to compare; `tuned` is the model this run trains",
     )
@@ -189,7 +187,7 @@ class EvaluationConfig(Knobs):
         None, description="The paper's recipe to show beside ours: opencharacter, ablation-1…"
     )
     bootstrap_seed: int = identity(0, ge=0, description="Seed of the paired bootstrap")
-    resamples: int = identity(10_000, ge=100, description="Resamples of the bootstrap")
+    resamples: int = identity(10_000, ge=100, description="Resamples of the bootstrap of alpha")
 
     @field_validator("models")
     @classmethod

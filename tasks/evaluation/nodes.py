@@ -14,19 +14,14 @@ import polars as pl
 
 from infra.context import read_chat_template
 from infra.engines.config import ModelConfig
-from infra.generation.cluster_jobs import run_on_cluster
 from infra.generation.stage_worker import RowMaker
 from infra.nodes.node import JobNode, JobOutput, Node, RowNode, SetNode, SetOutput
 from infra.nodes.rows import Rows
 from infra.store.manifests import write_table
 from infra.store.schema import to_table
-from tasks.evaluation.answering import Answerer, require_system_prompt
 from tasks.evaluation.config import AnswerConfig, AttributionConfig, EvaluationConfig
 from tasks.evaluation.judging.people import digest_sheets
 from tasks.evaluation.measures.abilities import AbilitiesConfig, digest_tasks
-from tasks.evaluation.measures.attribution import plan_attribution, score_plan
-from tasks.evaluation.measures.general_tasks import measure_model
-from tasks.evaluation.measures.score_table import Inputs, make_score_table
 from tasks.evaluation.planning import plan_answers
 from tasks.evaluation.subjects import Subject, find_profiles, read_prompt
 from tasks.records import (
@@ -93,6 +88,8 @@ class Answers(RowNode):
 
     def maker(self) -> RowMaker[Any]:
         """Return what asks the model."""
+        from tasks.evaluation.answering import Answerer, require_system_prompt
+
         prompt = require_system_prompt(read_prompt(self.config.prompt))
         return Answerer(prompt, self.subject.role)
 
@@ -135,6 +132,9 @@ class Attributions(SetNode):
 
     def gather(self, given: Rows) -> SetOutput:
         """Attribute every chosen answer, on the cluster."""
+        from infra.generation.cluster_jobs import run_on_cluster
+        from tasks.evaluation.measures.attribution import plan_attribution, score_plan
+
         context, config = self.context, self.config
         model = self.subject.open(context)
         plan = plan_attribution(
@@ -196,6 +196,9 @@ class Abilities(SetNode):
 
     def gather(self, given: Rows) -> SetOutput:
         """Run the tasks on the model, on the cluster."""
+        from infra.generation.cluster_jobs import run_on_cluster
+        from tasks.evaluation.measures.general_tasks import measure_model
+
         context = self.context
         model = self.subject.open(context)
         found = run_on_cluster(
@@ -242,6 +245,8 @@ class Scores(JobNode):
 
     def run(self, given: Rows) -> JobOutput:
         """Measure and compare the models, and say how good their judges are."""
+        from tasks.evaluation.measures.score_table import Inputs, make_score_table
+
         table = make_score_table(self.config, Inputs.read(given, self.config, self.found))
         base = f"{self.spec.folder}/part-{self.spec.fingerprint}"
         storage = self.context.storage

@@ -18,9 +18,8 @@ from infra.store.row_store import parents_digest
 from infra.store.schema import to_table
 from tasks.evaluation.answering import AnswerInput
 from tasks.evaluation.judging.judging import ExamplesInput, JudgementInput
-from tasks.evaluation.judging.rubrics import TASKS
 from tasks.evaluation.questions.writing import ChosenSettings, QuestionsInput
-from tasks.records import Answer, EvalQuestion, EvalTask, ScoreExamples
+from tasks.records import TASKS, Answer, EvalQuestion, EvalTask, ScoreExamples
 
 I = TypeVar("I")  # noqa: E741 - the input record of a maker
 

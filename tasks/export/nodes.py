@@ -15,7 +15,6 @@ from infra.store.fingerprints import hash_parts
 from infra.store.manifests import Manifest
 from tasks.export.card import Count, PromptFacts, Provenance, SourceFacts, StageFacts
 from tasks.export.config import ExportConfig
-from tasks.export.dataset import export_dataset
 from tasks.records import Dialogue
 
 
@@ -46,6 +45,8 @@ class Export(JobNode):
 
     def run(self, given: Rows) -> JobOutput:
         """Write the data set and its card."""
+        from tasks.export.dataset import export_dataset
+
         played = given.frames(self.dialogues)
         order = (
             self.personas, *self.instructions, self.characters, *self.dialogues, self.examples

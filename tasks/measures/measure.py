@@ -15,6 +15,7 @@ from tasks.measures.statistics import (
     average_judges,
     compare_rows,
     estimate_mean,
+    estimate_share,
     take_scores,
 )
 from tasks.records import Answer, Attribution
@@ -55,13 +56,11 @@ class MeasureKind:
 
     def estimate(self, scores: Sequence[Score]) -> Estimate:
         """Estimate it for one model."""
-        return estimate_mean(scores)
+        return estimate_share(scores) if self.kind == "share" else estimate_mean(scores)
 
-    def compare(
-        self, ours: Sequence[Score], theirs: Sequence[Score], *, seed: int, resamples: int
-    ) -> Difference:
+    def compare(self, ours: Sequence[Score], theirs: Sequence[Score]) -> Difference:
         """Compare two models on the rows that both have."""
-        return compare_rows(ours, theirs, seed=seed, resamples=resamples)
+        return compare_rows(ours, theirs, share=self.kind == "share")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,8 +14,9 @@ from typing import Any
 
 from markupsafe import Markup
 
+from tasks.records import TASKS
 from tasks.reporting.figures import write_count
-from tasks.reporting.measure_names import TASKS, name_task
+from tasks.reporting.measure_names import name_task
 from tasks.reporting.pictures import embed_svg
 from tasks.reporting.sections.scoring import find_measure, list_models
 from tasks.scores import Measure

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import get_args
 
 from tasks.measures.registry import find_measure_kind, list_names
-from tasks.records import EvalTask
+from tasks.records import TASKS
 from tasks.reporting.figures import UNKNOWN, write_number
 from tasks.scores import PANEL
-
-TASKS: tuple[EvalTask, ...] = get_args(EvalTask)
 
 MAIN_MEASURES = list_names("main")
 """What a model is trained for; of these the page says in words whether models differ."""

@@ -9,12 +9,8 @@ from typing import Any
 from infra.nodes.node import JobNode, JobOutput, Node
 from infra.nodes.rows import Rows
 from infra.store.manifests import write_file
-from tasks.reporting.assembly import assemble_report
 from tasks.reporting.config import ReportConfig
-from tasks.reporting.markdown_summary import summarise_scores
-from tasks.reporting.page import read_templates, render_report
-from tasks.reporting.run_nodes import RunNodes
-from tasks.reporting.sections.overview import ModelLine, RunFacts
+from tasks.reporting.templates import read_templates
 from tasks.scores import Comparison, Measure
 
 
@@ -38,22 +34,15 @@ class Report(JobNode):
 
     def run(self, given: Rows) -> JobOutput:
         """Write the page."""
-        storage = self.context.storage
-        nodes = RunNodes(storage, [node.reference for node in self.shown])
-        facts = assemble_report(nodes, self.config, self._describe_run())
-        page = render_report(facts, read_templates(self.config.template)).encode()
-        path = f"{self.spec.folder}/{self.spec.fingerprint}.html"
-        summary = summarise_scores(
-            nodes.read_part("scores", "measures", Measure),
-            nodes.read_part("scores", "comparisons", Comparison),
-        )
-        return JobOutput(
-            [write_file(storage, path, page)], 1, facts={"page": path, "summary": summary}
-        )
+        from tasks.reporting.assembly import assemble_report
+        from tasks.reporting.markdown_summary import summarise_scores
+        from tasks.reporting.page import render_report
+        from tasks.reporting.run_nodes import RunNodes
+        from tasks.reporting.sections.overview import ModelLine, RunFacts
 
-    def _describe_run(self) -> RunFacts:
-        context = self.context
-        return RunFacts(
+        context, storage = self.context, self.context.storage
+        nodes = RunNodes(storage, [node.reference for node in self.shown])
+        run = RunFacts(
             fingerprint=self.spec.fingerprint,
             demo=context.uses_demo_models(),
             models=tuple(
@@ -62,4 +51,14 @@ class Report(JobNode):
             ),
             versions=tuple(context.versions().items()),
             config_text=self.config_text,
+        )
+        facts = assemble_report(nodes, self.config, run)
+        page = render_report(facts, read_templates(self.config.template)).encode()
+        path = f"{self.spec.folder}/{self.spec.fingerprint}.html"
+        summary = summarise_scores(
+            nodes.read_part("scores", "measures", Measure),
+            nodes.read_part("scores", "comparisons", Comparison),
+        )
+        return JobOutput(
+            [write_file(storage, path, page)], 1, facts={"page": path, "summary": summary}
         )

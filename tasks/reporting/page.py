@@ -6,22 +6,19 @@ import base64
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from jinja2 import DictLoader, StrictUndefined, TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from markupsafe import Markup
 
 from infra.errors import ConfigError, Problem
-from infra.paths import require_path
 from tasks.reporting.sections.headline import Figure, Verdict
 from tasks.reporting.sections.judges import JudgeNote
 from tasks.reporting.sections.learning import TrainingLine
 from tasks.reporting.sections.making import RejectGroup
 from tasks.reporting.sections.overview import RunFacts
 from tasks.reporting.tables import Table
-
-PAGE, STYLE, SCRIPT = "page.html.j2", "style.css", "browser.js"
+from tasks.reporting.templates import PAGE, SCRIPT, STYLE
 
 _NOTHING = Table((), ())
 
@@ -72,26 +69,6 @@ class ReportFacts:
     rows: Markup | None = None
 
 
-def read_templates(name: str) -> dict[str, str]:
-    """Return the files of a template folder by name.
-
-    Raises :class:`ConfigError` if there is no such folder, or no page in it.
-    """
-    folder = require_path(name, "report.template")
-    files = sorted(folder.iterdir()) if folder.is_dir() else []
-    found = {file.name: file.read_text(encoding="utf-8") for file in files if _is_text(file)}
-    absent = [file for file in (PAGE, STYLE, SCRIPT) if file not in found]
-    if absent:
-        raise ConfigError(
-            Problem(
-                "report.template",
-                f"{folder} has no {', '.join(absent)}",
-                "name a folder like configs/templates/report",
-            )
-        )
-    return found
-
-
 def render_report(facts: ReportFacts, templates: Mapping[str, str]) -> str:
     """Return the page; every text is escaped, so a persona with ``<script>`` is text.
 
@@ -122,7 +99,3 @@ def render_report(facts: ReportFacts, templates: Mapping[str, str]) -> str:
 def _digest_script(script: str) -> str:
     """Return the digest by which a content security policy knows an inline script."""
     return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-
-
-def _is_text(file: Path) -> bool:
-    return file.is_file() and file.suffix in (".j2", ".css", ".js")

@@ -140,8 +140,8 @@ def measure_runner(task: Task) -> dict[str, float]:
     """Time the stage runner on the same rows: from the first lease to the manifest."""
     from infra.cluster.session import RayConfig
     from infra.context import Quiet, RunContext
-    from infra.generation.row_stage import RunnerConfig
-    from infra.generation.stage_runner import run_row_stage
+    from infra.generation.runner_config import RunnerConfig
+    from infra.nodes.row_stages import make_rows
     from infra.store.manifests import NodeSpec, open_store
     from infra.store.storage import Storage
     from tests.benchmarks.echo import EchoMaker, EchoSampling
@@ -156,15 +156,10 @@ def measure_runner(task: Task) -> dict[str, float]:
         context.pool.replicas("m")
         time.sleep(5)  # the worker loads its tokenizer beside the engine; neither side pays for it
         node = NodeSpec.build("bench", 1, identity={}, selection={})
-        stage = context.row_stage(
-            node,
-            model="m",
-            maker=EchoMaker(_load_prompt()),
-            planned=_make_inputs(task.rows),
-            sampling=EchoSampling(max_new_tokens=task.new_tokens),
-        )
+        maker, planned = EchoMaker(_load_prompt()), _make_inputs(task.rows)
+        sampling = EchoSampling(max_new_tokens=task.new_tokens)
         began = time.monotonic()
-        made = run_row_stage(stage, context.runner_context())
+        made = make_rows(context, node, model="m", maker=maker, planned=planned, sampling=sampling)
         seconds = time.monotonic() - began
     return {"rows_per_s": made.accepted / seconds, "seconds": seconds}
 

@@ -39,7 +39,7 @@ _ENGINE: dict[str, Any] = {
     "cpu_kv_cache_gib": 1,
 }
 _TRAINING: dict[str, Any] = {
-    "deepspeed": "deepspeed/cpu.json",
+    "deepspeed": "ddp",  # as configs/smollm.yaml
     "workers": 1,
     "max_length": 512,
     "global_batch": 2,

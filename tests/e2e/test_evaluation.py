@@ -286,13 +286,13 @@ def test_two_runs_of_a_store_are_compared_on_the_questions_both_asked(
 ) -> None:
     world.run(*ALONE, "run.name=one")
     world.run(*ALONE, "run.name=two", "evaluation.answers.temperature=0.5")
-    found = compare_runs("one", "two", str(world.root), seed=1, resamples=100)
+    found = compare_runs("one", "two", str(world.root), seed=1)
     (gain,) = [
         item for item in found.comparisons if item.name == "persona_score" and item.judge == "judge"
     ]
     assert gain.rows == ASKED and gain.unmatched == 0
     assert gain.low is not None and gain.high is not None
-    same = compare_runs("one", "one", str(world.root), seed=1, resamples=100)
+    same = compare_runs("one", "one", str(world.root), seed=1)
     assert {item.mean for item in same.comparisons if item.name == "persona_score"} == {0.0}
 
 
@@ -301,7 +301,7 @@ def test_a_matrix_runs_all_configurations_in_one_store_and_shares_what_they_shar
 ) -> None:
     second = world.folder / "warmer.yaml"
     second.write_text("extends: small.yaml\nevaluation: {answers: {temperature: 0.5}}\n")
-    found = opencharacter_matrix([str(world.config), str(second)], list(ALONE), "ab", resamples=100)
+    found = opencharacter_matrix([str(world.config), str(second)], list(ALONE), "ab")
     assert [run.run for run in found.runs] == ["small", "warmer"]
     assert {item.run for item in found.differences} == {"warmer"}
     assert "persona_score" in {item.measure for item in found.differences}

@@ -135,8 +135,8 @@ def test_growth_makes_only_what_is_new(world: ScriptedWorld) -> None:
         ("guesses", "tasks.instructions.nodes.Guesses.make"),
         ("characters", "tasks.characters.nodes.Characters.make"),
         ("dialogues", "tasks.dialogues.nodes.Dialogues.make"),
-        ("curation", "tasks.curation.nodes.curate"),
-        ("export", "tasks.export.nodes.export_dataset"),
+        ("curation", "tasks.curation.curate.curate"),
+        ("export", "tasks.export.dataset.export_dataset"),
     ],
 )
 def test_a_transient_fault_is_retried(

@@ -14,9 +14,10 @@ from PIL import Image
 from infra.store.storage import Storage
 from tasks.reporting.assembly import assemble_report
 from tasks.reporting.config import ReportConfig
-from tasks.reporting.page import read_templates, render_report
+from tasks.reporting.page import render_report
 from tasks.reporting.run_nodes import RunNodes
 from tasks.reporting.sections.overview import ModelLine, RunFacts
+from tasks.reporting.templates import read_templates
 from tests.e2e.chromium import Page, open_chromium
 from tests.unit.reporting.worlds import NASTY, make_persona_text, write_run
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from infra.cluster.session import RayConfig
 from infra.context import Quiet, RunContext
 from infra.generation.reruns import Reruns
-from infra.generation.row_stage import RunnerConfig
+from infra.generation.runner_config import RunnerConfig
 from infra.knobs import Knobs
 from infra.nodes.node import JobNode, JobOutput
 from infra.nodes.rows import Rows

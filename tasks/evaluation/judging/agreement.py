@@ -10,12 +10,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from tasks.measures.statistics import CONFIDENCE, RESAMPLES, take_percentiles
+from tasks.measures.statistics import CONFIDENCE
 
 _BLOCK = 2_000_000
 """Numbers a bootstrap holds at once, a few times over."""
 
 _Floats = npt.NDArray[np.float64]
+RESAMPLES = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,4 +143,10 @@ def _resample_alpha(
         parts.append(_alpha(drawn, coincidences))
     found = np.concatenate(parts)
     found = found[~np.isnan(found)]
-    return take_percentiles(found, confidence) if found.size else (None, None)
+    return _take_percentiles(found, confidence) if found.size else (None, None)
+
+
+def _take_percentiles(values: _Floats, confidence: float) -> tuple[float, float]:
+    """Return the bounds of the central share ``confidence`` of resampled values."""
+    low, high = np.quantile(values, [0.5 - confidence / 2, 0.5 + confidence / 2])
+    return float(low), float(high)

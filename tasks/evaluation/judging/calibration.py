@@ -23,8 +23,7 @@ from infra.store.row_store import parents_digest
 from infra.store.schema import to_table
 from infra.text.text_cleaning import clean_text
 from tasks.evaluation.judging.judging import JudgementInput
-from tasks.evaluation.judging.rubrics import TASKS
-from tasks.records import EvalTask, Judgement
+from tasks.records import TASKS, EvalTask, Judgement
 from tasks.scores import Calibration
 
 CALIBRATION: Literal["calibration"] = "calibration"

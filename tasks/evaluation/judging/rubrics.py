@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Protocol, get_args
+from typing import Annotated, Any, Protocol
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
@@ -19,9 +19,8 @@ from infra.errors import ConfigError, Problem
 from infra.protocol import Message
 from infra.rendering.prompts import PromptTemplate
 from infra.store.fingerprints import hash_json
-from tasks.records import EvalTask
+from tasks.records import TASKS, EvalTask
 
-TASKS: tuple[EvalTask, ...] = get_args(EvalTask)
 SCORES = (1, 2, 3, 4, 5)
 
 VERDICT_VALUES = frozenset({"persona", "profile", "question", "answer", "examples", "structured"})

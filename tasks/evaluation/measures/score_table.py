@@ -95,7 +95,7 @@ def make_score_table(config: EvaluationConfig, inputs: Inputs) -> ScoreTable:
     evidence, seed = inputs.evidence, config.bootstrap_seed
     check_missing(config, evidence.judgements)
     measures = measure_models(evidence, seed=seed)
-    comparisons = compare_models(evidence, seed=seed, resamples=config.resamples)
+    comparisons = compare_models(evidence)
     return ScoreTable(
         measures=tuple(sorted(measures, key=lambda item: item.key)),
         comparisons=tuple(sorted(comparisons, key=lambda item: item.key)),

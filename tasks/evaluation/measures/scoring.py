@@ -40,11 +40,7 @@ def measure_models(evidence: Evidence, *, seed: int) -> list[Measure]:
 
 
 def compare_models(
-    evidence: Evidence,
-    *,
-    seed: int,
-    resamples: int,
-    pairs: Sequence[tuple[str, str]] | None = None,
+    evidence: Evidence, pairs: Sequence[tuple[str, str]] | None = None
 ) -> list[Comparison]:
     """Compare models by every measure that has rows, in the order of measures.
 
@@ -57,7 +53,7 @@ def compare_models(
     for item in list_series(evidence):
         found.setdefault((item.name, item.judge, item.task), {})[item.model] = item
     comparisons = [
-        _compare(by_model[model], by_model[against], seed, resamples)
+        _compare(by_model[model], by_model[against])
         for by_model in found.values()
         for model, against in pairs
         if model in by_model and against in by_model
@@ -148,9 +144,8 @@ def _measure_ability(ability: Ability) -> Measure:
     )
 
 
-def _compare(ours: Series, theirs: Series, seed: int, resamples: int) -> Comparison:
-    kind = MEASURES[ours.name]
-    found: Difference = kind.compare(ours.scores, theirs.scores, seed=seed, resamples=resamples)
+def _compare(ours: Series, theirs: Series) -> Comparison:
+    found: Difference = MEASURES[ours.name].compare(ours.scores, theirs.scores)
     return Comparison(
         key=_name(ours.name, ours.judge, ours.task, f"{ours.model}-{theirs.model}"),
         name=ours.name,

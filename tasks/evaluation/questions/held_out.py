@@ -11,8 +11,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from infra.store.fingerprints import hash_parts, row_key
-from tasks.evaluation.judging.rubrics import TASKS
 from tasks.records import (
+    TASKS,
     Character,
     EvalQuestion,
     EvalTask,

@@ -18,8 +18,8 @@ from infra.errors import ConfigError, Problem
 from infra.protocol import Message
 from infra.store.fingerprints import content_key, hash_parts
 from infra.text.text_cleaning import clean_text, strip_quotes
-from tasks.evaluation.judging.rubrics import TASKS, JudgingPrompts
-from tasks.records import EvalQuestion, EvalTask, Rejection
+from tasks.evaluation.judging.rubrics import JudgingPrompts
+from tasks.records import TASKS, EvalQuestion, EvalTask, Rejection
 from tasks.rejections import RejectionList
 
 SUITE = "personagym"

@@ -24,11 +24,9 @@ class PersonaScoreMeasure(JudgedMeasure):
         found = score_personas(scores)
         return replace(found.over_personas, missing=found.missing)
 
-    def compare(
-        self, ours: Sequence[Score], theirs: Sequence[Score], *, seed: int, resamples: int
-    ) -> Difference:
+    def compare(self, ours: Sequence[Score], theirs: Sequence[Score]) -> Difference:
         """Compare it over the questions that both models were scored on."""
-        return compare_persona_scores(ours, theirs, seed=seed, resamples=resamples)
+        return compare_persona_scores(ours, theirs)
 
 
 MEASURES = [

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tasks.measures.registry import find_measure_kind
+from tasks.measures.statistics import FEW_PERSONAS
+from tasks.records import BASE, TUNED
 from tasks.reporting.figures import write_count, write_number, write_share
 from tasks.reporting.measure_names import (
     MAIN_MEASURES,
@@ -20,8 +22,6 @@ from tasks.reporting.measure_names import (
 from tasks.reporting.run_nodes import RunNodes
 from tasks.reporting.sections.learning import TrainingLine
 from tasks.reporting.sections.scoring import (
-    BASE,
-    TUNED,
     find_measure,
     is_clear,
     list_judges,
@@ -91,6 +91,8 @@ def _judge_difference(item: Comparison) -> Verdict:
     if item.mean is None:
         return Verdict("open", f"{pair} share no rows to compare in {measure}{by}.", "")
     who = f"{write_count(item.clusters)} personas, {write_count(item.rows)} pairs"
+    if item.clusters < FEW_PERSONAS:
+        who = f"few personas: {who}"
     interval = write_change_interval(item.name, item.low, item.high)
     left = f"{write_count(item.missing)} left out for a missing value" if item.missing else ""
     if is_clear(item):

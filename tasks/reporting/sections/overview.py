@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from infra.store.manifests import Manifest
+from tasks.records import TUNED
 from tasks.reporting.figures import write_count
 from tasks.reporting.run_nodes import RunNodes
 from tasks.reporting.sections.making import name_stage
-from tasks.reporting.sections.scoring import TUNED
 from tasks.reporting.tables import Cell, Column, Row, Table, name_columns
 
 

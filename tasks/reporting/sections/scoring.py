@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from tasks.measures.registry import MEASURES, find_measure_kind
-from tasks.records import Ability
+from tasks.records import BASE, TASKS, TUNED, Ability
 from tasks.reporting.figures import (
     MINUS,
     UNKNOWN,
@@ -20,7 +20,6 @@ from tasks.reporting.figures import (
 from tasks.reporting.measure_names import (
     MAIN_MEASURES,
     STYLE_MEASURES,
-    TASKS,
     name_judge,
     name_task,
     write_change,
@@ -32,9 +31,6 @@ from tasks.reporting.tables import Cell, Column, Row, Table, Tone, drop_empty_co
 from tasks.scores import PANEL, Comparison, Measure, PublishedScore
 
 _NO_BREAK = "\N{NO-BREAK SPACE}"
-
-BASE, TUNED = "base", "tuned"
-"""Roles of the model before and after training; both may be absent."""
 
 
 def list_models(measures: Iterable[Measure]) -> tuple[str, ...]:
@@ -95,7 +91,7 @@ def build_difference_table(comparisons: Sequence[Comparison]) -> Table:
                 "models",
                 Column("measure", "text"),
                 "difference",
-                Column("95 % interval", hover="paired bootstrap over personas"),
+                Column("95 % interval", hover="paired, Student's t over personas"),
                 "p",
                 Column(
                     "detectable", hover="smallest true difference that is found with 80 % power"

@@ -14,23 +14,11 @@ from infra.errors import ConfigError, Problem
 from infra.store.manifests import Manifest
 from infra.text.markdown import escape_markdown
 from tasks.training.config import TrainingConfig
+from tasks.training.origins import Upstream
 from tasks.training.ranks.samples import Sample
 
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _SHOWN_CHARS = 700
-
-
-@dataclass(frozen=True, slots=True)
-class Upstream:
-    """Something this model was made from; the licence is a hub id, ``None`` if unknown.
-
-    ``role`` says how it was used: ``base model``, ``teacher``, ``personas``, ``instructions``.
-    """
-
-    name: str
-    role: str
-    licence: str | None = None
-    rows: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,14 +33,13 @@ from infra.store.manifests import (
     refer_to_file,
 )
 from infra.store.storage import Storage, is_remote
-from tasks.records import Example
+from tasks.records import TUNED, Example
 from tasks.training.config import TrainingConfig
 from tasks.training.curves import draw_curves
 from tasks.training.model.card import (
     DataFacts,
     ModelCardFacts,
     ResultFacts,
-    Upstream,
     describe_settings,
     describe_stage,
     render_model_card,
@@ -58,13 +57,11 @@ from tasks.training.model.export_errors import ExportError
 from tasks.training.model.export_weights import WrittenWeights
 from tasks.training.model.gguf_checks import check_gguf
 from tasks.training.model.gguf_export import GgufPlan, name_gguf, write_gguf
+from tasks.training.origins import Origins, Upstream
 from tasks.training.ranks.job import TrainJob, TrainOutcome
 from tasks.training.ranks.metrics import read_metrics
 from tasks.training.ranks.samples import Probe, Sample, choose_probes, load_samples
 from tasks.training.rows.templates import ChatFormat, choose_format
-
-TUNED = "tuned"
-"""The role of the trained model in the engine pool."""
 
 _CARD, _CURVES = "README.md", "curves.png"
 _ENDING_PROBES = 32
@@ -72,14 +69,6 @@ _ENDING_PROBES = 32
 
 _RELOAD = "export_check"
 """Names the progress of the reload: under the training's own name it would pay for all ranks."""
-
-
-@dataclass(frozen=True, slots=True)
-class Origins:
-    """What the model was made from, besides its base, for the card; ``name`` is the run's."""
-
-    name: str
-    upstream: tuple[Upstream, ...]
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 
-from tasks.evaluation.judging.rubrics import TASKS
 from tasks.evaluation.questions.held_out import HeldOutSelection, take_held_out
-from tasks.records import Character, Example, Turn
+from tasks.records import TASKS, Character, Example, Turn
 
 
 def make_character(name: str) -> Character:

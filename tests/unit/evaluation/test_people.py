@@ -29,8 +29,7 @@ from tasks.evaluation.judging.people import (
     render_sheet,
     restore,
 )
-from tasks.evaluation.judging.rubrics import TASKS
-from tasks.records import Answer, EvalTask
+from tasks.records import TASKS, Answer, EvalTask
 
 KEYS = [content_key("answer", str(number)) for number in range(4)]
 ONE = SheetRow(

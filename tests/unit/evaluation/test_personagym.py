@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from infra.errors import ConfigError
-from tasks.evaluation.judging.rubrics import TASKS
 from tasks.evaluation.questions.personagym import (
     QuestionSelection,
     check_checkout,
@@ -21,6 +20,7 @@ from tasks.evaluation.questions.personagym import (
 from tasks.personas.config import PersonaConfig
 from tasks.personas.selection import select_personas
 from tasks.personas.sources import RawPersona
+from tasks.records import TASKS
 
 REAL = Path(__file__).parents[4] / "shared/data/personagym"
 NAMES = ("Expected Action", "Toxicity", "Linguistic Habits", "Persona Consistency",

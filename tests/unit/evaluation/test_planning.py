@@ -13,7 +13,6 @@ from infra.store.row_store import find_pending
 from infra.store.schema import from_plain
 from tasks.evaluation.answering import AnswerInput
 from tasks.evaluation.judging.judging import ExamplesInput, JudgementInput
-from tasks.evaluation.judging.rubrics import TASKS
 from tasks.evaluation.planning import (
     plan_answers,
     plan_examples,
@@ -21,7 +20,7 @@ from tasks.evaluation.planning import (
     plan_question_rows,
 )
 from tasks.evaluation.questions.writing import ChosenSettings, QuestionsInput
-from tasks.records import Answer, EvalQuestion, ScoreExamples
+from tasks.records import TASKS, Answer, EvalQuestion, ScoreExamples
 
 QUESTIONS = [
     EvalQuestion(f"q{n}{p}", "generated", f"p{p}", f"A baker {p}.", TASKS[n], f"Why {n}?", "")

@@ -13,7 +13,8 @@ from configs.demo.world.rubrics import DEMO_RUBRIC
 from infra.errors import ConfigError
 from infra.paths import packaged_configs
 from infra.rendering.prompts import PromptTemplate
-from tasks.evaluation.judging.rubrics import TASKS, bind_rubrics, load_rubrics
+from tasks.evaluation.judging.rubrics import bind_rubrics, load_rubrics
+from tasks.records import TASKS
 
 from .asking import load_prompt
 

@@ -77,7 +77,7 @@ def find(rows: list[Measure], name: str, model: str, judge: str = "", task: str 
 
 
 def compare(evidence: Evidence) -> dict[tuple[str, str, str], Comparison]:
-    rows = compare_models(evidence, seed=1, resamples=200)
+    rows = compare_models(evidence)
     return {(row.name, row.judge, row.task): row for row in rows}
 
 
@@ -149,9 +149,7 @@ def test_the_order_of_models_and_rows_changes_no_measure() -> None:
 
 def test_the_closing_line_names_scores_and_gains_of_the_panel() -> None:
     evidence = gather(judges=("strict", "mild"))
-    shown = choose_headline(
-        measure_models(evidence, seed=1), compare_models(evidence, seed=1, resamples=200)
-    )
+    shown = choose_headline(measure_models(evidence, seed=1), compare_models(evidence))
     assert shown["persona_score_base"] == pytest.approx(2.85)
     assert shown["persona_score_tuned_gain_low"] == pytest.approx(2.0)
     assert shown["attribution_tuned"] == 1.0

@@ -10,9 +10,10 @@ from infra.store.manifests import NodeRef
 from infra.store.storage import Storage
 from tasks.reporting.assembly import assemble_report
 from tasks.reporting.config import ReportConfig
-from tasks.reporting.page import read_templates, render_report
+from tasks.reporting.page import render_report
 from tasks.reporting.run_nodes import RunNodes
 from tasks.reporting.sections.overview import ModelLine, RunFacts
+from tasks.reporting.templates import read_templates
 
 from .test_page import read
 from .worlds import (

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from tasks.records import TASKS
 from tasks.reporting.figures import MINUS
 from tasks.reporting.measure_names import (
-    TASKS,
     name_judge,
     name_task,
     write_change,

@@ -14,9 +14,10 @@ from markupsafe import Markup
 
 from infra.errors import ConfigError
 from infra.paths import packaged_configs
-from tasks.reporting.page import ReportFacts, read_templates, render_report
+from tasks.reporting.page import ReportFacts, render_report
 from tasks.reporting.sections.overview import RunFacts
 from tasks.reporting.tables import Cell, Row, Table, name_columns
+from tasks.reporting.templates import read_templates
 
 from .worlds import NASTY
 

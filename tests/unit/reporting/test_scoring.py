@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from tasks.records import Ability
+from tasks.records import TASKS, Ability
 from tasks.reporting.figures import MINUS
-from tasks.reporting.measure_names import TASKS
 from tasks.reporting.sections.scoring import (
     build_ability_table,
     build_attribution_table,

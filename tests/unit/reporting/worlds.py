@@ -19,6 +19,7 @@ from infra.store.schema import to_table
 from infra.store.set_store import write_set
 from infra.store.storage import Storage
 from tasks.records import (
+    TASKS,
     Ability,
     Answer,
     Character,
@@ -31,7 +32,6 @@ from tasks.records import (
     Rejection,
     Turn,
 )
-from tasks.reporting.measure_names import TASKS
 from tasks.scores import (
     AgreementLine,
     Calibration,

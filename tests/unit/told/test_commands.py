@@ -86,8 +86,6 @@ STORES = [
     of_store("keep of nothing", ("no run is on record",),
              "gc", "--root", "{folder}/store", "--keep", "1"),
 
-    of_store("no resamples", ("--resamples", "1 or more"),
-             "compare", "a", "b", "--root", "{folder}/store", "--resamples", "-5"),
     of_store("a seed below zero", ("--seed", "0 or more"),
              "compare", "a", "b", "--root", "{folder}/store", "--seed", "-1"),
     of_store("no command", ("frobnicate",), "frobnicate"),

@@ -18,12 +18,12 @@ from tasks.training.model.card import (
     ModelCardFacts,
     ResultFacts,
     StageCounts,
-    Upstream,
     describe_settings,
     describe_stage,
     list_licences,
     render_model_card,
 )
+from tasks.training.origins import Upstream
 from tasks.training.ranks.samples import Sample
 
 NASTY = "{{ x }} | <script> `\n---\n# Title\n```\n![](evil)"

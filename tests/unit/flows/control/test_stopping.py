@@ -16,7 +16,7 @@ from flows.control.stopping import StopController, run_until_told_to_stop
 from infra.cluster.session import RayConfig
 from infra.context import RunContext
 from infra.errors import InterruptedRun
-from infra.generation.row_stage import RunnerConfig
+from infra.generation.runner_config import RunnerConfig
 from infra.store.storage import Storage
 
 _PATIENCE_S = 20.0

@@ -47,7 +47,7 @@ def storage(tmp_path: Path) -> Storage:
 def report(storage: Storage) -> MatrixReport:
     configs = [f"configs/{name}.yaml" for name in RUNS]
     results = [make_result(name) for name in RUNS]
-    return report_matrix(storage.root, configs, results, name="all", resamples=200)
+    return report_matrix(storage.root, configs, results, name="all")
 
 
 def test_every_run_is_measured_once_and_compared_with_the_first(report: MatrixReport) -> None:
@@ -67,9 +67,7 @@ def test_a_judge_that_was_asked_otherwise_is_measured_under_its_own_name(
     storage: Storage,
 ) -> None:
     evaluate_run(storage, "strict", {"tuned": [1.0, 1.0, 1.0]}, prompt="Be strict.")
-    found = report_matrix(
-        storage.root, ["a", "b"], [make_result("one"), make_result("strict")], resamples=200
-    )
+    found = report_matrix(storage.root, ["a", "b"], [make_result("one"), make_result("strict")])
     judges = {item.judge for item in found.measures if item.measure == "persona_score"}
     assert judges == {"judge"}
     assert not [item for item in found.differences if item.measure == "persona_score"]
@@ -93,7 +91,7 @@ def test_page_table_and_json_lie_beside_the_runs(storage: Storage, report: Matri
 
 def test_a_name_is_text_on_the_page(storage: Storage) -> None:
     results = [make_result("one"), make_result("two")]
-    found = report_matrix(storage.root, ["a", "b"], results, name="<b>", resamples=200)
+    found = report_matrix(storage.root, ["a", "b"], results, name="<b>")
     page = Path(found.page).read_text()
     assert "<b>" not in page
     assert "&lt;b&gt;" in page
@@ -120,7 +118,7 @@ def test_runs_go_one_after_the_other_with_the_same_overrides(
         return make_result(name)
 
     monkeypatch.setattr(matrix, "opencharacter", run)
-    report = opencharacter_matrix.fn(configs, ("runner.chunk_rows=3",), resamples=200)
+    report = opencharacter_matrix.fn(configs, ("runner.chunk_rows=3",))
     assert asked == [(config, ("runner.chunk_rows=3",)) for config in configs]
     assert report.name == "run-0-to-run-1"
 

@@ -20,7 +20,7 @@ from flows.recipe.settings import Settings, load_settings
 from infra.errors import ConfigError
 from infra.store.storage import Storage
 from tasks.evaluation.judging.people import SheetRow, read_sheet, render_sheet
-from tasks.evaluation.judging.rubrics import TASKS
+from tasks.records import TASKS
 from tests.unit.flows.evaluated import World
 from tests.unit.flows.worlds import make_config, write_config
 

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from flows import pipeline
-from flows.recipe.checks import check_settings, resolve_settings
+from flows.recipe.checks import check_settings
+from flows.recipe.opening import resolve_settings
 from flows.recipe.settings import load_settings
 from infra.errors import ConfigError, Problem
 from tests.unit.flows.worlds import (

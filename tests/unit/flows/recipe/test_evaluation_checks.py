@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import yaml
 
-from flows.recipe.checks import check_settings, resolve_settings
+from flows.recipe.checks import check_settings
 from flows.recipe.graph import Graph, build_graph
-from flows.recipe.opening import open_context
+from flows.recipe.opening import open_context, resolve_settings
 from flows.recipe.settings import load_settings
 from infra.context import Quiet
 from infra.errors import ConfigError

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from flows.recipe.checks import check_settings, resolve_settings
+from flows.recipe.checks import check_settings
+from flows.recipe.opening import resolve_settings
 from flows.recipe.placeholders import explain_missing, find_missing, stand_in
 from flows.recipe.settings import Settings, load_settings
 from infra.engines.identity import identify_model

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.recipe.checks import resolve_settings
+from flows.recipe.opening import resolve_settings
 from flows.recipe.settings import Settings, load_settings
 from flows.talk.chatting import ChatOptions, chat, describe_silence
 from infra.errors import ConfigError, RequestFailed

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.recipe.checks import resolve_settings
+from flows.recipe.opening import resolve_settings
 from flows.recipe.settings import Settings, load_settings
 from flows.talk.serving import ServeOptions, describe_server, serve
 from infra.engines.config import ModelConfig

@@ -9,8 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 import flows.talk.tuned_model
-from flows.recipe.checks import resolve_settings
-from flows.recipe.opening import open_context
+from flows.recipe.opening import open_context, resolve_settings
 from flows.recipe.settings import Settings, load_settings
 from flows.talk.tuned_model import choose_model, find_tuned_model
 from infra.context import Quiet, RunContext

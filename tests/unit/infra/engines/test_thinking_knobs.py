@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from infra.context import model_identity, name_encoder
+from infra.context import model_identity
 from infra.engines.config import ModelConfig
 from infra.engines.endpoint.wire import write_payload
 from infra.engines.opening import endpoint_settings
+from infra.nodes.row_stages import name_encoder
 from infra.protocol import Message, Request, SamplingParams
 
 ASK = Request("r", (Message("user", "hi"),), None, SamplingParams(0.5, 0.9, 32))
