@@ -85,7 +85,7 @@ def test_a_folder_is_scored_by_its_own_engine_and_an_endpoint_judges(
     config["evaluation"]["answers"]["max_new_tokens"] = 24
     asked = len(judge.asked)
     result = score(tmp_path, config, str(BASE))
-    assert result.engines_started == {"base": 1}
+    assert result.engines_started["base"] == 1
     assert result.counts["answers_base"].planned == 10
     assert result.counts["judgements_judge_base"].accepted == result.counts["answers_base"].accepted
     assert len(judge.asked) > asked

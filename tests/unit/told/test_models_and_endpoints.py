@@ -51,7 +51,8 @@ ENDPOINTS = [
                 "env:NAME"),
     Situation("a key that is not set", ("env:NOT_SET_ANYWHERE", "missing"),
               (f"models.teacher={{engine: endpoint, model: any, {HERE},"
-               " api_key: 'env:NOT_SET_ANYWHERE'}",), command=("chat",), after=("--persona", "A cook")),
+               " api_key: 'env:NOT_SET_ANYWHERE'}",), command=("chat",),
+              after=("--persona", "A cook")),
     of_endpoint("no time", f"{HERE}, timeout_s: -1", "timeout_s"),
     of_endpoint("an odd dialect", f"{HERE}, dialect: {{token_limit: words}}", "token_limit"),
 ]  # fmt: skip
