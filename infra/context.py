@@ -166,8 +166,7 @@ class RunContext:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._pool is not None:
-            self._pool.close()
+        self.close_engines()
         self.cluster.close()
 
     @property
@@ -179,12 +178,17 @@ class RunContext:
             if self._pool is None:
                 self._pool = EnginePool(
                     self.cluster,
-                    self.models,
+                    dict(self.models),
                     self.listener,
                     max_restarts=self.runner.max_engine_restarts,
                     storage=self.storage,
                 )
         return self._pool
+
+    def close_engines(self) -> None:
+        """Let the engines leave that are up; the next who asks starts them again."""
+        if self._pool is not None:
+            self._pool.close()
 
     def count_starts(self) -> dict[str, int]:
         """Return how many engines were started, by model."""
@@ -196,7 +200,8 @@ class RunContext:
 
     def add_model(self, role: str, config: ModelConfig) -> None:
         """Let stages use a model that was not known when the run began: the tuned one."""
-        self.models[role] = config
+        with self._opening:
+            self.models = {**self.models, role: config}
         self.pool.add_model(role, config)
 
     def model_label(self, model: str) -> str:

@@ -144,7 +144,7 @@ def matrix(
     name:
         Name of the comparison's folder, <root>/runs/matrix-<name>.
     seed:
-        Seed of the paired bootstrap.
+        Seed of the pairs whose similarity is measured.
     json:
         Print JSON instead of tables.
     """

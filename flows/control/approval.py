@@ -44,7 +44,7 @@ def ask_for_approval(context: RunContext, settings: Settings, training: Training
 
     People take their time, so engines leave first. Raises :class:`InterruptedRun` on a no.
     """
-    context.pool.close()
+    context.close_engines()
     examples = training.examples.reference
     text = "\n".join(describe_rows(context, examples, print_plan(draw_plan(settings))))
     began = time.monotonic()

@@ -83,7 +83,11 @@ def check_settings(settings: Settings) -> None:
             *_check_training(settings),
             *check_evaluation(settings),
             *_collect(lambda: check_publishing(settings.publish, trains=trains)),
-            *_check_models(settings, list_asked_roles(settings)),
+            *_check_models(
+                settings,
+                list_asked_roles(settings),
+                settings.training.model if settings.training is not None else None,
+            ),
             *_check_contexts(settings),
         ],
     )
@@ -93,7 +97,7 @@ def check_scoring(settings: Settings) -> None:
     """Raise :class:`ConfigError` with every problem of an evaluation of models that are there."""
     roles = set(list_evaluation_roles(settings).values())
     problems = [*_check_root(settings), *check_budget(settings), *check_evaluation(settings)]
-    _refuse(settings, [*problems, *_check_models(settings, roles)])
+    _refuse(settings, [*problems, *_check_models(settings, roles, None)])
 
 
 def _refuse(settings: Settings, problems: Sequence[Problem]) -> None:
@@ -105,12 +109,13 @@ def _check_root(settings: Settings) -> Iterator[Problem]:
     yield from _collect(lambda: Storage(settings.storage.root).check_writable())
 
 
-def _check_models(settings: Settings, roles: Collection[str]) -> Iterator[Problem]:
-    """Check the models that are asked, and the base of the training."""
+def _check_models(
+    settings: Settings, roles: Collection[str], base: str | None
+) -> Iterator[Problem]:
+    """Check the models that are asked, and the base of a training that is to be done."""
     for role in sorted(roles):
         if role in settings.models:
             yield from check_template(role, settings.models[role])
-    base = settings.training.model if settings.training is not None else None
     for role in sorted({*roles, *([base] if base is not None else [])}):
         if role in settings.models:
             yield from _check_model(

@@ -54,7 +54,9 @@ def build_scores(settings: Settings, context: RunContext) -> tuple[Graph, list[s
         settings = settings.model_copy(update={"evaluation": alone})
         builder = GraphBuilder(settings, context)
     graph = builder.build_scores()
-    missing = [node.name for node in graph if node.stage not in _STAGES and node.find() is None]
+    needed = [node for node in graph if node.stage not in _STAGES]
+    known = has_synthesis(settings)
+    missing = [node.name for node in needed if not known or node.find() is None]
     if missing:
         what = f"needs what is not made yet with this configuration: {', '.join(missing)}"
         todo = (
@@ -82,6 +84,12 @@ def _name_models(settings: Settings, models: Sequence[str]) -> Settings:
     for wanted in models:
         role, model = _find_model(settings, wanted)
         if model is not None:
+            taken = role in known and known[role] != model
+            if taken or role == TUNED:
+                what = f"would be called {role}, and another model of this evaluation is"
+                raise ConfigError(
+                    Problem(f"--model {wanted}", what, "rename its folder, or link it")
+                )
             known[role] = model
         roles.append(role)
     update = {"models": tuple(dict.fromkeys(roles))} if roles else {}

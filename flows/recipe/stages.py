@@ -20,18 +20,7 @@ Stage = Literal[
 
 STAGES: tuple[str, ...] = get_args(Stage)
 
-_STAGE_OF = {"guesses": "instructions", "publish": "report"}
-
 
 def reaches(until: str, stage: str) -> bool:
     """Tell whether a run that ends with ``until`` comes to a stage."""
     return STAGES.index(until) >= STAGES.index(stage)
-
-
-def stage_of(node: str) -> str:
-    """Return the stage of a node that is known by its name only, as in the record of a run."""
-    if node in STAGES:
-        return node
-    if node.startswith("dialogues_"):
-        return "dialogues"
-    return _STAGE_OF.get(node, "evaluation")

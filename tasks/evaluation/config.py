@@ -186,7 +186,9 @@ class EvaluationConfig(Knobs):
     published: str | None = execution(
         None, description="The paper's recipe to show beside ours: opencharacter, ablation-1…"
     )
-    bootstrap_seed: int = identity(0, ge=0, description="Seed of the paired bootstrap")
+    bootstrap_seed: int = identity(
+        0, ge=0, description="Seed of the pairs of self-similarity, and of the bootstrap of alpha"
+    )
     resamples: int = identity(10_000, ge=100, description="Resamples of the bootstrap of alpha")
 
     @field_validator("models")

@@ -17,9 +17,6 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-import numpy.typing as npt
-
 from tasks.measures.student_t import t_probability, t_quantile
 from tasks.records import EvalTask, Judgement
 
@@ -31,8 +28,6 @@ FEW_PERSONAS = 10
 
 _TIE = 1e-12
 """Differences this close to 0 are 0: sums of tenths leave crumbs."""
-
-_Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,13 +108,13 @@ class Difference:
         mean: Ours minus theirs; ``None`` without pairs.
         low: Lower bound by Student's t, clustered by persona; ``None`` below two personas.
         high: Upper bound.
-        p_value: Two-sided, of the same t.
+        p_value: Two-sided, of the same t; ``None`` where all pairs differ alike, which tells
+            nothing of how they would spread.
         standard_error: Analytic, clustered by persona.
         detectable: Smallest true difference that such a comparison finds with 80 % power.
         rows: Pairs that entered (for a PersonaScore: personas).
         clusters: Personas they belong to.
         missing: Pairs left out because a verdict of either model is missing.
-        incomplete: Personas left out because a task has no pair; 0 for a mean over rows.
         unmatched: Questions that only one of the models has.
     """
 
@@ -132,7 +127,6 @@ class Difference:
     rows: int
     clusters: int
     missing: int
-    incomplete: int
     unmatched: int
 
 
@@ -280,8 +274,9 @@ def compare_rows(
 ) -> Difference:
     """Compare two models' means over the questions that both were scored on.
 
-    ``share`` says that rows are between 0 and 1; then the error is never below that of one pair
-    more each way (Agresti and Min 2005): where no pair differs, it is not sure that none would.
+    ``share`` says that rows are between 0 and 1: bounds stay between -1 and 1, and the error is
+    never below that of half a pair more each way (Agresti and Min 2005). Where all pairs differ
+    alike it cannot be told how rows of one persona hang together: a persona counts as one pair.
 
     Raises :class:`ValueError` if a model has two scores for one question.
     """
@@ -308,7 +303,7 @@ def compare_persona_scores(
     entries = [Score(name, name, "", value) for name, value in by_persona.items()]
     found = _judge(entries, confidence, unmatched=unmatched)
     missing = sum(pair.known is None for pair in pairs)
-    return replace(found, missing=missing, incomplete=found.missing)
+    return replace(found, missing=missing)
 
 
 def find_detectable_effect(
@@ -384,11 +379,15 @@ def _judge(
     mean, error, degrees = found.mean, found.standard_error, found.clusters - 1
     if mean is not None and error is not None:
         if share:
-            error = max(error, 1 / (found.clusters + 2))
+            pairs_told = found.rows if error > _TIE else found.clusters
+            error = max(error, 1 / (pairs_told + 2))
         reach = error * t_quantile(0.5 + confidence / 2, degrees)
         low, high = mean - reach, mean + reach
-        p_value = _find_p_value(mean, error, degrees)
-        detectable = find_detectable_effect(error, found.clusters, confidence=confidence)
+        if error > _TIE or abs(mean) <= _TIE:
+            p_value = _find_p_value(mean, error, degrees)
+            detectable = find_detectable_effect(error, found.clusters, confidence=confidence)
+        if share:
+            low, high = max(-1.0, low), min(1.0, high)
     return Difference(
         mean=mean,
         low=low,
@@ -399,7 +398,6 @@ def _judge(
         rows=found.rows,
         clusters=found.clusters,
         missing=found.missing,
-        incomplete=0,
         unmatched=unmatched,
     )
 
@@ -407,6 +405,4 @@ def _judge(
 def _find_p_value(mean: float, error: float, degrees: int) -> float:
     if abs(mean) <= _TIE:
         return 1.0
-    if error <= _TIE * abs(mean):
-        return 0.0
     return 2 * (1 - t_probability(abs(mean) / error, degrees))

@@ -58,6 +58,10 @@ class Publication(JobNode):
         trained = self.config.model is not None and self.training is not None
         return [*dataset, *([self.training] if trained and self.training else [])]
 
+    def reads(self) -> Sequence[Node]:
+        """Return what is pushed, and the model in any case: nothing leaves before a run is done."""
+        return [self.export, *([self.training] if self.training else [])]
+
     def run(self, given: Rows) -> JobOutput:
         """Push the data set and the model, or write down what would be pushed."""
         storage, config = self.context.storage, self.config

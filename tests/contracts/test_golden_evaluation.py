@@ -91,15 +91,15 @@ MEASURES = {
 COMPARISONS = {
     "ability": "4663bc45ac5a",
     "ai_admissions": "4fae09dee8d7",
-    "attribution": "90c11a626f54",
-    "attribution_hard": "cfca396d364f",
+    "attribution": "d33f2fa92a27",
+    "attribution_hard": "6cb328d836f6",
     "loops": "4377a65fcc48",
     "persona_score": "ff7b92eb5661",
-    "profile_gain": "8074f8d21cfa",
+    "profile_gain": "7f9753fe819e",
     "profile_margin": "4bde97783f5c",
     "refusals": "ee60be3df8fc",
     "score": "8fa728e40039",
-    "stops": "347cabd30a03",
+    "stops": "70f3db3241ea",
     "words": "8c8bdfc10318",
 }
 

@@ -119,6 +119,30 @@ def test_what_would_need_synthesis_is_refused_with_a_way_out(
         score(tmp_path, config)
 
 
+def test_models_of_one_name_are_not_taken_for_each_other(
+    tmp_path: Path, config: dict[str, Any]
+) -> None:
+    path = tmp_path / "scores.yaml"
+    path.write_text(yaml.safe_dump(config))
+    for name in ("one/export", "two/export", "judge", "tuned"):
+        (tmp_path / name).mkdir(parents=True)
+    with pytest.raises(ConfigError, match="would be called export"):
+        prepare_scoring(path, [str(tmp_path / "one/export"), str(tmp_path / "two/export")])
+    for name in ("judge", "tuned"):
+        with pytest.raises(ConfigError, match=f"would be called {name}"):
+            prepare_scoring(path, [str(tmp_path / name)])
+
+
+def test_a_suite_that_needs_rows_is_refused_where_nothing_says_how_they_are_made(
+    tmp_path: Path, config: dict[str, Any]
+) -> None:
+    config["evaluation"]["questions"] = {"suite": "generated", "writing": {"model": "one"}}
+    config["evaluation"]["questions"]["settings"] = None
+    config["evaluation"]["judges"] = []
+    with pytest.raises(ConfigError, match=r"needs what is not made yet.*personas"):
+        score(tmp_path, config)
+
+
 def test_a_model_that_is_nowhere_is_told_before_anything_starts(
     tmp_path: Path, config: dict[str, Any]
 ) -> None:

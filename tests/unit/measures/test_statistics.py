@@ -235,6 +235,26 @@ def test_shares_that_never_differ_leave_room_for_what_was_not_seen() -> None:
     assert found.detectable is not None and found.detectable > 0.3
 
 
+def test_shares_of_many_rows_are_told_apart_as_finely_as_their_rows_allow() -> None:
+    dice = random.Random(3)
+    ours = [
+        make(f"p{n}", float(dice.random() < 0.6), number=k) for n in range(10) for k in range(100)
+    ]
+    theirs = [replace(row, value=float(dice.random() < 0.4)) for row in ours]
+    found = compare_rows(ours, theirs, share=True)
+    assert found.low is not None and found.high is not None and found.low > 0
+    assert found.high - found.low < 0.2
+    sure = compare_rows(
+        [make("a", 1.0), make("b", 1.0)], [make("a", 0.0), make("b", 0.0)], share=True
+    )
+    assert (sure.mean, sure.high) == (1.0, 1.0)
+
+
+def test_pairs_that_all_differ_alike_have_no_p_value() -> None:
+    found = compare([make("a", 4), make("b", 3)], [make("a", 3), make("b", 2)])
+    assert (found.mean, found.p_value, found.detectable) == (1.0, None, None)
+
+
 @pytest.mark.parametrize("ones", range(8))
 def test_a_share_has_an_interval_with_a_width_between_0_and_1(ones: int) -> None:
     found = estimate_share([make(f"p{n}", float(n < ones)) for n in range(7)])
@@ -272,7 +292,7 @@ def test_persona_scores_are_compared_on_shared_questions_only() -> None:
     ]  # fmt: skip
     found = compare_persona_scores(ours, theirs)
     assert found.mean == pytest.approx((2.0 - 0.5) / 2)  # a: (1 + 3) / 2, b: (0 - 1) / 2
-    assert (found.rows, found.clusters, found.missing, found.incomplete) == (2, 2, 2, 1)
+    assert (found.rows, found.clusters, found.missing) == (2, 2, 2)
 
 
 def test_two_scores_for_one_question_are_an_error() -> None:

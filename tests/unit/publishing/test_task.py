@@ -18,7 +18,7 @@ VARIABLE = "OC_TEST_HUB_TOKEN"
 BOTH = PublishConfig(enabled=True, dataset="me/data", model="me/model", token=f"env:{VARIABLE}")
 
 
-def describe(config: PublishConfig) -> NodeSpec:
+def publish(config: PublishConfig) -> Publication:
     context = open_quiet(Storage("/nowhere"))
     return Publication(
         context=context,
@@ -27,7 +27,11 @@ def describe(config: PublishConfig) -> NodeSpec:
         export=give_node(EXPORT, context),
         training=give_node(TRAINING, context),
         run_name="run",
-    ).spec
+    )
+
+
+def describe(config: PublishConfig) -> NodeSpec:
+    return publish(config).spec
 
 
 def name(config: PublishConfig, **changed: object) -> str:
@@ -45,10 +49,15 @@ def test_another_place_is_another_push_and_another_way_is_not() -> None:
     assert len({name(BOTH), *others}) == 5
 
 
-def test_a_push_of_the_data_set_does_not_wait_for_a_model() -> None:
+def test_a_push_of_the_data_set_alone_is_the_same_whatever_the_model() -> None:
     only = BOTH.model_copy(update={"model": None})
     assert set(describe(only).upstream) == {"export"}
     assert set(describe(BOTH).upstream) == {"export", "training"}
+
+
+def test_nothing_is_pushed_before_the_model_is_trained() -> None:
+    only = publish(BOTH.model_copy(update={"model": None}))
+    assert [node.name for node in only.reads()] == ["export", "training"]
 
 
 def test_a_missing_token_is_said_before_anything_starts(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -167,7 +167,7 @@ def test_the_table_shows_the_difference_with_its_interval(storage: Storage) -> N
     ]
     assert line.split() == [
         "persona", "score", "judge", "B:base", "\u2212", "A:base", "+3.000", "+3.000", "…",
-        "+3.000", "0.000", "0.000", "4", "0", "0",
+        "+3.000", "\u2013", "\u2013", "4", "0", "0",
     ]  # fmt: skip
 
 
