@@ -102,7 +102,7 @@ def run_pipeline(
     check_reruns(settings, first, until, refresh, retry_rejects)
     with open_run(settings, listener) as (context, guard):
         reruns = request_reruns(settings, context, refresh, retry_rejects)
-        graph = build_graph(settings, context, reruns).up_to(until)
+        graph = build_graph(settings, context, reruns, until)
         if refresh or retry_rejects:
             write_reruns(context.storage, reruns)
         kept, made_with = context.storage, context.provenance()

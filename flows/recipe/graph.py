@@ -122,22 +122,32 @@ def collect(targets: Iterable[Node]) -> list[Node]:
     return sorted(found.values(), key=lambda node: KINDS.index(type(node)))
 
 
-def build_graph(settings: Settings, context: RunContext, reruns: Reruns | None = None) -> Graph:
-    """Build the graph of a whole run.
+def build_graph(
+    settings: Settings,
+    context: RunContext,
+    reruns: Reruns | None = None,
+    until: str = "report",
+) -> Graph:
+    """Build the graph of a run, up to a stage.
 
     ``reruns`` says which nodes are made again; what the store keeps of that, if it is left out.
     """
-    return GraphBuilder(settings, context, reruns).build()
+    return GraphBuilder(settings, context, reruns, until).build().up_to(until)
 
 
 class GraphBuilder:
     """Builder of nodes: each is made when something asks for it, and once."""
 
     def __init__(
-        self, settings: Settings, context: RunContext, reruns: Reruns | None = None
+        self,
+        settings: Settings,
+        context: RunContext,
+        reruns: Reruns | None = None,
+        until: str = "report",
     ) -> None:
         self.settings = settings
         self.context = context
+        self.until = until
         self.reruns = read_reruns(context.storage) if reruns is None else reruns
 
     def build(self) -> Graph:
@@ -246,7 +256,8 @@ class GraphBuilder:
         if config is None:
             return None
         funnel = [self.personas, *self.instructions, self.characters]
-        judges = self.settings.evaluation.judges if self.settings.evaluation else ()
+        evaluation = self.settings.evaluation if reaches(self.until, "evaluation") else None
+        judges = evaluation.judges if evaluation else ()
         return self.node(
             Training,
             config=config,
