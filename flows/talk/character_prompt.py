@@ -7,12 +7,11 @@ from pathlib import Path
 
 from flows.recipe.settings import Settings
 from flows.talk.conversation import Encode
-from infra.context import context_length
 from infra.engines.config import ModelConfig
 from infra.engines.streaming import SpeakerThread
 from infra.errors import ConfigError, Problem, Reject, TemplateRefused
-from infra.generation.asking import AskOptions, RowSession
-from infra.nodes.row_stages import name_encoder
+from infra.generation.asking import RowSession
+from infra.nodes.row_stages import choose_options, name_encoder
 from infra.paths import require_path
 from infra.protocol import Message
 from infra.rendering.encoder import PromptEncoder, open_encoder
@@ -72,22 +71,12 @@ def make_profile(
         config.check_quality,
         config.max_field_chars,
     )
-    takes_ids = model.engine == "vllm"
     key = content_key("chat", persona)
     session = RowSession(
         key=key,
         engine=speaker.speaker,
-        encoder=_load(model) if takes_ids else None,
-        options=AskOptions(
-            temperature=config.temperature,
-            top_p=config.top_p,
-            max_new_tokens=config.max_new_tokens,
-            max_attempts=config.max_attempts,
-            seed=config.seed,
-            context_tokens=context_length(model) if takes_ids else None,
-            max_thought_tokens=model.max_thought_tokens,
-            keeps_thoughts=model.thinking == "keep",
-        ),
+        encoder=_load(model) if model.engine == "vllm" else None,
+        options=choose_options(model, config),
     )
     made = speaker.run(writer.make(key, CharacterInput(key, key, persona), session))
     if isinstance(made, Reject):

@@ -28,24 +28,14 @@ def make_rows(
 ) -> NodeRef:
     """Ask a model for every planned row that is not committed yet."""
     config = context.models[model]
-    takes_ids = config.engine == "vllm"
     stage = RowStage(
         node=node,
         model=model,
         maker=maker,
         planned=planned,
-        options=AskOptions(
-            temperature=sampling.temperature,
-            top_p=sampling.top_p,
-            max_new_tokens=sampling.max_new_tokens,
-            max_attempts=sampling.max_attempts,
-            seed=sampling.seed,
-            context_tokens=context_length(config) if takes_ids else None,
-            max_thought_tokens=config.max_thought_tokens,
-            keeps_thoughts=config.thinking == "keep",
-        ),
+        options=choose_options(config, sampling),
         min_yield=sampling.min_yield,
-        encoder=name_encoder(config) if takes_ids else None,
+        encoder=name_encoder(config) if config.engine == "vllm" else None,
     )
     runner = RunnerContext(
         storage=context.storage,
@@ -57,6 +47,20 @@ def make_rows(
         allowance=context.listener.find_allowance,
     )
     return run_row_stage(stage, runner)
+
+
+def choose_options(config: ModelConfig, sampling: Sampling) -> AskOptions:
+    """Say how a model is asked for rows: as the stage samples, within what the model takes."""
+    return AskOptions(
+        temperature=sampling.temperature,
+        top_p=sampling.top_p,
+        max_new_tokens=sampling.max_new_tokens,
+        max_attempts=sampling.max_attempts,
+        seed=sampling.seed,
+        context_tokens=context_length(config) if config.engine == "vllm" else None,
+        max_thought_tokens=config.max_thought_tokens,
+        keeps_thoughts=config.thinking == "keep",
+    )
 
 
 def name_encoder(config: ModelConfig) -> EncoderSpec:
