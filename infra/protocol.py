@@ -95,11 +95,11 @@ class Engine(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class Delta:
     """The next part of an answer; the last one says why it ended (``stop``, ``length``).
 
     ``reasoning`` is what the engine gives apart from the text. What comes out of a
-    :class:`SpokenSpeaker` holds none: there ``thinking`` says that the model thinks meanwhile, and
+    :class:`SpokenStream` holds none: there ``thinking`` says that the model thinks meanwhile, and
     ``retracts`` that all before was a thought, and that the answer begins here.
     """
 
@@ -110,17 +110,17 @@ class Piece:
     retracts: bool = False
 
 
-class Speaker(Engine, Protocol):
-    """Engine that also answers in pieces."""
+class StreamingEngine(Engine, Protocol):
+    """Engine that also answers in deltas."""
 
     async def start(self) -> str:
         """Get ready, and tell what answers; :class:`EngineError` if it cannot."""
         ...
 
-    def stream(self, request: Request) -> AsyncIterator[Piece]:
-        """Answer one request in pieces.
+    def stream(self, request: Request) -> AsyncIterator[Delta]:
+        """Answer one request in deltas.
 
-        Raises :class:`PromptTooLong` before the first piece, else :class:`RequestFailed` or
+        Raises :class:`PromptTooLong` before the first delta, else :class:`RequestFailed` or
         :class:`EngineError`. Closing the iterator stops the answer.
         """
         ...

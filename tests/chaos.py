@@ -1,7 +1,7 @@
 """Kills the demo at random moments, again and again, and checks that nothing is lost or doubled.
 
 Each round starts the same run, waits a random while, and takes something from it: the run itself
-(killed, told to end, or Ctrl-C), its engine, what its engines are forks of, a stage worker, or a
+(killed, told to end, or Ctrl-C), its engine, the zygote of its engines, a stage worker, or a
 training rank; what is not there yet is waited for. What was committed before must be there after,
 row by row. At last the run is left alone: it must finish, its counts must add up, and a rerun must
 find nothing to do. A run that survives its blow, or ends before it, gives way to one in a new
@@ -32,7 +32,7 @@ from tests.e2e.scripted import ROW_STAGES, read_parts
 OUTSIDE = {"killed": signal.SIGKILL, "told to end": signal.SIGTERM, "Ctrl-C": signal.SIGINT}
 INSIDE = {
     "engine": "EngineCore",
-    "fork server": "infra.engines.vllm.imports",
+    "zygote": "infra.engines.vllm.imports",
     "worker": "StageWorker",
     "rank": "RayTrainWorker",
 }

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from io import StringIO
 from pathlib import Path
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from prefect import flow
 from prefect.runtime import flow_run
 from pydantic import BaseModel, ConfigDict
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from flows.look.comparing import RunComparison, check_seed, compare_runs
 from flows.pipeline import RunResult, opencharacter
@@ -24,13 +21,14 @@ from infra.orchestration.tasks import publish_report
 from infra.paths import require_path
 from infra.store.storage import Storage
 from infra.text.markdown import escape_markdown
+from tasks.reporting.table_text import lay_out
+from tasks.reporting.table_text import write_markdown as to_markdown
+from tasks.reporting.tables import Cell, Column, Row, Table, name_columns
 from tasks.scores import Comparison, Measure
 
-_TEMPLATE = "templates/matrix.html.j2"
+_TEMPLATES, _PAGE = "templates", "matrix.html.j2"
 _DASH = "\u2013"
 _WIDTH = 160
-
-_NUMBER = re.compile(r"[+\u2212-]?\d")
 
 
 class _Plain(BaseModel):
@@ -179,27 +177,24 @@ def report_matrix(
     return report
 
 
-def _escape(cell: str) -> str:
-    """Escape a cell's words; what begins with a number is of our own writing and stays."""
-    return cell if _NUMBER.match(cell) else escape_markdown(cell)
-
-
 def write_markdown(report: MatrixReport) -> str:
     """Return the tables of a matrix as Markdown."""
     blocks = [f"# {escape_markdown(report.name)}"]
-    for title, head, rows in _list_tables(report):
-        lines = [" | ".join(map(_escape, cells)) for cells in (head, *rows)]
-        rule = " | ".join("---" for _ in head)
-        table = "\n".join(f"| {line} |" for line in (lines[0], rule, *lines[1:]))
-        blocks.append(f"## {title}\n\n{table}")
+    blocks += [f"## {title}\n\n{to_markdown(table)}" for title, table in _list_tables(report)]
     return "\n\n".join(blocks) + "\n"
 
 
 def write_page(report: MatrixReport) -> str:
     """Return the tables of a matrix as one page that needs nothing beside itself."""
-    source = require_path(_TEMPLATE, "matrix").read_text(encoding="utf-8")
-    template = Environment(autoescape=True, undefined=StrictUndefined).from_string(source)
+    environment = Environment(
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        loader=FileSystemLoader(require_path(_TEMPLATES, "matrix")),
+    )
     runs = [run.run for run in report.runs if run.report]
+    template = environment.get_template(_PAGE)
     return template.render(name=report.name, tables=list(_list_tables(report)), runs=runs)
 
 
@@ -207,14 +202,9 @@ def print_matrix(report: MatrixReport) -> str:
     """Return a matrix as text for people."""
     text = StringIO()
     console = Console(file=text, width=_WIDTH, highlight=False, markup=False)
-    for title, head, rows in _list_tables(report):
-        table = Table(box=None, pad_edge=False)
-        for name in head:
-            table.add_column(Text(name))
-        for row in rows:
-            table.add_row(*map(Text, row))
+    for title, table in _list_tables(report):
         console.print(f"{title}\n")
-        console.print(table)
+        console.print(lay_out(table))
         console.print()
     console.print(report.page)
     return text.getvalue().rstrip()
@@ -284,17 +274,27 @@ def _name_difference(run: str, first: str, model: str, item: Comparison) -> Matr
     )
 
 
-def _list_tables(report: MatrixReport) -> Iterator[tuple[str, list[str], list[list[str]]]]:
-    """Yield title, head and rows of every table, as plain text."""
+def _list_tables(report: MatrixReport) -> Iterator[tuple[str, Table]]:
+    """Yield title and table, one after the other."""
     names = list(dict.fromkeys(name for run in report.runs for name in run.scores))
     yield (
         "Runs",
-        ["run", "configuration", "examples", *(name.replace("_", " ") for name in names)],
-        [
-            [run.run, Path(run.config).name, f"{run.examples:,}"]
-            + [_show(run.scores.get(name)) for name in names]
-            for run in report.runs
-        ],
+        Table(
+            name_columns(
+                "run",
+                Column("configuration", "text"),
+                "examples",
+                *(name.replace("_", " ") for name in names),
+            ),
+            tuple(
+                _make_row(
+                    run.run,
+                    [Path(run.config).name],
+                    [f"{run.examples:,}", *(_show(run.scores.get(name)) for name in names)],
+                )
+                for run in report.runs
+            ),
+        ),
     )
     columns = list(dict.fromkeys(map(_name_column, report.measures)))
     cells = {(item.run, item.model, _name_column(item)): item for item in report.measures}
@@ -302,30 +302,38 @@ def _list_tables(report: MatrixReport) -> Iterator[tuple[str, list[str], list[li
     if columns:
         yield (
             "Means with 95 % intervals, each over all that the model was asked",
-            ["run", "model", *columns],
-            [
-                [run, model, *(_show_measure(cells.get((run, model, name))) for name in columns)]
-                for run, model in rows
-            ],
+            Table(
+                name_columns("run", Column("model", "text"), *columns),
+                tuple(
+                    _make_row(
+                        run,
+                        [model],
+                        [_show_measure(cells.get((run, model, name))) for name in columns],
+                    )
+                    for run, model in rows
+                ),
+            ),
         )
     if report.differences:
-        first = report.runs[0].run
+        texts = (Column("model", "text"), Column("measure", "text"))
         yield (
-            f"Differences from {first}, over what both were asked",
-            ["run", "model", "measure", "difference", "95 %", "p", "rows"],
-            [
-                [
-                    item.run,
-                    item.model,
-                    _name_column(item),
-                    _show(item.mean, "+"),
-                    f"{_show(item.low, '+')} … {_show(item.high, '+')}",
-                    _show(item.p_value),
-                    f"{item.rows:,}",
-                ]
-                for item in report.differences
-            ],
+            f"Differences from {report.runs[0].run}, over what both were asked",
+            Table(
+                name_columns("run", *texts, "difference", "95 %", "p", "rows"),
+                tuple(map(_write_difference, report.differences)),
+            ),
         )
+
+
+def _write_difference(item: MatrixDifference) -> Row:
+    interval = f"{_show(item.low, '+')} … {_show(item.high, '+')}"
+    numbers = [_show(item.mean, "+"), interval, _show(item.p_value), f"{item.rows:,}"]
+    return _make_row(item.run, [item.model, _name_column(item)], numbers)
+
+
+def _make_row(name: str, texts: Sequence[str], numbers: Sequence[str]) -> Row:
+    cells = [*(Cell(text, kind="text") for text in texts), *map(Cell, numbers)]
+    return Row(name, tuple(cells))
 
 
 def _name_column(item: MatrixMeasure | MatrixDifference) -> str:

@@ -8,6 +8,9 @@ from typing import Literal
 
 import polars as pl
 
+from flows.recipe.graph import KINDS
+from infra.nodes.node import Node
+from infra.nodes.row_kind import RowKind
 from infra.store.manifests import Manifest, NodeRef, PartRef, read_manifest, read_tables
 from infra.store.row_store import read_rows
 from infra.store.storage import Storage
@@ -29,24 +32,6 @@ class Row:
     key: str
     kind: str
     status: Status
-
-
-@dataclass(frozen=True, slots=True)
-class _Kind:
-    """What a node's rows are called, what they say, and who their parents are.
-
-    Attributes:
-        parents: What each of a row's parents is called, in the order in which the row names them.
-            Only the nearest: a dialogue's persona is reached through its character.
-        columns: Where their keys stand, of rows without a list of parents.
-        beside: Columns that say more of them.
-    """
-
-    name: str
-    text: pl.Expr
-    parents: tuple[str, ...] = ()
-    columns: tuple[str, ...] = ()
-    beside: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -77,10 +62,10 @@ def read_index(storage: Storage, done: Mapping[str, NodeRef]) -> RowIndex:
     manifests = {
         stage: read_manifest(storage, reference.manifest)
         for stage, reference in done.items()
-        if _knows(stage)
+        if _find_kind(stage) is not None
     }
     frames = {stage: _read_keys(storage, manifest) for stage, manifest in manifests.items()}
-    rows = [_name_rows(frame, stage, _find_kind(stage).name) for stage, frame in frames.items()]
+    rows = [_name_rows(frame, stage, _name_kind(stage).name) for stage, frame in frames.items()]
     edges = [edge for manifest in manifests.values() for edge in _list_edges(manifest, frames)]
     if "questions" in manifests:
         references = _read_references(storage, manifests["questions"])
@@ -117,7 +102,7 @@ def read_texts(storage: Storage, index: RowIndex, rows: Iterable[Row]) -> dict[R
             said = _read_reasons(storage, manifest)
         else:
             said = _read_kind(
-                storage, manifest, _REFERENCE if kind == _REFERENCE.name else _find_kind(node)
+                storage, manifest, _REFERENCE if kind == _REFERENCE.name else _name_kind(node)
             )
         found = said.filter(pl.col("key").is_in(list(by_key)))
         texts |= {by_key[key]: text or "" for key, text in found.select("key", "text").iter_rows()}
@@ -129,16 +114,19 @@ def list_rows(frame: pl.DataFrame) -> list[Row]:
     return [Row(*values) for values in frame.select(_ROW).iter_rows()]
 
 
-def _family(stage: str) -> str:
-    return stage if stage in _KINDS else stage.partition("_")[0] + "_"
+def _find_kind(stage: str) -> RowKind | None:
+    """Return what the rows of a node are called, by its name: its kind and its parameters."""
+    for kind in KINDS:
+        named = kind.parameters is not Node.parameters
+        if stage.startswith(f"{kind.kind}_") if named else stage == kind.kind:
+            return kind.row_kind
+    return None
 
 
-def _knows(stage: str) -> bool:
-    return _family(stage) in _KINDS
-
-
-def _find_kind(stage: str) -> _Kind:
-    return _KINDS[_family(stage)]
+def _name_kind(stage: str) -> RowKind:
+    kind = _find_kind(stage)
+    assert kind is not None, stage
+    return kind
 
 
 def _empty(columns: Iterable[str]) -> pl.DataFrame:
@@ -151,7 +139,7 @@ def _list_parts(manifest: Manifest, holds: str) -> list[PartRef]:
 
 def _read_keys(storage: Storage, manifest: Manifest) -> pl.DataFrame:
     """Read key, status and parents of a node's rows; of a set's rejects, where they came from."""
-    kind = _find_kind(manifest.stage)
+    kind = _name_kind(manifest.stage)
     columns = [*kind.columns, *kind.beside]
     empty = _empty(("key", "status", *columns)).with_columns(parents=pl.lit(None, _LIST))
     if manifest.members is not None:
@@ -161,7 +149,7 @@ def _read_keys(storage: Storage, manifest: Manifest) -> pl.DataFrame:
     frames = [empty]
     accepted, rejected = (_list_parts(manifest, holds) for holds in ("accepted", "rejected"))
     if accepted:
-        listed = ["parents"] if manifest.stage == "questions" else []
+        listed = ["parents"] if kind.link is not None else []
         frame = read_tables(storage, accepted, ["key", *listed, *columns])
         frames.append(_fill_parents(frame, kind).with_columns(status=pl.lit("accepted")))
     if rejected:
@@ -170,7 +158,7 @@ def _read_keys(storage: Storage, manifest: Manifest) -> pl.DataFrame:
     return pl.concat(frames, how="diagonal_relaxed")
 
 
-def _fill_parents(frame: pl.DataFrame, kind: _Kind) -> pl.DataFrame:
+def _fill_parents(frame: pl.DataFrame, kind: RowKind) -> pl.DataFrame:
     """Take a row's parents from its columns where it has no list of them: a set's, an old one."""
     told = pl.concat_list(kind.columns) if kind.columns else pl.lit([], _LIST)
     listed = pl.col("parents") if "parents" in frame.columns else pl.lit(None, _LIST)
@@ -190,14 +178,14 @@ def _name_rows(frame: pl.DataFrame, stage: str, kind: str) -> pl.DataFrame:
 
 def _list_edges(manifest: Manifest, frames: Mapping[str, pl.DataFrame]) -> Iterator[pl.DataFrame]:
     stage = manifest.stage
-    frame, kind = frames[stage], _find_kind(stage)
+    frame, kind = frames[stage], _name_kind(stage)
     for place, name in enumerate(kind.parents):
         nth = frame.with_columns(parent=pl.col("parents").list.get(place, null_on_oob=True))
-        yield _follow(nth, stage, "parent", _BY_SUITE if stage == "questions" else pl.lit(name))
+        yield _follow(nth, stage, "parent", kind.link if kind.link is not None else pl.lit(name))
     if "source" in frame.columns:
         from_rows = frame.filter(pl.col("source").str.contains(_KEY))
         yield _follow(from_rows, stage, "source", pl.lit("row"))
-    if kind.name == "answer" and "characters" in manifest.upstream and "characters" in frames:
+    if kind.shows_profile and "characters" in manifest.upstream and "characters" in frames:
         yield _follow_characters(frame, stage, frames["characters"])
 
 
@@ -230,7 +218,7 @@ def _read_reasons(storage: Storage, manifest: Manifest) -> pl.DataFrame:
     return frame.select("key", text=pl.format("{}: {}", "reason", "detail"))
 
 
-def _read_kind(storage: Storage, manifest: Manifest, kind: _Kind) -> pl.DataFrame:
+def _read_kind(storage: Storage, manifest: Manifest, kind: RowKind) -> pl.DataFrame:
     columns = kind.text.meta.root_names()
     if manifest.members is not None:
         frame = read_rows(storage, manifest, ["status", *columns]).filter(_ACCEPTED)
@@ -240,60 +228,5 @@ def _read_kind(storage: Storage, manifest: Manifest, kind: _Kind) -> pl.DataFram
     return frame.select("key", text=kind.text)
 
 
-def _take_turn(column: str, place: int = 0) -> pl.Expr:
-    return pl.col(column).list.get(place, null_on_oob=True).struct.field("content")
-
-
-_VERDICT = pl.format(
-    "{}: {}", pl.col("score").cast(pl.String).fill_null("no verdict"), pl.col("justification")
-)
-_ATTRIBUTED = pl.format(
-    "{}: credit {} among random characters, {} among like ones",
-    pl.col("model"),
-    pl.col("random_credit").round(2),
-    pl.col("hard_credit").round(2),
-)
-_BY_SUITE = pl.col("suite").replace_strict(
-    {"held_out": "dialogue", "generated": "written questions"}, default="persona"
-)
-"""What a question was read from."""
-_REFERENCE = _Kind("reference", pl.col("reference"))
-_KINDS = {
-    "personas": _Kind("persona", pl.col("persona")),
-    "instructions": _Kind("instruction", _take_turn("turns")),
-    "guesses": _Kind("instruction", _take_turn("turns"), ("persona",), ("question_id",)),
-    "characters": _Kind(
-        "character", pl.format("{}: {}", "name", "persona"), ("persona",), ("persona_key",)
-    ),
-    "dialogues_": _Kind(
-        "dialogue",
-        _take_turn("turns"),
-        ("character", "instruction"),
-        ("character_key", "instruction_key"),
-    ),
-    "curation": _Kind("example", _take_turn("messages", 1), ("dialogue",), ("dialogue_key",)),
-    "question_settings": _Kind(
-        "settings", pl.col("settings").list.join(", "), ("persona",), ("persona_key",)
-    ),
-    "question_texts": _Kind(
-        "written questions",
-        pl.format("{} for {}", "task", "persona"),
-        ("settings",),
-        ("persona_key",),
-    ),
-    "questions": _Kind("question", pl.col("question"), ("row",), ("persona_key",), ("suite",)),
-    "answers_": _Kind(
-        "answer", pl.col("answer"), ("question",), ("question_key",), ("persona_key",)
-    ),
-    "examples_": _Kind(
-        "score examples",
-        pl.col("examples").list.get(0, null_on_oob=True),
-        ("question",),
-        ("question_key",),
-    ),
-    "judgements_": _Kind("judgement", _VERDICT, ("answer", "score examples"), ("answer_key",)),
-    "calibration_": _Kind("calibration", _VERDICT),
-    "attribution_": _Kind("attribution", _ATTRIBUTED, ("example",), ("example_key",)),
-    "abilities_": _Kind("ability", pl.format("{} {}: {}", "task", "metric", "value")),
-}
-"""By a node's name, or its beginning: ``answers_`` stands for ``answers_base`` and the like."""
+_REFERENCE = RowKind("reference", pl.col("reference"))
+"""Of questions, what a good answer would be."""

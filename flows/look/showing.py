@@ -17,7 +17,7 @@ from infra.context import Quiet, RunContext
 from infra.errors import ConfigError, Problem
 from infra.nodes.node import Node, RowNode
 from infra.store.manifests import refer_to
-from infra.store.reading import read_accepted, read_rejected_frame
+from infra.store.reading import iterate_accepted, read_rejected_frame
 from infra.store.row_store import read_part_rejects, read_part_rows
 from tasks.records import (
     Answer,
@@ -110,13 +110,12 @@ def _find_rows(
                 yield _print_row(row)
 
 
-def _list_accepted(context: RunContext, node: Node) -> list[Any]:
+def _list_accepted(context: RunContext, node: Node) -> Iterator[Any]:
     found = node.find()
     if found is not None:
-        return read_accepted(context.storage, refer_to(found), node.record)
-    if isinstance(node, RowNode):
-        return read_part_rows(context.storage, node.spec.folder, node.record)
-    return []
+        yield from iterate_accepted(context.storage, refer_to(found), node.record)
+    elif isinstance(node, RowNode):
+        yield from read_part_rows(context.storage, node.spec.folder, node.record)
 
 
 def _print_row(row: Any) -> tuple[str, Text]:

@@ -100,9 +100,10 @@ class RunRecord(_Plain):
         return datetime.fromisoformat(self.began)
 
 
-class _Summary(BaseModel):
-    """Part of a finished run's ``summary.json`` that is read."""
+class RunSummary(_Plain):
+    """Part of a finished run's ``summary.json`` that is read; ``model`` is the one it trained."""
 
+    model: str = ""
     manifests: dict[str, str] = {}
     scores: dict[str, float] = {}
     counts: dict[str, dict[str, int]] = {}
@@ -211,10 +212,15 @@ def read_records(storage: Storage, limit: int | None = None) -> list[RunRecord]:
     return [record for record in (*found, *older) if record is not None][:limit]
 
 
+def read_summary(storage: Storage, run: str) -> RunSummary:
+    """Read what a run came to; ``FileNotFoundError`` or ``ValidationError`` where it cannot be."""
+    return RunSummary.model_validate_json(storage.read_bytes(f"{RUNS}/{run}/summary.json"))
+
+
 def read_finished(storage: Storage, run: str) -> RunRecord | None:
     """Return the last finished state of a run as a record, from its summary."""
     try:
-        summary = _Summary.model_validate_json(storage.read_bytes(f"{RUNS}/{run}/summary.json"))
+        summary = read_summary(storage, run)
     except (FileNotFoundError, ValidationError):
         return None
     config = ""

@@ -10,6 +10,7 @@ from typing import TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from flows.runs.history import RUNS, RunSummary, read_summary
 from infra.errors import ConfigError, Problem
 from infra.store.manifests import Manifest, read_manifest, refer_to
 from infra.store.reading import read_accepted
@@ -18,7 +19,6 @@ from tasks.records import Answer, Attribution, Judgement
 
 R = TypeVar("R", Answer, Attribution, Judgement)
 
-_RUNS = "runs"
 _READ = ("answers_", "judgements_", "attribution_", "examples_")
 
 
@@ -41,14 +41,6 @@ class PastRun:
     judgements: Sequence[Judgement]
     attribution: Sequence[Attribution]
     recipes: Mapping[str, Sequence[Mapping[str, object]]]
-
-
-class _Summary(BaseModel):
-    """Part of a run's ``summary.json`` that is read."""
-
-    run: str
-    model: str = ""
-    manifests: dict[str, str]
 
 
 class _Model(BaseModel):
@@ -112,17 +104,17 @@ def find_run(where: str, given: str, root: str | None) -> tuple[Storage, str]:
     address = text if is_remote(text) else str(Path(text).absolute())
     parent, _, name = address.rpartition("/")
     store, _, folder = parent.rpartition("/")
-    if folder != _RUNS:
+    if folder != RUNS:
         what = "is not the folder of a run"
         raise ConfigError(Problem(where, what, "give <root>/runs/<name>, or a name and --root"))
     return Storage(store or "/"), name
 
 
-def _read_summary(storage: Storage, name: str, where: str) -> _Summary:
+def _read_summary(storage: Storage, name: str, where: str) -> RunSummary:
     try:
-        return _Summary.model_validate_json(storage.read_bytes(f"{_RUNS}/{name}/summary.json"))
+        return read_summary(storage, name)
     except FileNotFoundError as error:
-        found = sorted({path.split("/")[1] for path in storage.walk(_RUNS, "/summary.json")})
+        found = sorted({path.split("/")[1] for path in storage.walk(RUNS, "/summary.json")})
         todo = f"runs there: {', '.join(found)}" if found else "run it with `opencharacter run`"
         raise ConfigError(Problem(where, f"no run {name} in {storage.root}", todo)) from error
     except ValidationError as error:
@@ -141,7 +133,7 @@ def _read_node(storage: Storage, where: str, node: str, path: str) -> Manifest:
 def _read_models(storage: Storage, name: str) -> dict[str, _Model]:
     """Return the models that a run was configured with; none if its file cannot be read."""
     try:
-        data = yaml.safe_load(storage.read_bytes(f"{_RUNS}/{name}/config.yaml"))
+        data = yaml.safe_load(storage.read_bytes(f"{RUNS}/{name}/config.yaml"))
         return _Models.model_validate(data).models
     except (FileNotFoundError, ValidationError, yaml.YAMLError):
         return {}

@@ -8,7 +8,7 @@ from pathlib import Path
 from flows.recipe.settings import Settings
 from flows.talk.conversation import Encode
 from infra.engines.config import ModelConfig
-from infra.engines.streaming import SpeakerThread
+from infra.engines.streaming import StreamingThread
 from infra.errors import ConfigError, Problem, Reject, TemplateRefused
 from infra.generation.asking import RowSession
 from infra.nodes.row_stages import choose_options, name_encoder
@@ -56,7 +56,7 @@ def read_profile(path: Path) -> str:
 
 
 def make_profile(
-    settings: Settings, persona: str, model: ModelConfig, speaker: SpeakerThread
+    settings: Settings, persona: str, model: ModelConfig, thread: StreamingThread
 ) -> str:
     """Have a model write the persona's profile, as the characters stage would.
 
@@ -74,11 +74,11 @@ def make_profile(
     key = content_key("chat", persona)
     session = RowSession(
         key=key,
-        engine=speaker.speaker,
+        engine=thread.engine,
         encoder=_load(model) if model.engine == "vllm" else None,
         options=choose_options(model, config),
     )
-    made = speaker.run(writer.make(key, CharacterInput(key, key, persona), session))
+    made = thread.run(writer.make(key, CharacterInput(key, key, persona), session))
     if isinstance(made, Reject):
         raise ConfigError(
             Problem(

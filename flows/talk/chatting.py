@@ -23,10 +23,10 @@ from flows.talk.character_prompt import (
 from flows.talk.conversation import LOOPED, Conversation
 from flows.talk.tuned_model import choose_model
 from infra.engines.config import ModelConfig
-from infra.engines.spoken_speaker import UNSPOKEN, SpokenSpeaker
-from infra.engines.streaming import SpeakerThread, open_speaker
+from infra.engines.spoken_stream import UNSPOKEN, SpokenStream
+from infra.engines.streaming import StreamingThread, open_streaming_engine
 from infra.errors import ConfigError, EngineError, Problem, RequestFailed
-from infra.protocol import Piece, SamplingParams
+from infra.protocol import Delta, SamplingParams
 
 MAKE = "make"
 _WARMEST = 5.0
@@ -67,11 +67,11 @@ def chat(settings: Settings, options: ChatOptions) -> None:
     encode = make_encoder(chosen.config)
     console = ChatConsole()
     if teacher is not None and teacher != chosen.config:
-        with _speaking(console, settings.characters.model, teacher) as speaker:
-            profile = make_profile(settings, options.persona, teacher, speaker)
-    with _speaking(console, chosen.name, chosen.config) as speaker:
+        with _speaking(console, settings.characters.model, teacher) as thread:
+            profile = make_profile(settings, options.persona, teacher, thread)
+    with _speaking(console, chosen.name, chosen.config) as thread:
         if teacher is not None and not profile:
-            profile = make_profile(settings, options.persona, teacher, speaker)
+            profile = make_profile(settings, options.persona, teacher, thread)
         if teacher is not None:
             console.note(f"\n{profile}\n")
         system = render_system_prompt(settings, options.persona.strip(), profile)
@@ -87,7 +87,7 @@ def chat(settings: Settings, options: ChatOptions) -> None:
                 options.repetition_penalty,
             ),
             keep_special=_parts(chosen.config) and find_thinking(chosen.config).keep_special,
-            stream=speaker.stream,
+            stream=thread.stream,
             encode=encode,
         )
         hold(conversation, console, _find_name(profile))
@@ -151,24 +151,24 @@ class ChatConsole:
         if self.interactive:
             self._out.print(Text(f"{_make_safe(name)}> ", style="bold cyan"), end="")
 
-    def write(self, piece: Piece) -> None:
-        """Write a piece of an answer; control characters, which could steer a terminal, go.
+    def write(self, delta: Delta) -> None:
+        """Write a delta of an answer; control characters, which could steer a terminal, go.
 
         A terminal shows it at once, a pipe gets an answer whole: what has turned out to be a
         thought cannot be taken back from it.
         """
-        text = _make_safe(piece.text)
+        text = _make_safe(delta.text)
         if not self.interactive:
-            self._held = [text] if piece.retracts else [*self._held, text]
+            self._held = [text] if delta.retracts else [*self._held, text]
             return
-        if self._thinks and (text or not piece.thinking):
+        if self._thinks and (text or not delta.thinking):
             print("\b \b" * len(_THINKS), end="", flush=True)
             self._thinks = False
-        if piece.retracts:
+        if delta.retracts:
             print(flush=True)
             self.note("(that was a thought; the answer:)")
         print(text, end="", flush=True)
-        if piece.thinking and not self._thinks:
+        if delta.thinking and not self._thinks:
             self._out.print(Text(_THINKS, style="dim"), end="")
             self._thinks = True
 
@@ -209,12 +209,12 @@ def _answer(text: str, conversation: Conversation, console: ChatConsole, name: s
     heard, thought = False, 0
     console.open_answer(name)
     try:
-        with closing(conversation.ask(text)) as pieces:
-            for piece in pieces:
-                console.write(piece)
-                heard = heard or bool(piece.text.strip())
-                thought += len(piece.reasoning)
-                reason = piece.finish_reason or reason
+        with closing(conversation.ask(text)) as deltas:
+            for delta in deltas:
+                console.write(delta)
+                heard = heard or bool(delta.text.strip())
+                thought += len(delta.reasoning)
+                reason = delta.finish_reason or reason
     except KeyboardInterrupt:
         if not console.interactive:
             raise
@@ -250,18 +250,18 @@ def describe_silence(reason: str | None, thought: int) -> str:
 
 
 @contextmanager
-def _speaking(console: ChatConsole, name: str, config: ModelConfig) -> Iterator[SpeakerThread]:
-    answering = open_speaker(config)
+def _speaking(console: ChatConsole, name: str, config: ModelConfig) -> Iterator[StreamingThread]:
+    answering = open_streaming_engine(config)
     if _parts(config):
-        answering = SpokenSpeaker(answering, find_thinking(config))
-    with SpeakerThread(answering) as speaker:
+        answering = SpokenStream(answering, find_thinking(config))
+    with StreamingThread(answering) as thread:
         if config.engine == "vllm":
             console.note(f"{name}: loading {config.model}")
         try:
-            console.note(f"{name}: {speaker.start()}")
+            console.note(f"{name}: {thread.start()}")
         except EngineError as error:
             raise EngineError(f"{name} does not speak: {error}") from error
-        yield speaker
+        yield thread
 
 
 def _parts(config: ModelConfig) -> bool:

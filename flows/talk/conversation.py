@@ -6,11 +6,11 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from infra.errors import PromptTooLong
-from infra.protocol import Message, Piece, Request, SamplingParams
+from infra.protocol import Delta, Message, Request, SamplingParams
 from infra.text.loops import find_loop
 
-Stream = Callable[[Request], Iterator[Piece]]
-"""Answers a request in pieces; raises :class:`PromptTooLong` before the first."""
+Stream = Callable[[Request], Iterator[Delta]]
+"""Answers a request in deltas; raises :class:`PromptTooLong` before the first."""
 
 Encode = Callable[[Sequence[Message]], tuple[int, ...]]
 
@@ -30,12 +30,12 @@ class Conversation:
     encode: Encode | None
     turns: list[Message] = field(default_factory=list)
     keep_special: bool = False
-    """Whether marks of thoughts are special tokens, which the speaker needs in the text."""
+    """Whether marks of thoughts are special tokens, which the engine needs in the text."""
     forgotten: int = 0
     """How many exchanges were dropped from the beginning because they no longer fit."""
     _asked: int = 0
 
-    def ask(self, text: str) -> Generator[Piece, None, None]:
+    def ask(self, text: str) -> Generator[Delta, None, None]:
         """Say something and give out the answer; both are remembered.
 
         An answer that is broken off is remembered as far as it was heard; a question without
@@ -47,17 +47,17 @@ class Conversation:
         heard: list[str] = []
         unseen = 0
         try:
-            for piece in self._answer():
-                if piece.retracts:
+            for delta in self._answer():
+                if delta.retracts:
                     heard.clear()
-                heard.append(piece.text)
-                yield piece
-                unseen += len(piece.text)
+                heard.append(delta.text)
+                yield delta
+                unseen += len(delta.text)
                 if unseen >= _LOOK_EVERY_CHARS:
                     unseen = 0
                     if find_loop("".join(heard)) is not None:
                         heard.clear()
-                        yield Piece("", LOOPED)
+                        yield Delta("", LOOPED)
                         return
         finally:
             said = "".join(heard).strip()
@@ -71,7 +71,7 @@ class Conversation:
         self.turns.clear()
         self.forgotten = 0
 
-    def _answer(self) -> Iterator[Piece]:
+    def _answer(self) -> Iterator[Delta]:
         while True:
             try:
                 yield from self.stream(self._request())

@@ -1,7 +1,8 @@
-"""Speaks with one model in this process, piece by piece as the answer grows; needs no Ray.
+"""Speaks with one model, delta by delta as the answer grows; needs no Ray.
 
-Three kinds of speaker behind one protocol: vLLM in this process, an OpenAI-compatible endpoint,
-and a scripted engine. :class:`SpeakerThread` hands them to code that is not asynchronous.
+A model of this machine is served to this process alone, so that there is one way to speak with
+what is served: as an OpenAI-compatible endpoint. :class:`StreamingThread` hands engines to code
+that is not asynchronous.
 """
 
 from __future__ import annotations
@@ -15,14 +16,14 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from infra.engines.config import ModelConfig
-from infra.protocol import Completion, Engine, Piece, Request, Speaker
-from infra.text.text_cleaning import PieceCleaner, remove_unreadable
+from infra.protocol import Completion, Delta, Engine, Request, StreamingEngine
+from infra.text.text_cleaning import DeltaCleaner, remove_unreadable
 
 T = TypeVar("T")
 
 
-class WholeSpeaker:
-    """Speaker made of an engine that only gives whole answers: it gives them a word at a time."""
+class WordByWord:
+    """Streaming engine of one that only gives whole answers: it gives them a word at a time."""
 
     def __init__(self, engine: Engine, label: str) -> None:
         self._engine, self._label = engine, label
@@ -31,14 +32,14 @@ class WholeSpeaker:
         """Tell what answers; there is nothing to start."""
         return self._label
 
-    async def stream(self, request: Request) -> AsyncIterator[Piece]:
+    async def stream(self, request: Request) -> AsyncIterator[Delta]:
         """Wait for the whole answer and give it out by word."""
         done = await self._engine.generate(request)
         words = done.text.split(" ")
         for place, word in enumerate(words):
-            yield Piece(word if place == len(words) - 1 else f"{word} ")
+            yield Delta(word if place == len(words) - 1 else f"{word} ")
             await asyncio.sleep(0)
-        yield Piece("", done.finish_reason)
+        yield Delta("", done.finish_reason)
 
     async def generate(self, request: Request) -> Completion:
         """Answer one request."""
@@ -49,8 +50,8 @@ class WholeSpeaker:
         await self._engine.close()
 
 
-def open_speaker(config: ModelConfig) -> Speaker:
-    """Return the speaker of a model; nothing starts before :meth:`Speaker.start`."""
+def open_streaming_engine(config: ModelConfig) -> StreamingEngine:
+    """Return what streams a model's answers; nothing starts before its ``start``."""
     from infra.engines.opening import (
         endpoint_settings,
         open_remote_engine,
@@ -58,58 +59,45 @@ def open_speaker(config: ModelConfig) -> Speaker:
     )
 
     if config.engine == "vllm":
-        from infra.engines.vllm.forked_speaker import ForkedSpeaker
-        from infra.engines.vllm.forks import can_fork
-        from infra.engines.vllm.speaker import VllmSpeaker
+        from infra.engines.vllm.served_model import ServedModel
 
-        return ForkedSpeaker(config) if can_fork() else VllmSpeaker(config)
+        return ServedModel(config)
     if config.engine == "endpoint":
-        from infra.engines.endpoint.speaker import EndpointSpeaker
+        from infra.engines.endpoint.streaming_endpoint import StreamingEndpoint
 
-        return EndpointSpeaker(endpoint_settings(config), *read_endpoint_secrets(config))
-    return WholeSpeaker(open_remote_engine(config)(), f"scripted engine {config.model}")
+        return StreamingEndpoint(endpoint_settings(config), *read_endpoint_secrets(config))
+    return WordByWord(open_remote_engine(config)(), f"scripted engine {config.model}")
 
 
-class SpeakerThread:
-    """Thread with an event loop of its own that runs a speaker, as a context manager.
+class StreamingThread:
+    """Thread with an event loop of its own that runs a streaming engine, as a context manager.
 
     The caller's thread stays free for the keyboard: a ``KeyboardInterrupt`` in :meth:`stream`
     ends the answer and nothing else.
     """
 
-    def __init__(self, speaker: Speaker) -> None:
-        self.speaker = speaker
+    def __init__(self, engine: StreamingEngine) -> None:
+        self.engine = engine
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="speaker", daemon=True)
-        self._abandoned = False
+        self._thread = threading.Thread(target=self._loop.run_forever, name="stream", daemon=True)
 
-    def __enter__(self) -> SpeakerThread:
+    def __enter__(self) -> StreamingThread:
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._abandoned:
-            return
         with suppress(Exception):  # what it failed of was told already
-            self.run(self.speaker.close())
+            self.run(self.engine.close())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
 
     def start(self) -> str:
-        """Start the speaker, and return what answers.
-
-        Loading in this process cannot be interrupted from within: an interrupt leaves it to end
-        with the process.
-        """
-        try:
-            return self.run(self.speaker.start())
-        except KeyboardInterrupt:
-            self._abandoned = True
-            raise
+        """Start the engine, and return what answers."""
+        return self.run(self.engine.start())
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine on the speaker's loop; an interrupt of the wait cancels it."""
+        """Run a coroutine on the thread's loop; an interrupt of the wait cancels it."""
         future = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
             return future.result()
@@ -117,34 +105,36 @@ class SpeakerThread:
             future.cancel()
             raise
 
-    def stream(self, request: Request) -> Generator[Piece, None, None]:
-        """Give out an answer piece by piece; leaving the loop early stops the engine's work."""
-        pieces: queue.SimpleQueue[Piece | BaseException | None] = queue.SimpleQueue()
-        future = asyncio.run_coroutine_threadsafe(_pump(self.speaker, request, pieces), self._loop)
+    def stream(self, request: Request) -> Generator[Delta, None, None]:
+        """Give out an answer delta by delta; leaving the loop early stops the engine's work."""
+        deltas: queue.SimpleQueue[Delta | BaseException | None] = queue.SimpleQueue()
+        future = asyncio.run_coroutine_threadsafe(_pump(self.engine, request, deltas), self._loop)
         try:
-            while (piece := pieces.get()) is not None:
-                if isinstance(piece, BaseException):
-                    raise piece
-                yield piece
+            while (delta := deltas.get()) is not None:
+                if isinstance(delta, BaseException):
+                    raise delta
+                yield delta
         finally:
             future.cancel()
 
 
-async def clean_pieces(pieces: AsyncIterator[Piece]) -> AsyncIterator[Piece]:
-    """Take out of an answer that comes in pieces what can be neither read nor encoded."""
-    cleaner = PieceCleaner()
-    async for piece in pieces:
-        text = cleaner.clean(piece.text, last=piece.finish_reason is not None)
-        yield replace(piece, text=text, reasoning=remove_unreadable(piece.reasoning))
+async def clean_deltas(deltas: AsyncIterator[Delta]) -> AsyncIterator[Delta]:
+    """Take out of an answer that comes in deltas what can be neither read nor encoded."""
+    cleaner = DeltaCleaner()
+    async for delta in deltas:
+        text = cleaner.clean(delta.text, last=delta.finish_reason is not None)
+        yield replace(delta, text=text, reasoning=remove_unreadable(delta.reasoning))
 
 
 async def _pump(
-    speaker: Speaker, request: Request, pieces: queue.SimpleQueue[Piece | BaseException | None]
+    engine: StreamingEngine,
+    request: Request,
+    deltas: queue.SimpleQueue[Delta | BaseException | None],
 ) -> None:
     try:
-        async for piece in clean_pieces(speaker.stream(request)):
-            pieces.put(piece)
+        async for delta in clean_deltas(engine.stream(request)):
+            deltas.put(delta)
     except Exception as error:
-        pieces.put(error)
+        deltas.put(error)
     finally:
-        pieces.put(None)
+        deltas.put(None)

@@ -24,7 +24,8 @@ from infra.engines.config import ModelConfig
 from infra.engines.opening import open_remote_engine
 from infra.engines.vllm.actor import VllmActor
 from infra.engines.vllm.actor_engine import ActorEngine
-from infra.engines.vllm.forks import ForkServer, can_fork
+from infra.engines.vllm.forking import can_fork
+from infra.engines.vllm.zygote import Zygote
 from infra.errors import ClusterError, ConfigError, EngineError
 from infra.generation.stage_worker import StageWorker
 from infra.progress import EngineListener
@@ -82,8 +83,8 @@ class EnginePool:
         self._users: Counter[str] = Counter()
         self._turns: list[str] = []
         self._locks = {name: threading.Lock() for name in models}
-        self._forks: ForkServer | None = None
-        self._forks_lock = threading.Lock()
+        self._zygote: Zygote | None = None
+        self._zygote_lock = threading.Lock()
         self.starts: dict[str, int] = {}
         """How many engines were started, by model; restarts after a death not counted."""
 
@@ -111,15 +112,15 @@ class EnginePool:
 
         For the pool's own first engine that is beside Ray's start; others may know earlier.
         """
-        with self._forks_lock:
+        with self._zygote_lock:
             here = self.cluster.config.address is None
             if config.engine != "vllm" or not here or not can_fork():
                 return
-            if self._forks is not None and not self._forks.is_alive:
-                self._forks.close()
-                self._forks = None
-            if self._forks is None:
-                self._forks = ForkServer()
+            if self._zygote is not None and not self._zygote.is_alive:
+                self._zygote.close()
+                self._zygote = None
+            if self._zygote is None:
+                self._zygote = Zygote()
 
     @contextmanager
     def use(self, name: str) -> Iterator[list[Replica]]:
@@ -205,10 +206,10 @@ class EnginePool:
             for name in list(self._open):
                 self.close_model(name)
         finally:
-            with self._forks_lock:
-                if self._forks is not None:
-                    self._forks.close()
-                    self._forks = None
+            with self._zygote_lock:
+                if self._zygote is not None:
+                    self._zygote.close()
+                    self._zygote = None
 
     def close_model(self, name: str) -> None:
         """Stop the engines of one model in order; a later use starts them again."""
@@ -292,9 +293,9 @@ class EnginePool:
             return None, open_remote_engine(config, self._storage)
         self.get_ready(config)
         ray = self.cluster.ensure()
-        forks = self._forks.address if self._forks is not None else None
+        zygote = self._zygote.address if self._zygote is not None else None
         options = _vllm_resources(config, on_gpus=self.cluster.devices().on_gpus)
-        engine = ray.remote(VllmActor).options(**options).remote(config, forks)
+        engine = ray.remote(VllmActor).options(**options).remote(config, zygote)
         return engine, partial(ActorEngine, engine)
 
     def _open_worker(self, config: ModelConfig, open_engine: Callable[[], Engine]) -> Any:

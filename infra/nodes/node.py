@@ -19,6 +19,7 @@ import polars as pl
 from infra.context import AskingConfig, NodeConfig, RunContext, model_identity
 from infra.engines.config import ModelConfig
 from infra.generation.reruns import Reruns
+from infra.nodes.row_kind import RowKind
 from infra.nodes.rows import Rows, StoredRows
 from infra.store.manifests import (
     Manifest,
@@ -50,13 +51,14 @@ class Node(ABC):
     A subclass's fields are its knobs, as ``config``, and the nodes that it reads, in the order in
     which its fingerprint names them. ``stage`` is what ``--from`` and ``--until`` call it,
     ``version`` counts the changes of its code that change its rows, ``record`` is what its rows
-    are.
+    are, ``row_kind`` what their lineage shows of them: a job has no rows.
     """
 
     kind: ClassVar[str]
     stage: ClassVar[str]
     version: ClassVar[int]
     record: ClassVar[type[Any]]
+    row_kind: ClassVar[RowKind | None] = None
     use: ClassVar[Use] = "driver"
 
     context: RunContext = field(repr=False)

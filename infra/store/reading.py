@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
 import polars as pl
@@ -17,8 +17,14 @@ R = TypeVar("R")
 
 def read_accepted(storage: Storage, reference: NodeRef, record: type[R]) -> list[R]:
     """Return the accepted rows of a node as records, sorted by key."""
+    return list(iterate_accepted(storage, reference, record))
+
+
+def iterate_accepted(storage: Storage, reference: NodeRef, record: type[R]) -> Iterator[R]:
+    """Yield the accepted rows of a node as records, sorted by key, for who may not want all."""
     frame = read_accepted_frame(storage, reference)
-    return [from_plain(record, row) for row in frame.iter_rows(named=True)]
+    for row in frame.iter_rows(named=True):
+        yield from_plain(record, row)
 
 
 def read_accepted_frame(storage: Storage, reference: NodeRef) -> pl.DataFrame:

@@ -62,15 +62,15 @@ def remove_unreadable(text: str) -> str:
     return _UNREADABLE.sub("", fix_surrogates(text).replace("\x85", "\n"))
 
 
-class PieceCleaner:
-    """Cleaner of a text that comes in pieces: half a character waits for its other half."""
+class DeltaCleaner:
+    """Cleaner of a text that comes in deltas: half a character waits for its other half."""
 
     def __init__(self) -> None:
         self._held = ""
 
-    def clean(self, piece: str, *, last: bool = False) -> str:
-        """Return what of the text so far can be shown; all of it with the last piece."""
-        text, self._held = self._held + piece, ""
+    def clean(self, delta: str, *, last: bool = False) -> str:
+        """Return what of the text so far can be shown; all of it with the last delta."""
+        text, self._held = self._held + delta, ""
         if not last and text and "\ud800" <= text[-1] <= "\udbff":
             text, self._held = text[:-1], text[-1]
         return remove_unreadable(text)

@@ -11,6 +11,7 @@ import polars as pl
 from infra.generation.stage_worker import RowMaker
 from infra.input.row_input import Source
 from infra.nodes.node import Node, RowNode, SetNode, SetOutput
+from infra.nodes.row_kind import RowKind
 from infra.nodes.rows import Rows
 from infra.paths import require_path
 from infra.rendering.prompts import PromptTemplate
@@ -21,6 +22,10 @@ from tasks.persona_rows import plan_persona_rows
 from tasks.records import Character, Persona
 from tasks.rejections import check_brought_yield
 
+_CHARACTER = RowKind(
+    "character", pl.format("{}: {}", "name", "persona"), ("persona",), ("persona_key",)
+)
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Characters(RowNode):
@@ -30,6 +35,7 @@ class Characters(RowNode):
     stage = "characters"
     version = 3
     record = Character
+    row_kind = _CHARACTER
 
     config: CharacterConfig
     personas: Node
@@ -66,6 +72,7 @@ class TakenCharacters(SetNode):
     stage = "characters"
     version = 3
     record = Character
+    row_kind = _CHARACTER
 
     config: CharacterConfig
     source: Source

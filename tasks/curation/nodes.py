@@ -8,6 +8,7 @@ from typing import Any
 
 from infra.errors import YieldError
 from infra.nodes.node import Node, SetNode, SetOutput
+from infra.nodes.row_kind import RowKind, take_turn
 from infra.nodes.rows import Rows
 from infra.paths import require_path
 from infra.rendering.prompts import PromptTemplate
@@ -24,6 +25,7 @@ class Curation(SetNode):
     stage = "curation"
     version = 3
     record = Example
+    row_kind = RowKind("example", take_turn("messages", 1), ("dialogue",), ("dialogue_key",))
 
     config: CurationConfig
     dialogues: Sequence[Node]

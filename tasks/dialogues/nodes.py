@@ -12,6 +12,7 @@ from infra.errors import ConfigError, Problem
 from infra.generation.stage_worker import RowMaker
 from infra.input.row_input import Source
 from infra.nodes.node import Node, RowNode, SetNode, SetOutput
+from infra.nodes.row_kind import RowKind, take_turn
 from infra.nodes.rows import Rows
 from infra.paths import require_path
 from infra.rendering.prompts import PromptTemplate
@@ -22,6 +23,13 @@ from tasks.dialogues.sources import NO_CHARACTER, digest_dialogue_source, take_d
 from tasks.records import Character, Dialogue, Instruction
 from tasks.rejections import check_brought_yield
 
+_DIALOGUE = RowKind(
+    "dialogue",
+    take_turn("turns"),
+    ("character", "instruction"),
+    ("character_key", "instruction_key"),
+)
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Dialogues(RowNode):
@@ -30,6 +38,7 @@ class Dialogues(RowNode):
     kind = "dialogues"
     stage = "dialogues"
     record = Dialogue
+    row_kind = _DIALOGUE
 
     strategy: Strategy
     config: StrategyConfig
@@ -114,6 +123,7 @@ class TakenDialogues(SetNode):
     stage = "dialogues"
     version = 3
     record = Dialogue
+    row_kind = _DIALOGUE
 
     config: DialogueConfig
     source: Source

@@ -16,6 +16,7 @@ from infra.context import read_chat_template
 from infra.engines.config import ModelConfig
 from infra.generation.stage_worker import RowMaker
 from infra.nodes.node import JobNode, JobOutput, Node, RowNode, SetNode, SetOutput
+from infra.nodes.row_kind import RowKind
 from infra.nodes.rows import Rows
 from infra.store.manifests import write_table
 from infra.store.schema import to_table
@@ -44,6 +45,14 @@ class Answers(RowNode):
     stage = "evaluation"
     version = 2
     record = Answer
+    row_kind = RowKind(
+        "answer",
+        pl.col("answer"),
+        ("question",),
+        ("question_key",),
+        ("persona_key",),
+        shows_profile=True,
+    )
 
     config: AnswerConfig
     subject: Subject
@@ -105,6 +114,17 @@ class Attributions(SetNode):
     stage = "evaluation"
     version = 1
     record = Attribution
+    row_kind = RowKind(
+        "attribution",
+        pl.format(
+            "{}: credit {} among random characters, {} among like ones",
+            pl.col("model"),
+            pl.col("random_credit").round(2),
+            pl.col("hard_credit").round(2),
+        ),
+        ("example",),
+        ("example_key",),
+    )
     use = "models"
 
     config: AttributionConfig
@@ -171,6 +191,7 @@ class Abilities(SetNode):
     stage = "evaluation"
     version = 1
     record = Ability
+    row_kind = RowKind("ability", pl.format("{} {}: {}", "task", "metric", "value"))
     use = "models"
 
     config: AbilitiesConfig

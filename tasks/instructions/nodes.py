@@ -10,6 +10,7 @@ import polars as pl
 
 from infra.generation.stage_worker import RowMaker
 from infra.nodes.node import Node, RowNode, SetNode, SetOutput
+from infra.nodes.row_kind import RowKind, take_turn
 from infra.nodes.rows import Rows
 from infra.paths import require_path
 from infra.rendering.prompts import PromptTemplate
@@ -30,6 +31,7 @@ class Instructions(SetNode):
     stage = "instructions"
     version = 3
     record = Instruction
+    row_kind = RowKind("instruction", take_turn("turns"))
 
     config: InstructionConfig
 
@@ -67,6 +69,7 @@ class Guesses(RowNode):
     stage = "instructions"
     version = 1
     record = Instruction
+    row_kind = RowKind("instruction", take_turn("turns"), ("persona",), ("question_id",))
 
     config: InstructionSynthesisConfig
     personas: Node

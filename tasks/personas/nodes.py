@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import polars as pl
+
 from infra.nodes.node import SetNode, SetOutput
+from infra.nodes.row_kind import RowKind
 from infra.nodes.rows import Rows
 from tasks.personas.config import PersonaConfig
 from tasks.personas.selection import select_personas
@@ -21,6 +24,7 @@ class Personas(SetNode):
     stage = "personas"
     version = 2
     record = Persona
+    row_kind = RowKind("persona", pl.col("persona"))
 
     config: PersonaConfig
 

@@ -13,7 +13,8 @@ from tasks.reporting.sections.scoring import (
     list_judges,
     split_comparisons,
 )
-from tasks.reporting.tables import Cell, Row, Table
+from tasks.reporting.table_text import write_markdown
+from tasks.reporting.tables import Row, Table
 from tasks.scores import Comparison, Measure
 
 _SHOWN = ("models", "measure", "difference", "95 % interval", "p")
@@ -29,7 +30,11 @@ def summarise_scores(measures: Sequence[Measure], comparisons: Sequence[Comparis
     sections.append(("Character attribution", build_attribution_table(measures)))
     main, _ = split_comparisons(comparisons)
     sections.append(("Paired differences", _cut(build_difference_table(main))))
-    texts = [f"### {escape_markdown(name)}\n\n{_write(table)}" for name, table in sections if table]
+    texts = [
+        f"### {escape_markdown(name)}\n\n{write_markdown(table)}"
+        for name, table in sections
+        if table
+    ]
     return "\n\n".join(texts) + "\n" if texts else ""
 
 
@@ -39,18 +44,3 @@ def _cut(table: Table) -> Table:
         Row(row.name, tuple(row.cells[place - 1] for place in kept[1:])) for row in table.rows
     )
     return Table(tuple(table.columns[place] for place in kept), rows)
-
-
-def _write(table: Table) -> str:
-    heads = [escape_markdown(column.name) for column in table.columns]
-    marks = ["---" if column.kind == "text" else "---:" for column in table.columns]
-    lines = [heads, marks]
-    lines += [[escape_markdown(row.name), *map(_write_cell, row.cells)] for row in table.rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def _write_cell(cell: Cell) -> str:
-    # Numbers are of our own writing, and escaped ones would be hard to read as plain text.
-    text = escape_markdown(cell.text) if cell.kind == "text" else cell.text
-    note = cell.note.replace("\n", ", ")
-    return f"{text} ({note})" if note else text

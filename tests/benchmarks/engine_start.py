@@ -1,7 +1,7 @@
 """Times starts and stops of CPU engines: spawned as vLLM does, forked, and forked once more.
 
-``forked`` includes what the fork server imports; ``again`` is the second engine from that server,
-as a run's second model is.
+``forked`` includes what the zygote imports; ``again`` is the second engine from that zygote, as a
+run's second model is.
 
 python -m tests.benchmarks.engine_start
 """
@@ -21,9 +21,9 @@ from datetime import date
 from pathlib import Path
 
 from infra.engines.config import ModelConfig
-from infra.engines.vllm.forked_server import ForkedServer
-from infra.engines.vllm.forks import ForkServer
+from infra.engines.vllm.hosted_server import HostedServer
 from infra.engines.vllm.server import VllmServer
+from infra.engines.vllm.zygote import Zygote
 from tests.benchmarks.hardware import describe_hardware
 
 _HERE = "tests.benchmarks.engine_start"
@@ -71,11 +71,11 @@ def main() -> None:
 
 
 async def _measure_forked(config: ModelConfig) -> dict[str, dict[str, float]]:
-    """Start and stop two engines, one after the other, that come from one fork server."""
+    """Start and stop two engines, one after the other, that come from one zygote."""
     began = time.monotonic()
-    with closing(ForkServer()) as forks:
-        first = await _measure(ForkedServer(config, forks.address), began)
-        again = await _measure(ForkedServer(config, forks.address), time.monotonic())
+    with closing(Zygote()) as zygote:
+        first = await _measure(HostedServer(config, zygote.address), began)
+        again = await _measure(HostedServer(config, zygote.address), time.monotonic())
     # What all processes spent, once they have been waited for.
     spent = resource.getrusage(resource.RUSAGE_CHILDREN)
     return {"forked": {**first, "both_cpu_s": spent.ru_utime + spent.ru_stime}, "again": again}
@@ -87,7 +87,7 @@ async def _measure_spawned(config: ModelConfig) -> dict[str, dict[str, float]]:
     return {"spawned": told}
 
 
-async def _measure(server: ForkedServer | VllmServer, began: float) -> dict[str, float]:
+async def _measure(server: HostedServer | VllmServer, began: float) -> dict[str, float]:
     await server.start()
     started = time.monotonic()
     await server.stop()

@@ -52,7 +52,7 @@ WORKER_MODULES = (
     *sorted(
         ".".join(path.relative_to(ROOT).with_suffix("").parts)
         for path in (ROOT / "infra" / "engines").rglob("*.py")
-        if path.stem not in ("__init__", "imports")  # that is for a fork server alone
+        if path.stem not in ("__init__", "imports")  # that is for the zygote alone
     ),
     "tasks.characters.writing",
     "tasks.dialogues.players.generation",

@@ -189,7 +189,7 @@ def kill_engine_core(owner: int) -> bool:
         with suppress(psutil.Error):
             if "EngineCore" in " ".join(process.cmdline()):
                 parent = " ".join(process.parent().cmdline())
-                assert "infra.engines.vllm.imports" in parent  # it is a fork
+                assert "VLLM::Frontend" in parent  # it is a fork of what a zygote has forked
                 process.kill()
                 return True
     return False

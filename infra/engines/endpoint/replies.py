@@ -106,7 +106,7 @@ def read_error(body: object) -> ServerError | None:
 
 
 def read_completion(body: object, count: Counter | None = None) -> Completion | Unreadable:
-    """Read a chat completion; reasoning is kept apart from the text.
+    """Read a completion; reasoning is kept apart from the text.
 
     Where the server reports no usage, ``count`` counts what the model wrote.
     """
@@ -122,6 +122,8 @@ def read_completion(body: object, count: Counter | None = None) -> Completion | 
     if reason in ("abort", "error"):  # vLLM on its way down answers 200 with half a text.
         return Unreadable(reason, broke_off=True)
     message = choice.get("message")
+    if message is None and isinstance(choice.get("text"), str):  # a completion of token ids
+        message = {"content": choice["text"]}
     if not isinstance(message, Mapping):
         return Unreadable("without a message")
     text, reasoning = read_parts(message)

@@ -1,7 +1,8 @@
 """Translates requests and replies between this project and the OpenAI chat-completions dialect.
 
-Nothing here opens a connection. A reply becomes a :class:`Completion`, or a :class:`Trouble`
-that says what the engine has to do about it; no bytes that a server sends raise anything else.
+A server of ours is asked for completions of token ids instead. Nothing here opens a connection. A
+reply becomes a :class:`Completion`, or a :class:`Trouble` that says what the engine has to do about
+it; no bytes that a server sends raise anything else.
 """
 
 from __future__ import annotations
@@ -63,6 +64,7 @@ class EndpointSettings:
         patience_s: How long an endpoint that never answered may fail before all is given up.
         dialect: How the endpoint is spoken to.
         thinking_fields: Fields of each request that say how much to think.
+        takes_tokens: It is a vLLM server, and gets prompts as token ids and no messages.
     """
 
     base_url: str
@@ -77,6 +79,7 @@ class EndpointSettings:
     patience_s: float = 30.0
     dialect: DialectConfig = field(default_factory=DialectConfig)
     thinking_fields: Mapping[str, Any] = field(default_factory=dict)
+    takes_tokens: bool = False
 
     def __post_init__(self) -> None:
         # The address itself is not repeated: it may hold the very secret that is refused here.
@@ -111,7 +114,7 @@ class EndpointSettings:
     @property
     def completions_url(self) -> str:
         """Return the address that requests are posted to, without its query."""
-        return f"{self.address}{self.dialect.path}"
+        return f"{self.address}{'/completions' if self.takes_tokens else self.dialect.path}"
 
     @property
     def query(self) -> dict[str, str]:
@@ -148,7 +151,7 @@ def write_payload(
     sampling = request.sampling
     payload: dict[str, Any] = {
         "model": settings.model,
-        "messages": _write_messages(request.messages, dialect),
+        **_write_prompt(request, dialect, tokens=settings.takes_tokens),
         dialect.token_limit: sampling.max_new_tokens,
         "temperature": sampling.temperature,
         "top_p": sampling.top_p,
@@ -235,6 +238,18 @@ def read_body(
     return _explain(
         settings, status, code, said, wait_s, read_complaint(body, decode_text(content))
     )
+
+
+def _write_prompt(request: Request, dialect: Dialect, *, tokens: bool) -> dict[str, Any]:
+    """Write the turns; or token ids, with what only vLLM follows."""
+    if not tokens:
+        return {"messages": _write_messages(request.messages, dialect)}
+    return {
+        "prompt": list(request.token_ids or ()),
+        "repetition_penalty": request.sampling.repetition_penalty,
+        "skip_special_tokens": not request.keep_special,
+        "spaces_between_special_tokens": not request.keep_special,
+    }
 
 
 def _write_messages(messages: Sequence[Message], dialect: Dialect) -> list[dict[str, str]]:

@@ -1,4 +1,4 @@
-"""Is a vLLM engine as a Ray actor: in forks on CPUs, in the actor's own process on GPUs."""
+"""Is a vLLM engine as a Ray actor: in a host of its own on CPUs, in the actor itself on GPUs."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 
 from infra.cluster.gpu_memory import await_gpu_memory
 from infra.engines.config import ModelConfig
-from infra.engines.vllm.forked_server import ForkedServer
-from infra.engines.vllm.forks import can_fork, is_cpu_build
+from infra.engines.vllm.forking import can_fork, is_cpu_build
+from infra.engines.vllm.hosted_server import HostedServer
 from infra.engines.vllm.last_words import explain_start
 from infra.engines.vllm.server import DIE_WITH_PARENT, EngineFacts, VllmServer
 from infra.errors import EngineError
@@ -22,14 +22,14 @@ _LOG_BYTES = 1 << 15
 class VllmActor:
     """Engine holder; the pool makes it an actor: ``start`` once, then ``submit``, ``collect``.
 
-    ``forks`` is the address of a fork server that the engine may come from.
+    ``zygote`` is the address of one that the engine's host may come from.
     """
 
-    def __init__(self, config: ModelConfig, forks: str | None = None) -> None:
+    def __init__(self, config: ModelConfig, zygote: str | None = None) -> None:
         self._model = config.model
         share = config.engine_args.get("gpu_memory_utilization", config.gpu_memory_utilization)
         self._gpu_memory_share = float(share)
-        self._server = ForkedServer(config, forks) if can_fork() else VllmServer(config)
+        self._server = HostedServer(config, zygote) if can_fork() else VllmServer(config)
 
     async def start(self) -> EngineFacts:
         """Load the model and return the engine's facts; :class:`EngineError` if it cannot."""

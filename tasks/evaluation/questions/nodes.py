@@ -11,6 +11,7 @@ import polars as pl
 
 from infra.generation.stage_worker import RowMaker
 from infra.nodes.node import Node, RowNode, SetNode, SetOutput
+from infra.nodes.row_kind import RowKind
 from infra.nodes.rows import Rows
 from infra.paths import require_path
 from infra.rendering.prompts import PromptTemplate
@@ -41,6 +42,9 @@ class QuestionSettings(RowNode):
     stage = "evaluation"
     version = 2
     record = ChosenSettings
+    row_kind = RowKind(
+        "settings", pl.col("settings").list.join(", "), ("persona",), ("persona_key",)
+    )
 
     config: SettingsConfig
     questions: QuestionConfig
@@ -82,6 +86,12 @@ class QuestionTexts(RowNode):
     stage = "evaluation"
     version = 2
     record = WrittenQuestions
+    row_kind = RowKind(
+        "written questions",
+        pl.format("{} for {}", "task", "persona"),
+        ("settings",),
+        ("persona_key",),
+    )
 
     config: WritingConfig
     questions: QuestionConfig
@@ -135,6 +145,16 @@ class Questions(SetNode):
     stage = "evaluation"
     version = 2
     record = EvalQuestion
+    row_kind = RowKind(
+        "question",
+        pl.col("question"),
+        ("row",),
+        ("persona_key",),
+        ("suite",),
+        link=pl.col("suite").replace_strict(
+            {"held_out": "dialogue", "generated": "written questions"}, default="persona"
+        ),
+    )
 
     config: QuestionConfig
     texts: Node | None = None

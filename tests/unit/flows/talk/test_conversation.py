@@ -9,7 +9,7 @@ import pytest
 
 from flows.talk.conversation import Conversation
 from infra.errors import PromptTooLong, RequestFailed
-from infra.protocol import Message, Piece, Request, SamplingParams
+from infra.protocol import Delta, Message, Request, SamplingParams
 
 
 class Echo:
@@ -19,14 +19,14 @@ class Echo:
         self.most, self.fails = most, fails
         self.seen: list[Request] = []
 
-    def __call__(self, request: Request) -> Iterator[Piece]:
+    def __call__(self, request: Request) -> Iterator[Delta]:
         self.seen.append(request)
         if len(request.messages) > self.most:
             raise PromptTooLong("too long")
-        yield Piece(f"{len(request.messages)} ")
+        yield Delta(f"{len(request.messages)} ")
         if self.fails:
             raise RequestFailed("broke off")
-        yield Piece("messages", "stop")
+        yield Delta("messages", "stop")
 
 
 def make(stream: Echo, seed: int | None = None) -> Conversation:
@@ -37,7 +37,7 @@ def make(stream: Echo, seed: int | None = None) -> Conversation:
 
 
 def say(conversation: Conversation, text: str) -> str:
-    return "".join(piece.text for piece in conversation.ask(text))
+    return "".join(delta.text for delta in conversation.ask(text))
 
 
 def test_the_system_prompt_leads_and_turns_alternate() -> None:
@@ -76,15 +76,15 @@ def test_an_answer_that_broke_off_is_kept_as_far_as_it_was_heard() -> None:
         say(talk, "one")
     assert [turn.content for turn in talk.turns] == ["one", "2"]
     stopped = make(Echo())
-    with closing(stopped.ask("one")) as pieces:
-        next(pieces)
+    with closing(stopped.ask("one")) as deltas:
+        next(deltas)
     assert [turn.content for turn in stopped.turns] == ["one", "2"]
 
 
 def test_what_turned_out_to_be_a_thought_is_not_remembered() -> None:
-    def muse(request: Request) -> Iterator[Piece]:
-        yield Piece("who is this?")
-        yield Piece("Ahoy.", "stop", retracts=True)
+    def muse(request: Request) -> Iterator[Delta]:
+        yield Delta("who is this?")
+        yield Delta("Ahoy.", "stop", retracts=True)
 
     talk = Conversation("You are Ann.", SamplingParams(0.5, 0.9, 8), muse, None, keep_special=True)
     for _ in talk.ask("one"):

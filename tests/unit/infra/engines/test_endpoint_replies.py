@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from infra.engines.endpoint.replies import read_retry_after
-from infra.engines.endpoint.speaker import split_lines
+from infra.engines.endpoint.streaming_endpoint import split_lines
 from infra.engines.endpoint.wire import EndpointSettings, Trouble, read_body
 from infra.errors import RequestFailed
 from infra.protocol import Completion

@@ -15,7 +15,7 @@ from infra.engines.border import clean_completion, describe_blank
 from infra.engines.config import ModelConfig
 from infra.engines.endpoint.endpoint import EndpointEngine
 from infra.engines.opening import endpoint_settings, open_remote_engine
-from infra.engines.streaming import SpeakerThread, open_speaker
+from infra.engines.streaming import StreamingThread, open_streaming_engine
 from infra.errors import EngineError, Reject, RequestFailed
 from infra.generation.asking import AskOptions, RowSession
 from infra.protocol import Completion, Message, Request, SamplingParams
@@ -196,16 +196,16 @@ def test_a_blank_answer_is_one_reject_that_says_what_came(server: OddEndpoint) -
 
 def test_streams_come_whole(server: OddEndpoint) -> None:
     for model in ("plain", "strict", "without-system"):
-        with SpeakerThread(open_speaker(config(server.address, model))) as speaker:
-            speaker.start()
-            pieces = list(speaker.stream(request(1)))
-        assert "".join(piece.text for piece in pieces) == STREAMED
-        assert pieces[-1].finish_reason == "stop"
+        with StreamingThread(open_streaming_engine(config(server.address, model))) as thread:
+            thread.start()
+            deltas = list(thread.stream(request(1)))
+        assert "".join(delta.text for delta in deltas) == STREAMED
+        assert deltas[-1].finish_reason == "stop"
 
 
 @pytest.mark.parametrize("model", ["page", "empty", "deep", "half", "broken", "no-choices"])
 def test_chat_names_what_came(server: OddEndpoint, model: str) -> None:
-    with SpeakerThread(open_speaker(config(server.address, model))) as speaker:
-        speaker.start()
+    with StreamingThread(open_streaming_engine(config(server.address, model))) as thread:
+        thread.start()
         with pytest.raises(EngineError, match=r"HTTP \d+ from http://127"):
-            list(speaker.stream(request(1)))
+            list(thread.stream(request(1)))

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import socket
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from infra.engines.config import ModelConfig
 from infra.engines.vllm.openai_server import OpenAiServer, ServerPlan
-from infra.errors import ConfigError
+from infra.errors import ConfigError, EngineError
 
 MODEL = ModelConfig(
     model="/models/x", max_num_seqs=8, cpu_kv_cache_gib=0.5, engine_args={"swap_space": 1}
@@ -29,7 +31,7 @@ def read_flags(command: list[str]) -> dict[str, str | None]:
 def test_the_command_line_says_what_the_engine_pool_would() -> None:
     plan = ServerPlan(MODEL, "night", "127.0.0.1", 8123)
     command = plan.command(on_cpu=True)
-    assert command[:3] == [sys.executable, "-m", "vllm.entrypoints.openai.api_server"]
+    assert command[:3] == [sys.executable, "-m", "infra.engines.vllm.openai_host"]
     flags = read_flags(command)
     assert flags["--model"] == "/models/x"
     assert flags["--served-model-name"] == "night"
@@ -61,3 +63,23 @@ def test_a_taken_port_is_told_before_anything_starts() -> None:
             OpenAiServer(ServerPlan(MODEL, "x", "127.0.0.1", port)),
         ):
             raise AssertionError("it started")
+
+
+def make_dead_server(log: Path, text: str) -> OpenAiServer:
+    """Return a server whose process has ended by itself, after it wrote this."""
+    log.write_text(text)
+    server = OpenAiServer(ServerPlan(MODEL, "x", "127.0.0.1", 1), log=log)
+    server._process = subprocess.Popen([sys.executable, "-c", "raise SystemExit(3)"])
+    server._process.wait()
+    return server
+
+
+def test_a_log_that_nobody_sees_is_quoted_when_the_server_dies(tmp_path: Path) -> None:
+    server = make_dead_server(tmp_path / "log", "ValueError: no such quantization\n")
+    with pytest.raises(ConfigError, match="no such quantization"):
+        server.check_alive()
+    server = make_dead_server(tmp_path / "log", "Killed\n")
+    with pytest.raises(EngineError, match=r"ended \(exit code 3\)\. Its log ends:\nKilled"):
+        server.check_alive()
+    server.stop()
+    server.check_alive()  # it was told to

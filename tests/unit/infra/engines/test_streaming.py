@@ -1,4 +1,4 @@
-"""Proves that answers come in pieces, can be stopped, and that stopping stops the engine's work."""
+"""Proves that answers come in deltas, can be stopped, and that stopping stops the engine's work."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from contextlib import closing
 import pytest
 
 from infra.engines.config import ModelConfig
-from infra.engines.streaming import SpeakerThread, WholeSpeaker, open_speaker
+from infra.engines.streaming import StreamingThread, WordByWord, open_streaming_engine
 from infra.errors import EngineError, PromptTooLong
-from infra.protocol import Completion, Message, Piece, Request, SamplingParams
+from infra.protocol import Completion, Delta, Message, Request, SamplingParams
 
 
 def ask(text: str = "hello") -> Request:
@@ -33,12 +33,12 @@ class Endless:
     async def start(self) -> str:
         return "endless"
 
-    async def stream(self, request: Request) -> AsyncIterator[Piece]:
+    async def stream(self, request: Request) -> AsyncIterator[Delta]:
         said = 0
         try:
             while True:
                 said += 1
-                yield Piece(f"{said} ")
+                yield Delta(f"{said} ")
                 await asyncio.sleep(0.001)
                 if said == self.fails_after:
                     raise EngineError("gone")
@@ -53,16 +53,16 @@ class Endless:
 
 
 def test_leaving_an_answer_early_stops_it_and_the_next_one_works() -> None:
-    speaker = Endless()
-    with SpeakerThread(speaker) as thread:
+    engine = Endless()
+    with StreamingThread(engine) as thread:
         assert thread.start() == "endless"
         for _ in range(2):
-            speaker.stopped.clear()
-            with closing(thread.stream(ask())) as pieces:
-                heard = [next(pieces).text for _ in range(3)]
+            engine.stopped.clear()
+            with closing(thread.stream(ask())) as deltas:
+                heard = [next(deltas).text for _ in range(3)]
             assert heard == ["1 ", "2 ", "3 "]
-            assert speaker.stopped.wait(2)
-    assert speaker.closed
+            assert engine.stopped.wait(2)
+    assert engine.closed
 
 
 @pytest.fixture
@@ -74,16 +74,16 @@ def ctrl_c() -> Iterator[None]:
 
 
 def test_an_interrupt_of_the_wait_ends_the_answer(ctrl_c: None) -> None:
-    speaker = Endless()
+    engine = Endless()
     timer = threading.Timer(0.2, os.kill, [os.getpid(), signal.SIGINT])
-    with SpeakerThread(speaker) as thread:
+    with StreamingThread(engine) as thread:
         began = time.monotonic()
         timer.start()
-        with pytest.raises(KeyboardInterrupt), closing(thread.stream(ask())) as pieces:
-            for _ in pieces:
+        with pytest.raises(KeyboardInterrupt), closing(thread.stream(ask())) as deltas:
+            for _ in deltas:
                 pass
         assert time.monotonic() - began < 2
-        assert speaker.stopped.wait(2)
+        assert engine.stopped.wait(2)
     timer.join()
 
 
@@ -91,7 +91,7 @@ class Loading(Endless):
     """Takes for ever to start, as a large model does."""
 
     async def start(self) -> str:
-        time.sleep(3)  # as loading does: the loop stands still
+        await asyncio.sleep(600)
         return "late"
 
 
@@ -99,28 +99,29 @@ def test_loading_can_be_interrupted_at_once(ctrl_c: None) -> None:
     timer = threading.Timer(0.2, os.kill, [os.getpid(), signal.SIGINT])
     began = time.monotonic()
     timer.start()
-    with pytest.raises(KeyboardInterrupt), SpeakerThread(Loading()) as thread:
+    engine = Loading()
+    with pytest.raises(KeyboardInterrupt), StreamingThread(engine) as thread:
         thread.start()
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 2 and engine.closed
     timer.join()
 
 
 def test_an_engine_that_fails_is_heard_up_to_there() -> None:
     heard: list[str] = []
-    with SpeakerThread(Endless(fails_after=2)) as thread:
+    with StreamingThread(Endless(fails_after=2)) as thread:
         with pytest.raises(EngineError, match="gone"):
-            heard.extend(piece.text for piece in thread.stream(ask()))
+            heard.extend(delta.text for delta in thread.stream(ask()))
         with pytest.raises(PromptTooLong):
-            thread.run(thread.speaker.generate(ask()))
+            thread.run(thread.engine.generate(ask()))
 
 
 def test_a_scripted_engine_speaks_in_words() -> None:
-    speaker = open_speaker(ModelConfig(engine="scripted", model="script"))
-    assert isinstance(speaker, WholeSpeaker)
-    with SpeakerThread(speaker) as thread:
+    engine = open_streaming_engine(ModelConfig(engine="scripted", model="script"))
+    assert isinstance(engine, WordByWord)
+    with StreamingThread(engine) as thread:
         assert thread.start() == "scripted engine script"
-        pieces = list(thread.stream(ask()))
-        whole = thread.run(speaker.generate(ask()))
-    assert "".join(piece.text for piece in pieces) == whole.text
-    assert len(pieces) > 2
-    assert [piece.finish_reason for piece in pieces][-1] == "stop"
+        deltas = list(thread.stream(ask()))
+        whole = thread.run(engine.generate(ask()))
+    assert "".join(delta.text for delta in deltas) == whole.text
+    assert len(deltas) > 2
+    assert [delta.finish_reason for delta in deltas][-1] == "stop"

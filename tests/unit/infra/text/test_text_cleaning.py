@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from infra.text.text_cleaning import (
-    PieceCleaner,
+    DeltaCleaner,
     clean_text,
     is_encodable,
     remove_unreadable,
@@ -61,8 +61,8 @@ def test_what_engines_say_can_be_stored_and_keeps_its_whitespace(text: str) -> N
 def test_half_characters_are_joined_or_shown_as_broken() -> None:
     cleaned = remove_unreadable("a\ud83d\ude00b \ud83d c\x00\u2028 \n")
     assert cleaned == "a\U0001f600b \ufffd c\u2028 \n"
-    cleaner = PieceCleaner()
-    heard = [cleaner.clean(piece) for piece in ("x\ud83d", "", "\ude00y", "\ud83d")]
+    cleaner = DeltaCleaner()
+    heard = [cleaner.clean(delta) for delta in ("x\ud83d", "", "\ude00y", "\ud83d")]
     assert "".join([*heard, cleaner.clean("", last=True)]) == "x\U0001f600y\ufffd"
 
 

@@ -1,4 +1,4 @@
-"""Is what a fork server imports for so long that a person presses Ctrl-C."""
+"""Is what a zygote imports for so long that a person presses Ctrl-C."""
 
 from __future__ import annotations
 

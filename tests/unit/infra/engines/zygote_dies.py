@@ -1,4 +1,4 @@
-"""Is what a fork server imports that is killed meanwhile, as by a machine without memory."""
+"""Is what a zygote imports that is killed meanwhile, as by a machine without memory."""
 
 from __future__ import annotations
 

@@ -10,10 +10,10 @@ from typing import Any
 import httpx
 import pytest
 
-from infra.engines.endpoint.speaker import EndpointSpeaker
+from infra.engines.endpoint.streaming_endpoint import StreamingEndpoint
 from infra.engines.endpoint.wire import EndpointSettings
 from infra.errors import EngineError, PromptTooLong, RequestFailed
-from infra.protocol import Message, Piece, Request, SamplingParams
+from infra.protocol import Delta, Message, Request, SamplingParams
 from infra.secrets.secrets import Secret
 
 SETTINGS = EndpointSettings("http://server.test/v1", "tiny", "env:KEY")
@@ -35,13 +35,13 @@ def stream(*events: str) -> httpx.Response:
     )
 
 
-def listen(handler: Handler) -> list[Piece]:
-    async def main() -> list[Piece]:
-        speaker = EndpointSpeaker(SETTINGS, KEY, transport=httpx.MockTransport(handler))
+def listen(handler: Handler) -> list[Delta]:
+    async def main() -> list[Delta]:
+        engine = StreamingEndpoint(SETTINGS, KEY, transport=httpx.MockTransport(handler))
         try:
-            return [piece async for piece in speaker.stream(ASK)]
+            return [delta async for delta in engine.stream(ASK)]
         finally:
-            await speaker.close()
+            await engine.close()
 
     return asyncio.run(main())
 
@@ -62,9 +62,9 @@ def test_pieces_come_as_they_are_sent() -> None:
             "data: [DONE]\n\n",
         )
 
-    pieces = listen(answer)
-    assert "".join(piece.text for piece in pieces) == "Good evening."
-    assert [piece.finish_reason for piece in pieces if piece.finish_reason] == ["stop"]
+    deltas = listen(answer)
+    assert "".join(delta.text for delta in deltas) == "Good evening."
+    assert [delta.finish_reason for delta in deltas if delta.finish_reason] == ["stop"]
     body = json.loads(seen[0].content)
     assert (body["stream"], body["model"], body["seed"], body["max_tokens"]) == (
         True,
@@ -77,14 +77,14 @@ def test_pieces_come_as_they_are_sent() -> None:
 
 
 def test_an_answer_that_ran_out_says_so() -> None:
-    pieces = listen(lambda _: stream(event("a", "max_tokens")))
-    assert pieces == [Piece("a", "length")]
+    deltas = listen(lambda _: stream(event("a", "max_tokens")))
+    assert deltas == [Delta("a", "length")]
 
 
 def test_a_server_that_does_not_stream_is_heard_whole() -> None:
     choice = {"message": {"content": "All at once."}, "finish_reason": "stop"}
-    pieces = listen(lambda _: httpx.Response(200, json={"choices": [choice]}))
-    assert pieces == [Piece("All at once.", "stop")]
+    deltas = listen(lambda _: httpx.Response(200, json={"choices": [choice]}))
+    assert deltas == [Delta("All at once.", "stop")]
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ from infra.engines.endpoint.replies import (
 )
 from infra.engines.endpoint.wire import EndpointSettings, Trouble, read_body, write_payload
 from infra.errors import EngineError, PromptTooLong, RequestFailed
-from infra.protocol import Completion, Piece, Request
+from infra.protocol import Completion, Delta, Request
 from infra.secrets.secrets import Secret
 
 _CONNECT_TIMEOUT_S = 10.0
@@ -35,8 +35,8 @@ _MOST_LINE_BYTES = 16 * 2**20
 _MOST_SWITCHES = 12
 
 
-class EndpointSpeaker:
-    """A :class:`infra.engines.streaming.Speaker` over HTTP.
+class StreamingEndpoint:
+    """Streaming engine over HTTP.
 
     A person waits and can ask again, so a stream is tried once, and again only as a refusal says
     that the server wants to be asked otherwise; whole answers (:meth:`generate`) go through
@@ -69,19 +69,19 @@ class EndpointSpeaker:
         """Answer one request whole."""
         return await self._engine.generate(request)
 
-    async def stream(self, request: Request) -> AsyncIterator[Piece]:
-        """Answer one request in pieces, as the server sends them."""
+    async def stream(self, request: Request) -> AsyncIterator[Delta]:
+        """Answer one request in deltas, as the server sends them."""
         for _ in range(_MOST_SWITCHES):
             payload = write_payload(self._settings, request, dialect=self._engine.dialect)
             if "stream" in payload:
                 payload["stream"] = True
             refused: Trouble | None = None
             try:
-                async for piece in self._ask(payload):
-                    if isinstance(piece, Trouble):
-                        refused = piece
+                async for delta in self._ask(payload):
+                    if isinstance(delta, Trouble):
+                        refused = delta
                     else:
-                        yield piece
+                        yield delta
             except (httpx.ConnectError, httpx.ConnectTimeout) as error:
                 said = describe_transport_error(self._settings, error).message
                 raise EngineError(said) from None
@@ -100,7 +100,7 @@ class EndpointSpeaker:
         await self._engine.close()
         await self._client.aclose()
 
-    async def _ask(self, payload: Mapping[str, Any]) -> AsyncIterator[Piece | Trouble]:
+    async def _ask(self, payload: Mapping[str, Any]) -> AsyncIterator[Delta | Trouble]:
         async with self._client.stream(
             "POST",
             self._settings.completions_url,
@@ -113,15 +113,15 @@ class EndpointSpeaker:
                 yield self._read_whole(response, await read_bounded(response, _MOST_LINE_BYTES))
                 return
             heard = False
-            async for piece in self._read_events(response):
+            async for delta in self._read_events(response):
                 heard = True
-                yield piece
+                yield delta
             if not heard:
                 raise RequestFailed(
                     f"the stream from {self._settings.completions_url} held no answer at all"
                 )
 
-    def _read_whole(self, response: httpx.Response, content: bytes) -> Piece | Trouble:
+    def _read_whole(self, response: httpx.Response, content: bytes) -> Delta | Trouble:
         """Read a refusal, or the whole answer of a server that does not stream."""
         outcome = read_body(
             self._settings,
@@ -131,10 +131,10 @@ class EndpointSpeaker:
             hide=self._auth.hide_in,
         )
         if isinstance(outcome, Completion):
-            return Piece(outcome.text, outcome.finish_reason, outcome.reasoning)
+            return Delta(outcome.text, outcome.finish_reason, outcome.reasoning)
         return outcome
 
-    async def _read_events(self, response: httpx.Response) -> AsyncIterator[Piece]:
+    async def _read_events(self, response: httpx.Response) -> AsyncIterator[Delta]:
         async for line in split_lines(response.aiter_bytes()):
             field, _, value = line.partition(b":")
             value = value.strip()
@@ -144,7 +144,7 @@ class EndpointSpeaker:
                 return
             yield self._read_event(value)
 
-    def _read_event(self, value: bytes) -> Piece:
+    def _read_event(self, value: bytes) -> Delta:
         event = parse_json(value)
         if not isinstance(event, Mapping):
             shown = shorten(self._auth.hide_in(decode_text(value)))
@@ -155,10 +155,10 @@ class EndpointSpeaker:
             raise RequestFailed(f"the server broke off the answer: {said}")
         choices = event.get("choices")
         if not isinstance(choices, list) or not choices or not isinstance(choices[0], Mapping):
-            return Piece("")  # usage, which some servers send last
-        delta = choices[0].get("delta")
+            return Delta("")  # usage, which some servers send last
+        delta = choices[0].get("delta", {"content": choices[0].get("text")})
         text, reasoning = read_parts(delta) if isinstance(delta, Mapping) else ("", "")
-        return Piece(text, read_finish(choices[0].get("finish_reason")), reasoning)
+        return Delta(text, read_finish(choices[0].get("finish_reason")), reasoning)
 
 
 async def split_lines(blocks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
