@@ -142,7 +142,20 @@ class AgreementLine:
 
 @dataclass(frozen=True, slots=True)
 class PublishedScore:
-    """One figure of the paper, to stand beside ours; ``task`` is empty for the PersonaScore."""
+    """One figure of the paper, to stand beside ours.
+
+    Attributes:
+        key: Names suite, model and task.
+        suite: ``full`` or ``light``; figures of the two are not comparable.
+        model: As the paper has it, or our name of the recipe that trained it.
+        judge: Model that judged.
+        task: One of PersonaGym's five; empty for the PersonaScore.
+        value: Mean over personas, rounded by the paper.
+        sd: Standard deviation over personas.
+        base: What the paper trained it from; empty for models that it only compares with.
+        mark: ``recipe`` for the row of this run's recipe, ``backbone`` for what that starts from,
+            else empty.
+    """
 
     key: str
     suite: str
@@ -150,3 +163,6 @@ class PublishedScore:
     judge: str
     task: str
     value: float
+    sd: float | None = None
+    base: str = ""
+    mark: str = ""

@@ -15,6 +15,7 @@ from flows.plan.own_rows import describe_inputs, is_made_up, warn_of_losses
 from flows.plan.past_rates import Measured
 from flows.plan.table import NodePlan, Plan, Totals
 from flows.recipe.checks import check_settings, list_asked_roles
+from flows.recipe.evaluation_checks import note_prompts
 from flows.recipe.graph import Graph, build_graph
 from flows.recipe.model_templates import note_models
 from flows.recipe.opening import open_context, pass_on_licences, resolve_settings
@@ -94,7 +95,13 @@ def draw_graph_plan(
         models={role: find_model_facts(item) for role, item in settings.models.items()},
         inputs=tuple(describe_inputs(settings)),
         warnings=(*warnings, *damaged),
-        notes=(*notes, *given.notes, *describe_thinking(settings), *told),
+        notes=(
+            *notes,
+            *given.notes,
+            *note_prompts(settings),
+            *describe_thinking(settings),
+            *told,
+        ),
     )
 
 

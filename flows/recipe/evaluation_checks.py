@@ -9,15 +9,15 @@ from flows.recipe.settings import Settings
 from infra.errors import ConfigError, Problem
 from infra.paths import require_path
 from tasks.evaluation.answering import require_system_prompt
-from tasks.evaluation.config import EvaluationConfig, JudgeConfig, QuestionConfig
+from tasks.evaluation.config import OWN_LINE, EvaluationConfig, JudgeConfig, QuestionConfig
 from tasks.evaluation.judging.calibration import read_labelled
 from tasks.evaluation.judging.nodes import load_judging
 from tasks.evaluation.judging.people import digest_sheets
 from tasks.evaluation.measures.abilities import check_abilities
-from tasks.evaluation.measures.published import list_published
-from tasks.evaluation.questions.personagym import check_checkout
+from tasks.evaluation.measures.published import EVERY, list_recipes
+from tasks.evaluation.questions.personagym import check_checkout, read_line
 from tasks.evaluation.questions.writing import QUESTION_VALUES, SETTINGS_VALUES, load_settings
-from tasks.evaluation.subjects import read_prompt
+from tasks.evaluation.subjects import REWORDED, read_answer_prompt, read_prompt
 from tasks.records import TUNED
 
 _WHERE = "evaluation"
@@ -29,9 +29,9 @@ def list_evaluation_roles(settings: Settings) -> dict[str, str]:
     if config is None:
         return {}
     roles = {
-        f"{_WHERE}.models.{role}": role
-        for role in config.models
-        if role != TUNED or settings.training is None
+        f"{_WHERE}.models.{model.name}": model.role
+        for model in config.models
+        if model.role != TUNED or settings.training is None
     }
     roles |= {f"{_WHERE}.judges.{judge.model}": judge.model for judge in config.judges}
     if config.questions.suite == "generated":
@@ -49,15 +49,28 @@ def check_evaluation(settings: Settings) -> Iterator[Problem]:
     yield from _check_roles(settings)
     yield from _check_names(config)
     yield from _check_questions(settings, config.questions)
-    yield from _collect(lambda: require_system_prompt(read_prompt(config.answers.prompt)))
+    yield from _check_answer_prompts(config)
     for judge in config.judges:
         yield from _check_judge(judge, config.questions)
     yield from _collect(lambda: digest_sheets(config.people))
     yield from check_abilities(config.abilities)
-    known = sorted({row.recipe for row in list_published("light") if row.recipe})
+    known = [*list_recipes(), EVERY]
     if config.published is not None and config.published not in known:
         what = f"the paper has no recipe {config.published!r}"
         yield Problem(f"{_WHERE}.published", what, f"known: {', '.join(known)}; or null")
+
+
+def note_prompts(settings: Settings) -> Iterator[str]:
+    """Yield a line where PersonaGym's own line is asked for and its checkout does not hold it."""
+    config = settings.evaluation
+    if config is None or OWN_LINE not in map(config.find_prompt, config.models):
+        return
+    folder = Path(str(config.questions.path))
+    if read_line(folder) is None:
+        yield (
+            f"{folder} is part of a checkout, without code/utils.py: models that are asked under"
+            f" PersonaGym's line are asked under ours of the same meaning, {REWORDED}"
+        )
 
 
 def _check_roles(settings: Settings) -> Iterator[Problem]:
@@ -72,13 +85,31 @@ def _check_roles(settings: Settings) -> Iterator[Problem]:
         yield Problem(where, what, todo)
 
 
+def _check_answer_prompts(config: EvaluationConfig) -> Iterator[Problem]:
+    """Find prompts that are not there or are no system prompts, and one that has two names."""
+    found: dict[tuple[str, str], str] = {}
+    for model in config.models:
+        name = config.find_prompt(model)
+        own = f"{_WHERE}.models.{model.name}.prompt"
+        where = f"{_WHERE}.answers.prompt" if model.prompt is None else own
+        try:
+            prompt = require_system_prompt(read_answer_prompt(name, config.questions, where))
+        except ConfigError as error:
+            yield from error.problems
+            continue
+        same = found.setdefault((model.role, prompt.source), model.name)
+        if same != model.name:
+            what = f"is the prompt that {same} answers under: {model.role} would be asked it twice"
+            yield Problem(where, what, "leave one of the two out, or name another prompt")
+
+
 def _check_names(config: EvaluationConfig) -> Iterator[Problem]:
     """Find names that run together to one: of a judge ``a`` on ``b_c``, and ``a_b`` on ``c``."""
     named: dict[str, list[str]] = {}
     for judge in config.judges:
-        for role in config.models:
-            told = f"{judge.model} on {role}"
-            named.setdefault(f"judgements_{judge.model}_{role}", []).append(told)
+        for name in config.names:
+            told = f"{judge.model} on {name}"
+            named.setdefault(f"judgements_{judge.model}_{name}", []).append(told)
     for name, pairs in named.items():
         if len(pairs) > 1:
             what = f"two nodes would be called {name}: {', and '.join(pairs)}"

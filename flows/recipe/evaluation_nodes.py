@@ -111,17 +111,20 @@ class EvaluationNodes:
 
     @cached_property
     def answers(self) -> dict[str, Answers]:
-        """Return what every model answers, by role."""
+        """Return what every model answers, by its name."""
+        config = self._config
         return {
-            subject.role: self._node(
+            model.name: self._node(
                 Answers,
-                config=self._config.answers,
-                role=subject.role,
-                subject=subject,
+                config=config.answers.model_copy(update={"prompt": config.find_prompt(model)}),
+                suite=config.questions,
+                role=model.role,
+                subject=self._subjects[model.role],
+                told_as=model.name,
                 questions=self.questions,
-                characters=self._cast if self._config.answers.with_profile else None,
+                characters=self._cast if config.answers.with_profile else None,
             )
-            for subject in self._subjects
+            for model in config.models
         }
 
     @property
@@ -165,8 +168,8 @@ class EvaluationNodes:
         return None if gym else self._builder.characters
 
     @cached_property
-    def _subjects(self) -> list[Subject]:
-        return [self._choose_subject(role) for role in self._config.models]
+    def _subjects(self) -> dict[str, Subject]:
+        return {role: self._choose_subject(role) for role in self._config.roles}
 
     def _choose_subject(self, role: str) -> Subject:
         config = self._builder.settings.training
@@ -178,4 +181,4 @@ class EvaluationNodes:
     def _local(self) -> list[Subject]:
         """Return the models whose weights are here, not behind an endpoint."""
         models = self._builder.context.models
-        return [one for one in self._subjects if models[one.like].engine == "vllm"]
+        return [one for one in self._subjects.values() if models[one.like].engine == "vllm"]

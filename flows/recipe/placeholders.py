@@ -38,6 +38,7 @@ _GYM_TASKS = (
     "Action Justification",
 )
 _GYM_RUBRIC_WORDS = 400
+_GYM_LINE_WORDS = 18
 _WORDS = (
     "river", "copper", "window", "gentle", "harbour", "seldom", "orchard", "market", "lantern",
     "winter", "answer", "travel", "mountain", "careful", "garden", "number", "letter", "evening",
@@ -244,6 +245,8 @@ def _replace_gym(
     _write_text(prompts / "rubric_grading" / "sys_prompt.txt", "Rate the answer.")
     request = f"{_write('request', 60)}\n{{persona}}\n{{question}}\n{{rubric}}\n"
     _write_text(prompts / "score_examples" / "prompt.txt", request)
+    line = f'persona_prompt = f"{_write("line", _GYM_LINE_WORDS)} {{persona}}."\n'
+    _write_text(checkout / "code" / "utils.py", line)
     questions = config.questions.model_copy(update={"path": str(checkout)})
     return config.model_copy(update={"questions": questions})
 

@@ -14,6 +14,7 @@ from infra.context import RunContext
 from infra.engines.config import ModelConfig
 from infra.errors import ConfigError, Problem
 from infra.paths import find_path
+from tasks.evaluation.config import EvaluatedModel
 from tasks.records import TUNED
 
 _STAGES = ("evaluation", "report")
@@ -27,8 +28,9 @@ def prepare_scoring(
 ) -> Settings:
     """Load, resolve and check a configuration for the evaluation of models.
 
-    Each of ``models`` is a role, ``tuned``, or the folder or GGUF file of a model; those of the
-    configuration if there are none. Raises :class:`ConfigError` with every problem at once.
+    Each of ``models`` is a role, ``tuned``, the folder or GGUF file of a model, or the name of one
+    that the configuration asks under a prompt of its own; those of the configuration if there are
+    none. Raises :class:`ConfigError` with every problem at once.
     """
     settings = load_settings(config, overrides, absent=_ABSENT)
     if settings.evaluation is None:
@@ -80,8 +82,12 @@ def _name_models(settings: Settings, models: Sequence[str]) -> Settings:
     """Let an evaluation compare the models that are named, instead of the configured ones."""
     evaluation = settings.evaluation
     assert evaluation is not None
-    known, roles = dict(settings.models), []
+    known, chosen = dict(settings.models), list[EvaluatedModel]()
+    prompted = {model.name: model for model in evaluation.models if model.prompt is not None}
     for wanted in models:
+        if wanted in prompted:
+            chosen.append(prompted[wanted])
+            continue
         role, model = _find_model(settings, wanted)
         if model is not None:
             taken = role in known and known[role] != model
@@ -91,8 +97,8 @@ def _name_models(settings: Settings, models: Sequence[str]) -> Settings:
                     Problem(f"--model {wanted}", what, "rename its folder, or link it")
                 )
             known[role] = model
-        roles.append(role)
-    update = {"models": tuple(dict.fromkeys(roles))} if roles else {}
+        chosen.append(EvaluatedModel(role=role))
+    update = {"models": tuple(dict.fromkeys(chosen))} if chosen else {}
     run = settings.run.model_copy(update={"name": f"{settings.run.name}-evaluation"})
     return settings.model_copy(
         update={"run": run, "models": known, "evaluation": evaluation.model_copy(update=update)}

@@ -15,6 +15,7 @@ from infra.errors import ConfigError, Problem
 from infra.store.manifests import Manifest, read_manifest, refer_to
 from infra.store.reading import read_accepted
 from infra.store.storage import Storage, is_remote
+from tasks.evaluation.config import EvaluatedModel
 from tasks.records import Answer, Attribution, Judgement
 
 R = TypeVar("R", Answer, Attribution, Judgement)
@@ -47,10 +48,22 @@ class _Model(BaseModel):
     model: str
 
 
+class _Evaluation(BaseModel):
+    models: tuple[EvaluatedModel, ...] = ()
+
+
 class _Models(BaseModel):
     """Part of a run's ``config.yaml`` that is read."""
 
     models: dict[str, _Model] = {}
+    evaluation: _Evaluation | None = None
+
+    def describe(self, name: str, trained: str) -> str:
+        """Say what stands behind a name of the run's rows; ``trained`` is the run's own model."""
+        asked = self.evaluation.models if self.evaluation is not None else ()
+        one = next((item for item in asked if item.name == name), EvaluatedModel(role=name))
+        model = self.models[one.role].model if one.role in self.models else trained
+        return model if one.prompt is None else f"{model} under {one.prompt}"
 
 
 def read_run(label: str, given: str, root: str | None) -> PastRun:
@@ -69,7 +82,7 @@ def read_run(label: str, given: str, root: str | None) -> PastRun:
     answers = _read_family(storage, manifests, "answers_", Answer)
     judgements = _read_family(storage, manifests, "judgements_", Judgement)
     attribution = _read_family(storage, manifests, "attribution_", Attribution)
-    roles = [
+    names = [
         *(row.model for row in _flatten(answers)),
         *(row.model for row in _flatten(judgements)),
         *(row.model for row in _flatten(attribution)),
@@ -80,8 +93,7 @@ def read_run(label: str, given: str, root: str | None) -> PastRun:
         name=name,
         root=storage.root,
         models={
-            f"{label}:{role}": known[role].model if role in known else summary.model
-            for role in dict.fromkeys(roles)
+            f"{label}:{told}": known.describe(told, summary.model) for told in dict.fromkeys(names)
         },
         answers=_rename(label, _flatten(answers)),
         judgements=_rename(label, _flatten(judgements)),
@@ -130,13 +142,13 @@ def _read_node(storage: Storage, where: str, node: str, path: str) -> Manifest:
         raise ConfigError(Problem(where, what, "run it again")) from error
 
 
-def _read_models(storage: Storage, name: str) -> dict[str, _Model]:
+def _read_models(storage: Storage, name: str) -> _Models:
     """Return the models that a run was configured with; none if its file cannot be read."""
     try:
         data = yaml.safe_load(storage.read_bytes(f"{RUNS}/{name}/config.yaml"))
-        return _Models.model_validate(data).models
+        return _Models.model_validate(data)
     except (FileNotFoundError, ValidationError, yaml.YAMLError):
-        return {}
+        return _Models()
 
 
 def _read_family(

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import re
+from collections import Counter
+from pathlib import Path
+from typing import Any, Literal
 
-from pydantic import field_validator, model_validator
+from pydantic import SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from infra.knobs import Knobs, execution, group, identity, selection
 from tasks.evaluation.measures.abilities import AbilitiesConfig
 from tasks.records import BASE, TUNED
 
 Suite = Literal["generated", "personagym", "held_out"]
+
+OWN_LINE = "personagym"
+"""As the name of a prompt: the line under which PersonaGym's checkout itself asks."""
+
+_NO_NAME = re.compile(r"[^A-Za-z0-9.-]+")
 
 
 class AskedConfig(Knobs):
@@ -95,7 +103,7 @@ class AnswerConfig(AskedConfig):
 
     prompt: str = execution(
         "prompts/roleplay.j2",
-        description="System prompt; prompts/evaluation/roleplay_personagym.j2 is PersonaGym's",
+        description="System prompt, a file; or personagym: the line that the checkout's code has",
     )
     with_profile: bool = identity(
         True, description="Show the profile of personas that have a character"
@@ -163,13 +171,43 @@ class AttributionConfig(Knobs):
     seed: int = identity(0, ge=0, description="Seed of the choice of examples and distractors")
 
 
-class EvaluationConfig(Knobs):
-    """Knobs of how models are compared; the first one is what the others are compared with."""
+class EvaluatedModel(Knobs):
+    """One model that is asked, and the prompt that it answers under; written as its role alone."""
 
-    models: tuple[str, ...] = execution(
+    role: str = execution(description="Which of `models`; `tuned` is the model this run trains")
+    prompt: str | None = execution(
+        None, description="System prompt of its own, as answers.prompt; null: answers.prompt"
+    )
+
+    @property
+    def name(self) -> str:
+        """Return what nodes and rows call it: its role, and its own prompt where it has one."""
+        if self.prompt is None:
+            return self.role
+        return f"{self.role}-{_NO_NAME.sub('-', Path(self.prompt).stem).strip('-')}"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_role(cls, given: object) -> object:
+        return {"role": given} if isinstance(given, str) else given
+
+    @model_serializer(mode="wrap")
+    def _write_role(self, write: SerializerFunctionWrapHandler) -> Any:
+        return self.role if self.prompt is None else write(self)
+
+
+class EvaluationConfig(Knobs):
+    """Knobs of how models are compared; the first one's role is what the others are compared with.
+
+    A role may be asked under several prompts: the others are compared with the first one's role
+    under each.
+    """
+
+    models: tuple[EvaluatedModel, ...] = execution(
         (BASE, TUNED),
         min_length=1,
-        description="Roles to compare; `tuned` is the model this run trains",
+        description="Models to compare: a role, or {role: base, prompt: personagym} for one that"
+        " answers under a prompt of its own; `tuned` is the model this run trains",
     )
     questions: QuestionConfig = group(QuestionConfig, description="What is asked")
     answers: AnswerConfig = group(AnswerConfig, description="How it is answered")
@@ -184,19 +222,41 @@ class EvaluationConfig(Knobs):
         (), description="Sheets that people filled in, see `show answers --sample`"
     )
     published: str | None = execution(
-        None, description="The paper's recipe to show beside ours: opencharacter, ablation-1…"
+        None,
+        description="The run's recipe in the paper (opencharacter, ablation-1-base…), whose rows"
+        " are marked among the paper's; all: the rows alone; null: none",
     )
     bootstrap_seed: int = identity(
         0, ge=0, description="Seed of the pairs of self-similarity, and of the bootstrap of alpha"
     )
     resamples: int = identity(10_000, ge=100, description="Resamples of the bootstrap of alpha")
 
-    @field_validator("models")
-    @classmethod
-    def _models_are_distinct(cls, roles: tuple[str, ...]) -> tuple[str, ...]:
-        if len(set(roles)) != len(roles):
-            raise ValueError("a model is named twice")
-        return roles
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Return the names of the models that are asked, in order."""
+        return tuple(model.name for model in self.models)
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """Return their roles, each once, in order."""
+        return tuple(dict.fromkeys(model.role for model in self.models))
+
+    def find_prompt(self, model: EvaluatedModel) -> str:
+        """Return the prompt that a model answers under."""
+        return model.prompt or self.answers.prompt
+
+    @model_validator(mode="after")
+    def _models_are_distinct(self) -> EvaluationConfig:
+        asked = Counter((model.role, self.find_prompt(model)) for model in self.models)
+        for (role, prompt), count in asked.items():
+            if count > 1:
+                raise ValueError(f"models: {role} is named twice under {prompt}: leave one out")
+        # What needs no answers is told of a role, so its name counts even where none answers as it.
+        plain = {model.role for model in self.models if model.prompt is None}
+        for name, count in Counter((*self.names, *({*self.roles} - plain))).items():
+            if count > 1:
+                raise ValueError(f"models: two would be called {name}: rename a role or a prompt")
+        return self
 
     @model_validator(mode="after")
     def _judges_are_distinct(self) -> EvaluationConfig:
@@ -204,6 +264,7 @@ class EvaluationConfig(Knobs):
         if len(set(roles)) != len(roles):
             raise ValueError("two judges have one model: give the second role a name of its own")
         needs = [judge.model for judge in self.judges if judge.prompts == "personagym"]
+        needs += [model.name for model in self.models if self.find_prompt(model) == OWN_LINE]
         if (needs or self.questions.suite == "personagym") and self.questions.path is None:
             raise ValueError("questions.path must name the PersonaGym checkout")
         return self

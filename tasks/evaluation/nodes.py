@@ -20,11 +20,23 @@ from infra.nodes.row_kind import RowKind
 from infra.nodes.rows import Rows
 from infra.store.manifests import write_table
 from infra.store.schema import to_table
-from tasks.evaluation.config import AnswerConfig, AttributionConfig, EvaluationConfig
+from tasks.evaluation.config import (
+    AnswerConfig,
+    AttributionConfig,
+    EvaluationConfig,
+    QuestionConfig,
+)
 from tasks.evaluation.judging.people import digest_sheets
 from tasks.evaluation.measures.abilities import AbilitiesConfig, digest_tasks
+from tasks.evaluation.measures.published import describe_set_up, name_published
 from tasks.evaluation.planning import plan_answers
-from tasks.evaluation.subjects import Subject, find_profiles, read_prompt
+from tasks.evaluation.subjects import (
+    Subject,
+    find_profiles,
+    name_answer_prompt,
+    read_answer_prompt,
+    read_prompt,
+)
 from tasks.records import (
     Ability,
     Answer,
@@ -39,7 +51,10 @@ from tasks.scores import Measure
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Answers(RowNode):
-    """Answers of one model to every question, in character."""
+    """Answers of one model to every question, in character, under one prompt.
+
+    ``told_as`` is what its rows call the model: its role, and its own prompt where it has one.
+    """
 
     kind = "answers"
     stage = "evaluation"
@@ -55,14 +70,16 @@ class Answers(RowNode):
     )
 
     config: AnswerConfig
+    suite: QuestionConfig
     subject: Subject
+    told_as: str
     questions: Node
     characters: Node | None
 
     @property
     def parameters(self) -> Mapping[str, str]:
         """Return the model."""
-        return {"model": self.subject.role}
+        return {"model": self.told_as}
 
     @property
     def engine(self) -> str | None:
@@ -83,8 +100,8 @@ class Answers(RowNode):
         return (*super().upstream(), *self.subject.made_by)
 
     def prompt_source(self) -> str:
-        """Return the prompt file's content."""
-        return read_prompt(self.config.prompt).source
+        """Return the prompt's content."""
+        return read_answer_prompt(self.config.prompt, self.suite).source
 
     def open(self) -> None:
         """Make a trained model known to the engines."""
@@ -99,8 +116,8 @@ class Answers(RowNode):
         """Return what asks the model."""
         from tasks.evaluation.answering import Answerer, require_system_prompt
 
-        prompt = require_system_prompt(read_prompt(self.config.prompt))
-        return Answerer(prompt, self.subject.role)
+        prompt = read_answer_prompt(self.config.prompt, self.suite)
+        return Answerer(require_system_prompt(prompt), self.told_as)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -253,9 +270,9 @@ class Scores(JobNode):
         config = self.config
         return {
             **config.knob_values("identity"),
-            "models": list(config.models),
+            "models": list(config.names),
             "judges": [judge.model for judge in config.judges],
-            "published": config.published,
+            "published": name_published(config.published),
             "suite": config.questions.suite,
             "light": config.questions.light,
         }
@@ -275,5 +292,20 @@ class Scores(JobNode):
             write_table(storage, f"{base}-{holds}.parquet", to_table(record, rows), holds=holds)
             for holds, record, rows in table.list_parts()
         ]
-        facts = {"headline": table.headline, "models": list(self.config.models)}
+        facts: dict[str, Any] = {
+            "headline": table.headline,
+            "models": list(self.config.names),
+            "prompts": self._name_prompts(),
+        }
+        if table.published:
+            labels = [self.context.model_label(judge.model) for judge in self.config.judges]
+            facts["set_up"] = describe_set_up(self.config, labels)
         return JobOutput(parts, len(table.measures), facts=facts)
+
+    def _name_prompts(self) -> dict[str, str]:
+        """Return what people call the prompt of each model that was asked."""
+        config = self.config
+        return {
+            model.name: name_answer_prompt(config.find_prompt(model), config.questions)
+            for model in config.models
+        }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import polars as pl
 
@@ -14,8 +15,12 @@ from infra.nodes.rows import Rows
 from infra.paths import require_path
 from infra.rendering.prompts import PromptTemplate
 from infra.store.fingerprints import hash_json, hash_parts
-from tasks.evaluation.config import QuestionConfig
+from tasks.evaluation.config import OWN_LINE, QuestionConfig
+from tasks.evaluation.questions.personagym import read_line
 from tasks.records import Character
+
+REWORDED = "prompts/evaluation/roleplay_personagym.j2"
+"""PersonaGym's line in our words, for a part of a checkout that has no code."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,3 +88,23 @@ def find_profiles(given: Rows, characters: Node | None) -> dict[str, str]:
 def read_prompt(name: str) -> PromptTemplate:
     """Read a prompt file by its name in the configuration."""
     return PromptTemplate.load(require_path(name, "evaluation"))
+
+
+def read_answer_prompt(
+    name: str, questions: QuestionConfig, where: str = "evaluation.answers.prompt"
+) -> PromptTemplate:
+    """Read the system prompt that a model answers under; ``where`` is the key that names it.
+
+    Raises :class:`ConfigError` for a file that is not there, or a checkout without a clear line.
+    """
+    if name != OWN_LINE:
+        return PromptTemplate.load(require_path(name, where))
+    return read_line(Path(str(questions.path))) or read_prompt(REWORDED)
+
+
+def name_answer_prompt(name: str, questions: QuestionConfig) -> str:
+    """Return what people call the prompt that a model answers under."""
+    if name != OWN_LINE:
+        return name
+    whole = read_line(Path(str(questions.path))) is not None
+    return "PersonaGym's line" if whole else "PersonaGym's line in our words"

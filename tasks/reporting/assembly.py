@@ -33,10 +33,12 @@ from tasks.reporting.sections.scoring import (
     build_ability_table,
     build_attribution_table,
     build_difference_table,
+    build_published_table,
     build_score_table,
     build_style_table,
     list_judges,
     split_comparisons,
+    tell_prompts,
 )
 from tasks.scores import (
     AgreementLine,
@@ -72,17 +74,29 @@ def _assemble_scores(nodes: RunNodes, training: TrainingLine | None) -> ScoreFac
     published = nodes.read_part("scores", "published", PublishedScore)
     judges = list_judges(measures)
     main, other = split_comparisons(comparisons)
+    table = nodes.find("scores")
+    facts = table.facts if table is not None else {}
+    prompts, suite = tell_prompts(facts), published[0].suite if published else ""
+    # The paper's rows stand once, beside the scores that are shown first.
+    beside = [item for item in published if item.suite == suite]
+    apart = [item for item in published if item.suite != suite]
+    scores = [
+        build_score_table(
+            measures,
+            judge,
+            () if place else beside,
+            prompts=prompts,
+            set_up=facts.get("set_up", ""),
+        )
+        for place, judge in enumerate(judges)
+    ]
     return ScoreFacts(
         figures=list_figures(nodes, training, measures, comparisons),
         verdicts=list_verdicts(comparisons),
-        scores=tuple(
-            # The paper's rows stand once, beside the scores that are shown first.
-            build_score_table(measures, judge, published if place == 0 else ())
-            for place, judge in enumerate(judges)
-        ),
+        scores=(*scores, build_published_table(apart)) if scores and apart else tuple(scores),
         score_chart=draw_scores(measures, judges[0]) if judges else None,
-        differences=build_difference_table(main),
-        other_differences=build_difference_table(other),
+        differences=build_difference_table(main, prompts),
+        other_differences=build_difference_table(other, prompts),
         attribution=build_attribution_table(measures),
         attribution_chart=draw_attribution(measures),
         style=build_style_table(measures),

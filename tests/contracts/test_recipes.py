@@ -17,7 +17,8 @@ from flows.recipe.retired_models import find_retirements
 from flows.recipe.settings import Settings, load_settings
 from infra.engines.model_facts import find_model_facts, is_hub_name
 from infra.paths import packaged_configs
-from tasks.evaluation.measures.published import list_published
+from tasks.evaluation.measures.published import list_recipes
+from tasks.evaluation.measures.score_table import pair_models
 
 LIMA, ALPACA, PH = (
     "data/sources/lima/train.jsonl",
@@ -107,7 +108,18 @@ def test_a_recipe_is_what_the_paper_says(name: str) -> None:
     assert settings.models[judge.model].model == "gpt-4o-2024-08-06"
     assert (judge.temperature, judge.prompts) == (0, "personagym")
     assert evaluation.published == name
-    assert name in {row.recipe for row in list_published("light")}
+    assert name in list_recipes()
+
+
+@pytest.mark.parametrize("name", [*RECIPES, "opencharacter-base", "released", "open"])
+def test_one_run_compares_under_one_prompt_and_as_the_paper_compares(name: str) -> None:
+    evaluation = load(name).evaluation
+    assert evaluation is not None
+    assert evaluation.names == ("base", "tuned", "base-personagym")
+    assert set(pair_models(evaluation)) > {("tuned", "base"), ("tuned", "base-personagym")}
+    prompts = {model.name: evaluation.find_prompt(model) for model in evaluation.models}
+    trained = load(name).curation.prompt
+    assert prompts == {"base": trained, "tuned": trained, "base-personagym": "personagym"}
 
 
 def test_recipes_differ_in_what_the_paper_differs_in_and_in_nothing_else() -> None:
@@ -126,6 +138,8 @@ def test_the_other_backbone_changes_the_backbone_alone(name: str) -> None:
     instruct, base = load(name), load(f"{name}-base")
     keys = differ(instruct, base)
     assert {key for key in keys if not key.startswith(FROM_BASE)} == set()
+    assert base.evaluation is not None
+    assert base.evaluation.published == f"{name}-base" in list_recipes()
     assert base.models["base"].model == "meta-llama/Meta-Llama-3-8B"
     assert base.models["base"].chat_template is not None, "it has none of its own to be asked in"
 
@@ -166,7 +180,8 @@ def test_the_headline_recipe_plans_the_papers_counts(tmp_path: Path) -> None:
     assert plan.pairs == 306_252
     rows = {node.node: node.rows for node in plan.nodes}
     assert rows["dialogues_generate"] == 306_252
-    assert rows["answers_tuned"] == rows["judgements_judge_tuned"] == 10_000
+    for model in ("base", "tuned", "base-personagym"):
+        assert rows[f"answers_{model}"] == rows[f"judgements_judge_{model}"] == 10_000
     assert rows["examples_judge"] == 10_000
 
 

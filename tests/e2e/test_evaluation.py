@@ -22,7 +22,7 @@ from infra.nodes.node import JobNode, Node, RowNode, SetNode
 from infra.store.manifests import NodeRef, read_manifest, read_tables
 from tests.e2e.scripted import LEDGER, ScriptedWorld, Silent, read_parts
 from tests.e2e.test_pipeline import latest_states
-from tests.unit.evaluation.test_personagym import lay_out
+from tests.unit.evaluation.test_personagym import CODE, lay_out, write_code
 
 pytestmark = pytest.mark.e2e
 
@@ -184,9 +184,50 @@ def test_personagym_light_asks_each_task_once_with_its_own_prompts(
     assert result.counts["answers_teacher"].planned == 10
     assert result.counts["judgements_judge_other"].planned == 10
     published = read_measures(world, *overrides, holds="published")
-    assert published["value"].to_list() == [4.66]
+    own = published.filter(pl.col("mark") == "recipe", pl.col("task") == "")
+    assert own.select("suite", "value").rows() == [("light", 4.66), ("full", 4.5)]
+    assert published.select("suite", "model").n_unique() == 27
     full = world.run(*overrides, "evaluation.questions.light=false")
     assert full.counts["questions"].accepted == 30
+
+
+def test_one_run_asks_a_model_under_the_checkouts_line_and_under_its_own(
+    world: ScriptedWorld, tmp_path: Path
+) -> None:
+    checkout = lay_out(tmp_path / "gym", "A baker from Cork", "A pilot from Oslo", each=1)
+    write_code(checkout, CODE)
+    plain = (
+        *GYM,
+        f"evaluation.questions.path={checkout}",
+        "evaluation.judges=[{model: judge, prompts: personagym, examples: null}]",
+        "evaluation.published=opencharacter",
+    )
+    world.run(*plain)
+    both = (*plain, "evaluation.models=[teacher, other, {role: teacher, prompt: personagym}]")
+    result = world.run(*both)
+    check_counts(result)
+    made = {name for name, states in latest_states().items() if states[-1] != "Cached"}
+    assert made == {
+        "answers_teacher-personagym", "judgements_judge_teacher-personagym", "scores", "report",
+    }  # fmt: skip
+    compared = read_measures(world, *both, holds="comparisons")
+    compared = compared.filter(pl.col("name") == "persona_score")
+    assert set(compared.select("model", "against").rows()) == {
+        ("other", "teacher"),
+        ("other", "teacher-personagym"),
+        ("teacher-personagym", "teacher"),
+    }
+    assert {"persona_score_other_gain", "persona_score_other_over_teacher-personagym_gain"} <= set(
+        result.scores
+    )
+    page = read_page(result)
+    for told in (
+        "teacher-personagym", "under PersonaGym&#39;s line", "under prompts/roleplay.j2",
+        "both under prompts/roleplay.j2", "here: other with teacher-personagym",
+        "this run&#39;s recipe", "ablation-1-base", "PersonaGym in full, not comparable",
+    ):  # fmt: skip
+        assert told in page, told
+    assert world.run(*both).engines_started == {}
 
 
 def test_what_evaluation_lacks_is_told_at_once_and_before_anything_starts(

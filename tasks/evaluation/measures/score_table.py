@@ -17,7 +17,7 @@ from tasks.evaluation.config import EvaluationConfig
 from tasks.evaluation.judging.agreement import Agreement, measure_agreement
 from tasks.evaluation.judging.calibration import measure_calibration, read_labelled
 from tasks.evaluation.judging.people import Rating, read_sheets
-from tasks.evaluation.measures.published import JUDGE, PublishedSuite, find_published
+from tasks.evaluation.measures.published import list_published_scores
 from tasks.evaluation.measures.scoring import choose_headline, compare_models, measure_models
 from tasks.measures.evidence import Evidence
 from tasks.measures.statistics import count_missing
@@ -55,7 +55,8 @@ class Inputs:
         calibrations = read("calibration", "judge", Judgement)
         return cls(
             evidence=Evidence(
-                models=config.models,
+                # What needs no answers is said of a role, which may be asked under prompts alone.
+                models=tuple(dict.fromkeys((*config.names, *config.roles))),
                 judges=tuple(judge.model for judge in config.judges),
                 judgements=tuple(chain.from_iterable(verdicts)),
                 answers=answers,
@@ -95,7 +96,7 @@ def make_score_table(config: EvaluationConfig, inputs: Inputs) -> ScoreTable:
     evidence, seed = inputs.evidence, config.bootstrap_seed
     check_missing(config, evidence.judgements)
     measures = measure_models(evidence, seed=seed)
-    comparisons = compare_models(evidence)
+    comparisons = compare_models(evidence, pairs=pair_models(config))
     return ScoreTable(
         measures=tuple(sorted(measures, key=lambda item: item.key)),
         comparisons=tuple(sorted(comparisons, key=lambda item: item.key)),
@@ -104,6 +105,22 @@ def make_score_table(config: EvaluationConfig, inputs: Inputs) -> ScoreTable:
         published=tuple(_list_published(config)),
         headline=choose_headline(measures, comparisons),
     )
+
+
+def pair_models(config: EvaluationConfig) -> list[tuple[str, str]]:
+    """Return which models are compared: every one with the first one's role, under each prompt.
+
+    So one run holds the clean pairing, of two models under one prompt, and the paper's, of a
+    baseline under PersonaGym's line and a trained model under its own. The prompts of the first
+    one's role are compared with those named before them.
+    """
+    first = config.models[0].role
+    against = [model.name for model in config.models if model.role == first]
+    against += [] if first in against else [first]
+    others = [model.name for model in config.models if model.role != first]
+    others += [role for role in config.roles if role != first and role not in others]
+    found = [(name, one) for place, name in enumerate(against) for one in against[:place]]
+    return [*found, *((name, one) for name in others for one in against)]
 
 
 def check_missing(config: EvaluationConfig, judgements: Sequence[Judgement]) -> None:
@@ -171,13 +188,5 @@ def _measure(
 
 
 def _list_published(config: EvaluationConfig) -> Iterator[PublishedScore]:
-    if config.published is None or config.questions.suite != "personagym":
-        return
-    suites: list[PublishedSuite] = ["light"] if config.questions.light else ["full"]
-    for suite in suites:
-        row = find_published(suite, config.published)
-        if row is None:
-            continue
-        for task, value in (*row.by_task, ("", row.score)):
-            key = content_key("published", suite, row.model, str(task))
-            yield PublishedScore(key, suite, row.model, JUDGE, str(task), value)
+    if config.published is not None and config.questions.suite == "personagym":
+        yield from list_published_scores(config.published, light=config.questions.light)

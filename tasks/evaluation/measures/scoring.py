@@ -73,9 +73,11 @@ def choose_headline(
     """Return the figures that a run's closing line shows, by name.
 
     ``persona_score_<model>`` is of the panel, or of the only judge; differences end in ``_gain``,
-    with the bounds of their interval.
+    with the bounds of their interval. A model that is compared with several has the gain over the
+    first of them under that name, and over the others under theirs.
     """
     shown: dict[str, float] = {}
+    first: dict[tuple[str, str], str] = {}
     judges = {item.judge for item in measures if item.name == "persona_score"}
     judge = PANEL if PANEL in judges else min(judges, default="")
     wanted = {kind.name for kind in MEASURES.values() if kind.headline}
@@ -84,9 +86,13 @@ def choose_headline(
         if told and measure.mean is not None:
             shown[f"{measure.name}_{measure.model}"] = round(measure.mean, 4)
     for item in comparisons:
-        if item.name not in wanted or item.judge not in ("", judge) or item.mean is None:
+        if item.name not in wanted or item.judge not in ("", judge):
             continue
-        name = f"{item.name}_{item.model}_gain"
+        over = first.setdefault((item.name, item.model), item.against)
+        if item.mean is None:
+            continue
+        pair = item.model if over == item.against else f"{item.model}_over_{item.against}"
+        name = f"{item.name}_{pair}_gain"
         shown[name] = round(item.mean, 4)
         if item.low is not None and item.high is not None:
             shown[f"{name}_low"], shown[f"{name}_high"] = round(item.low, 4), round(item.high, 4)

@@ -1,12 +1,14 @@
-"""Reads a PersonaGym checkout: its static questions, its rubrics and its prompts.
+"""Reads a PersonaGym checkout: its static questions, its rubrics, its prompts and its own line.
 
 The layout is upstream's: ``questions/benchmark-v1/<persona>.json`` holds ``{task: [question, …]}``
 for the persona that names the file, ``rubrics/<task>.txt`` the judge's whole prompt with
 placeholders in braces, ``prompts/`` the judge's system prompt and the request for example replies.
+The line under which models are asked is no file but a text in the code, which is read and not run.
 """
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -16,6 +18,7 @@ from typing import cast
 
 from infra.errors import ConfigError, Problem
 from infra.protocol import Message
+from infra.rendering.prompts import PromptTemplate
 from infra.store.fingerprints import content_key, hash_parts
 from infra.text.text_cleaning import clean_text, strip_quotes
 from tasks.evaluation.judging.rubrics import JudgingPrompts
@@ -26,6 +29,10 @@ SUITE = "personagym"
 _QUESTIONS = "questions/benchmark-v1"
 _JUDGE = "prompts/rubric_grading/sys_prompt.txt"
 _EXAMPLES = "prompts/score_examples/prompt.txt"
+_CODE = "code/utils.py"
+_LINE, _PERSONA = "persona_prompt", "persona"
+"""What the checkout's code calls its line, and the persona in it."""
+
 _NAMES: dict[EvalTask, str] = {
     "expected_action": "Expected Action",
     "toxicity_control": "Toxicity",
@@ -187,6 +194,27 @@ def read_prompts(folder: Path) -> JudgingPrompts:
     )
 
 
+def read_line(folder: Path) -> PromptTemplate | None:
+    """Return the line under which the checkout asks models, as its code spells it.
+
+    ``None`` where the checkout is a part that has no code. Raises :class:`ConfigError` for code
+    that cannot be read, or holds no such line or several.
+    """
+    path = folder / _CODE
+    if not path.is_file():
+        return None
+    todo = "give a checkout as it is on GitHub, or name a prompt file"
+    try:
+        code = ast.walk(ast.parse(path.read_bytes()))
+    except (OSError, SyntaxError, ValueError, RecursionError) as error:
+        raise ConfigError(Problem(str(path), f"cannot be read: {error}", todo)) from error
+    lines = {line for node in code if (line := _spell_line(node)) is not None}
+    if len(lines) != 1:
+        what = f"has {len(lines) or 'no'} texts {_LINE} of a {_PERSONA} to ask models under"
+        raise ConfigError(Problem(str(path), what, todo))
+    return PromptTemplate(f"[system]\n{lines.pop()}", f"{path}: {_LINE}")
+
+
 def name_persona(text: str) -> tuple[str, str]:
     """Return the persona as a run of personas would write it, and the key it would have there."""
     persona = strip_quotes(" ".join(clean_text(text).split()))
@@ -251,6 +279,23 @@ def _rubric_file(task: EvalTask) -> str:
 
 def _read_text(path: Path) -> str:
     return path.read_bytes().decode("utf-8-sig")
+
+
+def _spell_line(node: ast.AST) -> str | None:
+    """Return the template of an f-string that is the line, or ``None`` for what is none."""
+    if not isinstance(node, ast.Assign) or not isinstance(node.value, ast.JoinedStr):
+        return None
+    if [target.id for target in node.targets if isinstance(target, ast.Name)] != [_LINE]:
+        return None
+    spelt = ""
+    for piece in node.value.values:
+        if isinstance(piece, ast.Constant):
+            spelt += f"{{% raw %}}{piece.value}{{% endraw %}}"
+        elif isinstance(piece, ast.FormattedValue) and ast.unparse(piece.value) == _PERSONA:
+            spelt += "{{ persona }}"
+        else:
+            return None
+    return spelt if "{{ persona }}" in spelt else None
 
 
 def _check_placeholders(path: Path, text: str, names: Sequence[str]) -> list[Problem]:

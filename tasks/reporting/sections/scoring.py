@@ -5,7 +5,8 @@ A missing verdict is said wherever it is missing; it entered no mean (:mod:`task
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from tasks.measures.registry import MEASURES, find_measure_kind
 from tasks.records import BASE, TASKS, TUNED, Ability
@@ -31,6 +32,8 @@ from tasks.reporting.tables import Cell, Column, Row, Table, Tone, drop_empty_co
 from tasks.scores import PANEL, Comparison, Measure, PublishedScore
 
 _NO_BREAK = "\N{NO-BREAK SPACE}"
+
+_MARKS = {"recipe": "this run's recipe", "backbone": "what this run's recipe starts from"}
 
 
 def list_models(measures: Iterable[Measure]) -> tuple[str, ...]:
@@ -62,29 +65,49 @@ def find_measure(
 
 
 def build_score_table(
-    measures: Sequence[Measure], judge: str, published: Sequence[PublishedScore] = ()
+    measures: Sequence[Measure],
+    judge: str,
+    published: Sequence[PublishedScore] = (),
+    *,
+    prompts: Mapping[str, str] | None = None,
+    set_up: str = "",
 ) -> Table:
-    """Return models by PersonaScore and tasks under one judge, published rows below."""
+    """Return models by PersonaScore and tasks under one judge, the paper's rows below.
+
+    ``prompts`` are those of :func:`tell_prompts`; ``set_up`` says in what the paper's rows differ
+    from ours.
+    """
     judged = [item for item in measures if item.judge == judge]
-    rows = [_score_row(judged, model, judge) for model in list_models(judged)]
-    rows += _published_rows(published)
-    table = Table(
-        columns=name_columns(
-            "model",
-            "PersonaScore",
-            Column("sd", hover="standard deviation over personas"),
-            *(name_task(task) for task in TASKS),
-            "personas",
-            Column("missing", hover="verdicts that could not be read; they enter no mean"),
-        ),
-        rows=tuple(rows),
-        caption=f"Judge: {name_judge(judge)}" if judge else "",
-    )
-    return drop_empty_columns(table, ("personas", *(name_task(task) for task in TASKS)))
+    rows = [_score_row(judged, model, judge, prompts or {}) for model in list_models(judged)]
+    caption = f"Judge: {name_judge(judge)}" if judge else ""
+    told = (caption, set_up if published else "")
+    return _tabulate_scores([*rows, *_published_rows(published)], ". ".join(filter(None, told)))
 
 
-def build_difference_table(comparisons: Sequence[Comparison]) -> Table:
-    """Return the paired differences; those whose interval leaves 0 out are marked."""
+def build_published_table(published: Sequence[PublishedScore]) -> Table:
+    """Return the paper's rows of a suite that was not asked."""
+    light = any(item.suite == "light" for item in published)
+    suite = "PersonaGym Light" if light else "PersonaGym in full"
+    caption = f"The paper's rows on {suite}, not comparable with those above"
+    return _tabulate_scores(_published_rows(published), caption)
+
+
+def tell_prompts(facts: Mapping[str, Any]) -> dict[str, str]:
+    """Return what the prompt of each model is called, by the facts of a score table.
+
+    Empty where all answered under one prompt: then there is nothing to tell.
+    """
+    prompts: dict[str, str] = facts.get("prompts", {})
+    return prompts if len(set(prompts.values())) > 1 else {}
+
+
+def build_difference_table(
+    comparisons: Sequence[Comparison], prompts: Mapping[str, str] | None = None
+) -> Table:
+    """Return the paired differences; those whose interval leaves 0 out are marked.
+
+    ``prompts`` are those of :func:`tell_prompts`, told of what judges scored.
+    """
     return drop_empty_columns(
         Table(
             columns=name_columns(
@@ -101,7 +124,7 @@ def build_difference_table(comparisons: Sequence[Comparison]) -> Table:
                 Column("missing", hover="pairs left out because a value of either is missing"),
                 Column("unmatched", hover="rows that only one of the models has"),
             ),
-            rows=tuple(_difference_row(item) for item in comparisons),
+            rows=tuple(_difference_row(item, prompts or {}) for item in comparisons),
         ),
         ("unmatched",),
     )
@@ -211,7 +234,25 @@ def _rank_judge(judge: str) -> tuple[bool, str]:
     return judge != PANEL, judge
 
 
-def _score_row(judged: Sequence[Measure], model: str, judge: str) -> Row:
+def _tabulate_scores(rows: Sequence[Row], caption: str) -> Table:
+    table = Table(
+        columns=name_columns(
+            "model",
+            "PersonaScore",
+            Column("sd", hover="standard deviation over personas"),
+            *(name_task(task) for task in TASKS),
+            "personas",
+            Column("missing", hover="verdicts that could not be read; they enter no mean"),
+        ),
+        rows=tuple(rows),
+        caption=caption,
+    )
+    return drop_empty_columns(table, ("personas", *(name_task(task) for task in TASKS)))
+
+
+def _score_row(
+    judged: Sequence[Measure], model: str, judge: str, prompts: Mapping[str, str]
+) -> Row:
     total = find_measure(judged, "persona_score", model, judge)
     tasks = [find_measure(judged, "score", model, judge, task) for task in TASKS]
     known = [item for item in tasks if item is not None]
@@ -226,25 +267,39 @@ def _score_row(judged: Sequence[Measure], model: str, judge: str) -> Row:
             Cell(write_count(personas)),
             Cell(write_count(missing), tone="bad" if missing else ""),
         ),
+        note=f"under {prompts[model]}" if model in prompts else "",
     )
 
 
 def _published_rows(published: Sequence[PublishedScore]) -> list[Row]:
-    groups = dict.fromkeys((item.suite, item.model, item.judge) for item in published)
-    rows = []
-    for suite, model, judge in groups:
-        values = {
-            item.task: item.value
-            for item in published
-            if (item.suite, item.model, item.judge) == (suite, model, judge)
-        }
-        shown = [Cell(write_number(values.get(task), 2)) for task in ("", *TASKS)]
-        cells = (shown[0], Cell(UNKNOWN, tone="soft"), *shown[1:], Cell(UNKNOWN), Cell(UNKNOWN))
-        rows.append(Row(model, cells, note=f"the paper, {suite}, judge {judge}", quiet=True))
-    return rows
+    found: dict[tuple[str, str], dict[str, PublishedScore]] = {}
+    for item in published:
+        found.setdefault((item.suite, item.model), {})[item.task] = item
+    return [_published_row(scores) for scores in found.values()]
 
 
-def _difference_row(item: Comparison) -> Row:
+def _published_row(scores: Mapping[str, PublishedScore]) -> Row:
+    one = next(iter(scores.values()))
+    total = scores.get("")
+    told = ["the paper", one.suite, one.base and f"from {one.base}", _MARKS.get(one.mark, "")]
+    cells = (
+        Cell(write_number(total.value if total else None, 2)),
+        Cell(write_number(total.sd if total else None, 2), tone="soft"),
+        *(_published_cell(scores.get(task)) for task in TASKS),
+        Cell(UNKNOWN),
+        Cell(UNKNOWN),
+    )
+    return Row(one.model, cells, note=", ".join(filter(None, told)), quiet=not one.mark)
+
+
+def _published_cell(score: PublishedScore | None) -> Cell:
+    if score is None:
+        return Cell(UNKNOWN)
+    spread = "" if score.sd is None else f"sd {write_number(score.sd, 2)}"
+    return Cell(write_number(score.value, 2), note=spread)
+
+
+def _difference_row(item: Comparison, prompts: Mapping[str, str]) -> Row:
     measure = find_measure_kind(item.name).label
     judge = f"judge: {name_judge(item.judge)}" if item.judge else ""
     return Row(
@@ -260,7 +315,15 @@ def _difference_row(item: Comparison) -> Row:
             Cell(write_count(item.missing), tone="bad" if item.missing else ""),
             Cell(write_count(item.unmatched), tone="bad" if item.unmatched else ""),
         ),
+        note=_tell_prompts(item, prompts) if item.judge else "",
     )
+
+
+def _tell_prompts(item: Comparison, prompts: Mapping[str, str]) -> str:
+    ours, theirs = prompts.get(item.model), prompts.get(item.against)
+    if ours is None or theirs is None:
+        return ""
+    return f"both under {ours}" if ours == theirs else f"under {ours} and {theirs}"
 
 
 def is_clear(item: Comparison) -> bool:

@@ -15,6 +15,7 @@ from tasks.evaluation.questions.personagym import (
     digest_checkout,
     name_persona,
     read_benchmark,
+    read_line,
     read_prompts,
 )
 from tasks.personas.config import PersonaConfig
@@ -40,6 +41,18 @@ Score = 5: Good.
 Persona: {persona}
 Question: {question}
 Response: {response}
+"""
+
+
+CODE = """import nothing_that_is_here
+
+def ask_one(persona, question):
+    if persona:
+        persona_prompt = f"Be {persona}, \\"{{really}}\\". Speak {{% as }} they do."
+        return call(persona_prompt, question)
+
+def ask_another(persona, question):
+    persona_prompt = f"Be {persona}, \\"{{really}}\\". Speak {{% as }} they do."
 """
 
 
@@ -237,6 +250,44 @@ def test_the_sources_move_with_the_checkouts_text(tmp_path: Path) -> None:
     after = read_prompts(folder)
     assert before.verdict_source != after.verdict_source
     assert before.example_source != after.example_source
+
+
+def write_code(folder: Path, text: str) -> Path:
+    """Give a checkout code of our own where upstream's asks models."""
+    (folder / "code").mkdir(parents=True, exist_ok=True)
+    (folder / "code" / "utils.py").write_text(text, encoding="utf-8")
+    return folder
+
+
+def test_the_line_is_the_checkouts_own_and_its_code_is_not_run(tmp_path: Path) -> None:
+    line = read_line(write_code(tmp_path, CODE))
+    assert line is not None
+    (message,) = line.render({"persona": "A {{ baker }}", "profile": "unseen"})
+    assert message.role == "system"
+    assert message.content == 'Be A {{ baker }}, "{really}". Speak {% as } they do.'
+    assert line.variables() == {"persona"}
+    other = read_line(write_code(tmp_path, CODE.replace("Be {", "Play {")))
+    assert other is not None and other.source != line.source
+
+
+def test_a_part_of_a_checkout_without_code_has_no_line(tmp_path: Path) -> None:
+    assert read_line(lay_out(tmp_path, "A baker")) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("def broken(:", "cannot be read"),
+        ('persona_prompt = "Be somebody."', "has no texts"),
+        ('persona_prompt = f"Be {name}."', "has no texts"),
+        ('persona_prompt = f"Be {persona}."\npersona_prompt = f"Play {persona}."', "has 2 texts"),
+    ],
+)
+def test_code_without_one_clear_line_is_an_error_with_a_way_out(
+    tmp_path: Path, text: str, told: str
+) -> None:
+    with pytest.raises(ConfigError, match=rf"utils\.py: {told}.*or name a prompt file"):
+        read_line(write_code(tmp_path, text))
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason=f"the PersonaGym checkout is not at {REAL}")

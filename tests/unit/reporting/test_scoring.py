@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from tasks.records import TASKS, Ability
 from tasks.reporting.figures import MINUS
 from tasks.reporting.sections.scoring import (
     build_ability_table,
     build_attribution_table,
     build_difference_table,
+    build_published_table,
     build_score_table,
     build_style_table,
     is_clear,
     list_judges,
     list_models,
     split_comparisons,
+    tell_prompts,
 )
 from tasks.reporting.tables import Row, Table
 from tasks.scores import PANEL, PublishedScore
@@ -58,20 +62,52 @@ def test_a_table_without_task_scores_counts_the_missing_of_the_total() -> None:
     assert read(table, table.rows[0], "missing") == ("7", "")
 
 
-def test_published_rows_stand_below_and_step_back() -> None:
+def test_published_rows_stand_below_and_those_that_are_not_the_runs_step_back() -> None:
     published = [
-        PublishedScore("a", "full", "OpenCharacter", "gpt-4o", "", 4.52),
-        PublishedScore("b", "full", "OpenCharacter", "gpt-4o", TASKS[2], 4.27),
-        PublishedScore("c", "light", "OpenCharacter", "gpt-4o", "", 4.66),
+        PublishedScore("a", "full", "opencharacter", "gpt-4o", "", 4.52, 0.13, "LLaMA", "recipe"),
+        PublishedScore("b", "full", "opencharacter", "gpt-4o", TASKS[2], 4.27, 0.25, "LLaMA"),
+        PublishedScore("c", "full", "LLaMA", "gpt-4o", "", 4.45, 0.14, "", "backbone"),
+        PublishedScore("d", "full", "gpt-4o", "gpt-4o", "", 4.53),
     ]
-    table = build_score_table(make_measures(), "judge", published)
-    full, light = table.rows[2:]
-    assert full.quiet and not table.rows[0].quiet
-    assert full.note == "the paper, full, judge gpt-4o"
-    assert read(table, full, "PersonaScore")[0] == "4.52"
-    assert read(table, full, "Linguistic habits")[0] == "4.27"
-    assert read(table, full, "Expected action")[0] == "–"
-    assert read(table, light, "PersonaScore")[0] == "4.66"
+    table = build_score_table(make_measures(), "judge", published, set_up="The paper: otherwise.")
+    assert table.caption == "Judge: judge. The paper: otherwise."
+    own, start, other = table.rows[2:]
+    assert [row.quiet for row in table.rows] == [False, False, False, False, True]
+    assert own.note == "the paper, full, from LLaMA, this run's recipe"
+    assert start.note == "the paper, full, what this run's recipe starts from"
+    assert other.note == "the paper, full"
+    assert read(table, own, "PersonaScore")[0] == "4.52"
+    assert read(table, own, "sd")[0] == "0.13"
+    assert read(table, own, "Linguistic habits") == ("4.27", "sd 0.25")
+    assert read(table, own, "Expected action") == ("–", "")
+    assert read(table, other, "sd")[0] == "–"  # a table of before has no deviations
+    assert build_score_table(make_measures(), "judge", set_up="Unsaid.").caption == "Judge: judge"
+
+
+def test_rows_of_the_other_suite_are_said_not_to_be_comparable() -> None:
+    published = [PublishedScore("a", "light", "ablation-1", "gpt-4o", "", 4.35, 0.3, "LLaMA")]
+    table = build_published_table(published)
+    assert table.caption == "The paper's rows on PersonaGym Light, not comparable with those above"
+    assert [row.name for row in table.rows] == ["ablation-1"]
+    assert not build_published_table(())
+
+
+def test_prompts_are_told_where_models_answered_under_several() -> None:
+    prompts = {"base": "one.j2", "tuned": "one.j2", "base-gym": "PersonaGym's line"}
+    assert tell_prompts({"prompts": prompts}) == prompts
+    assert tell_prompts({"prompts": {"base": "one.j2", "tuned": "one.j2"}}) == {}
+    assert tell_prompts({}) == {}
+    rows = build_score_table(make_measures(), "judge", prompts=prompts).rows
+    assert [row.note for row in rows] == ["under one.j2", "under one.j2"]
+    assert [row.note for row in build_score_table(make_measures(), "judge").rows] == ["", ""]
+    clean = make_comparison("persona_score", 0.5)
+    paper = replace(clean, against="base-gym")
+    judged = [replace(item, judge="judge") for item in (clean, paper)]
+    rows = build_difference_table([*judged, make_comparison("attribution", 0.5)], prompts).rows
+    assert [row.note for row in rows] == [
+        "both under one.j2", "under one.j2 and PersonaGym's line", "",
+    ]  # fmt: skip
+    assert {row.note for row in build_difference_table(judged).rows} == {""}
 
 
 def test_a_mean_of_nothing_is_a_dash() -> None:

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+import yaml
 
 from flows.look.comparing import RunComparison, compare_runs, print_comparison
 from infra.errors import ConfigError
@@ -141,6 +142,24 @@ def test_what_answers_are_like_is_compared_without_a_judge(storage: Storage) -> 
 def test_the_names_of_models_say_what_stood_behind_them(storage: Storage) -> None:
     one = evaluate_run(storage, "one", {"base": LOW, "tuned": HIGH})
     assert compare(one, one).a.models == {"A:base": "meta/base-model", "A:tuned": "the export"}
+
+
+def test_a_role_that_answered_under_two_prompts_is_two_models(storage: Storage) -> None:
+    names = ("base", "base-personagym", "tuned-personagym")
+    one = evaluate_run(storage, "one", dict.fromkeys(names, LOW))
+    asked = [{"role": role, "prompt": "personagym"} for role in ("base", "tuned")]
+    config = {"models": {"base": {"model": "meta/base-model"}}}
+    config |= {"evaluation": {"models": ["base", *asked]}}
+    storage.write_bytes("runs/one/config.yaml", yaml.safe_dump(config).encode())
+    found = compare(one, one)
+    assert found.a.models == {
+        "A:base": "meta/base-model",
+        "A:base-personagym": "meta/base-model under personagym",
+        "A:tuned-personagym": "the export under personagym",
+    }
+    pairs = {(i.model, i.against) for i in found.comparisons if i.name == "persona_score"}
+    assert len(pairs) == 9
+    assert find_difference(found, "persona_score", "B:base", "A:base-personagym").rows == 4
 
 
 def test_runs_without_anything_in_common_say_so(storage: Storage) -> None:

@@ -13,6 +13,7 @@ from flows.recipe.placeholders import explain_missing, find_missing, stand_in
 from flows.recipe.settings import Settings, load_settings
 from infra.engines.identity import identify_model
 from infra.errors import ConfigError, Problem
+from tasks.evaluation.questions.personagym import read_line
 from tasks.evaluation.questions.sets import Sources, collect_questions
 from tasks.instructions.selection import select_instructions
 from tests.unit.flows.worlds import make_config, write_config
@@ -54,7 +55,7 @@ def test_a_checkout_is_made_up_with_questions_for_every_task(tmp_path: Path) -> 
         tmp_path,
         {
             "evaluation": {
-                "models": ["teacher"],
+                "models": ["teacher", {"role": "teacher", "prompt": "personagym"}],
                 "questions": {"suite": "personagym", "path": str(path), "light": False},
                 "judges": [{"model": "teacher", "prompts": "personagym"}],
             },
@@ -65,6 +66,8 @@ def test_a_checkout_is_made_up_with_questions_for_every_task(tmp_path: Path) -> 
         check_settings(ready)
         assert ready.evaluation is not None
         questions = collect_questions(ready.evaluation.questions, Sources()).questions
+        line = read_line(Path(str(ready.evaluation.questions.path)))
+    assert line is not None and "{{ persona }}" in line.source
     assert len(questions) == 500
     assert len({item.persona for item in questions}) == 10
     assert len({item.task for item in questions}) == 5
