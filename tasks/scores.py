@@ -62,8 +62,9 @@ class Comparison:
         mean: ``model`` minus ``against``; ``None`` without pairs.
         low: Lower bound of the 95 % interval; ``None`` below two personas.
         high: Upper bound.
-        p_value: Two-sided.
-        detectable: Smallest true difference found with 80 % power.
+        p_value: Two-sided, not corrected for other comparisons; ``None`` below two personas.
+        detectable: Smallest true difference found with 80 % power; never 0, ``None`` where there
+            is no spread to reckon it from.
         rows: Pairs that entered.
         clusters: Personas they belong to.
         missing: Pairs left out because a value of either is missing.
@@ -122,8 +123,9 @@ class AgreementLine:
         raters: Who rated; judges by role, people by the name on their sheet.
         people: Whether people are among them.
         alpha: ``None`` if nothing can be paired.
-        low: Lower bound of the 95 % interval.
+        low: Lower bound of the 95 % interval, clustered by persona; ``None`` below two personas.
         high: Upper bound.
+        personas: Personas that these answers are of.
         units: Answers with two ratings or more.
         ratings: Ratings of them.
         missing: Ratings that were missing.
@@ -135,6 +137,7 @@ class AgreementLine:
     alpha: float | None
     low: float | None
     high: float | None
+    personas: int
     units: int
     ratings: int
     missing: int

@@ -8,6 +8,7 @@ from tasks.reporting.config import ReportConfig
 from tasks.reporting.page import MakingFacts, ReportFacts, ScoreFacts
 from tasks.reporting.run_nodes import RunNodes
 from tasks.reporting.sections.browser import Limits, choose_rows, encode_rows
+from tasks.reporting.sections.claims import correct_claims
 from tasks.reporting.sections.headline import list_figures, list_verdicts
 from tasks.reporting.sections.judges import (
     build_agreement_table,
@@ -72,6 +73,7 @@ def _assemble_scores(nodes: RunNodes, training: TrainingLine | None) -> ScoreFac
     published = nodes.read_part("scores", "published", PublishedScore)
     judges = list_judges(measures)
     main, other = split_comparisons(comparisons)
+    claims = correct_claims(comparisons)
     return ScoreFacts(
         figures=list_figures(nodes, training, measures, comparisons),
         verdicts=list_verdicts(comparisons),
@@ -81,8 +83,8 @@ def _assemble_scores(nodes: RunNodes, training: TrainingLine | None) -> ScoreFac
             for place, judge in enumerate(judges)
         ),
         score_chart=draw_scores(measures, judges[0]) if judges else None,
-        differences=build_difference_table(main),
-        other_differences=build_difference_table(other),
+        differences=build_difference_table(main, claims),
+        other_differences=build_difference_table(other, claims),
         attribution=build_attribution_table(measures),
         attribution_chart=draw_attribution(measures),
         style=build_style_table(measures),

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from infra.text.markdown import escape_markdown
 from tasks.reporting.measure_names import name_judge
+from tasks.reporting.sections.claims import correct_claims
 from tasks.reporting.sections.scoring import (
     build_attribution_table,
     build_difference_table,
@@ -16,7 +17,7 @@ from tasks.reporting.sections.scoring import (
 from tasks.reporting.tables import Cell, Row, Table
 from tasks.scores import Comparison, Measure
 
-_SHOWN = ("models", "measure", "difference", "95 % interval", "p")
+_SHOWN = ("models", "measure", "difference", "95 % interval", "p", "corrected")
 """Columns of a difference that a summary has room for; the others are in the report."""
 
 
@@ -28,7 +29,9 @@ def summarise_scores(measures: Sequence[Measure], comparisons: Sequence[Comparis
         sections.append((name, build_score_table(measures, judge)))
     sections.append(("Character attribution", build_attribution_table(measures)))
     main, _ = split_comparisons(comparisons)
-    sections.append(("Paired differences", _cut(build_difference_table(main))))
+    sections.append(
+        ("Paired differences", _cut(build_difference_table(main, correct_claims(comparisons))))
+    )
     texts = [f"### {escape_markdown(name)}\n\n{_write(table)}" for name, table in sections if table]
     return "\n\n".join(texts) + "\n" if texts else ""
 

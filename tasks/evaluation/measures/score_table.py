@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
@@ -136,26 +137,28 @@ def _list_agreements(config: EvaluationConfig, inputs: Inputs) -> Iterator[Agree
     evidence = inputs.evidence
     verdicts = [(row.answer_key, row.judge, row.score) for row in evidence.judgements]
     people = [(row.answer_key, row.rater, row.score) for row in inputs.ratings]
+    measure = partial(_measure, config, evidence.list_personas())
     raters = sorted({name for _, name, _ in people})
     if len(evidence.judges) > 1:
-        yield _measure(config, evidence.judges, verdicts, people=False)
+        yield measure(evidence.judges, verdicts, people=False)
     if len(raters) > 1:
-        yield _measure(config, raters, people, people=True)
+        yield measure(raters, people, people=True)
     rated = {key for key, _, _ in people}
     for judge in evidence.judges if people else ():
         own = [row for row in verdicts if row[1] == judge and row[0] in rated]
-        yield _measure(config, (*raters, judge), [*people, *own], people=True)
+        yield measure((*raters, judge), [*people, *own], people=True)
 
 
 def _measure(
     config: EvaluationConfig,
+    personas: Mapping[str, str],
     raters: Sequence[str],
     ratings: Sequence[tuple[str, str, float | None]],
     *,
     people: bool,
 ) -> AgreementLine:
     found: Agreement = measure_agreement(
-        ratings, seed=config.bootstrap_seed, resamples=config.resamples
+        ratings, personas, seed=config.bootstrap_seed, resamples=config.resamples
     )
     return AgreementLine(
         key=content_key("agreement", *raters),
@@ -164,6 +167,7 @@ def _measure(
         alpha=found.alpha,
         low=found.low,
         high=found.high,
+        personas=found.personas,
         units=found.units,
         ratings=found.ratings,
         missing=found.missing,

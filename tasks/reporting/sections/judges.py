@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tasks.reporting.figures import write_count, write_number, write_share
+from tasks.measures.statistics import FEW_PERSONAS
+from tasks.reporting.figures import UNKNOWN, write_count, write_number, write_share
 from tasks.reporting.tables import Cell, Column, Row, Table, Tone, name_columns
 from tasks.scores import AgreementLine, Calibration
 
@@ -63,7 +64,8 @@ def build_agreement_table(lines: Sequence[AgreementLine]) -> Table:
         columns=name_columns(
             "raters",
             Column("alpha", hover="Krippendorff's, ordinal: 1 is perfect, 0 is chance"),
-            "95 % interval",
+            Column("95 % interval", hover="bootstrap over personas"),
+            "personas",
             "answers",
             "ratings",
             "missing",
@@ -73,7 +75,8 @@ def build_agreement_table(lines: Sequence[AgreementLine]) -> Table:
                 ", ".join(line.raters),
                 (
                     Cell(write_number(line.alpha, 2)),
-                    Cell(f"{write_number(line.low, 2)} to {write_number(line.high, 2)}"),
+                    Cell(_write_bounds(line)),
+                    _count_personas(line),
                     Cell(write_count(line.units)),
                     Cell(write_count(line.ratings)),
                     Cell(write_count(line.missing), tone="bad" if line.missing else ""),
@@ -83,6 +86,19 @@ def build_agreement_table(lines: Sequence[AgreementLine]) -> Table:
             for line in lines
         ),
     )
+
+
+def _write_bounds(line: AgreementLine) -> str:
+    if line.low is None or line.high is None:
+        return UNKNOWN
+    return f"{write_number(line.low, 2)} to {write_number(line.high, 2)}"
+
+
+def _count_personas(line: AgreementLine) -> Cell:
+    """Return how many personas an interval rests on; a bootstrap of few is too sure."""
+    few = line.personas < FEW_PERSONAS
+    hover = "too few: the interval is narrower than it should be" if few else ""
+    return Cell(write_count(line.personas), tone="bad" if few else "", hover=hover)
 
 
 def _mark(value: float | None, asked: float) -> Tone:

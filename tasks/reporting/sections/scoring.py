@@ -27,6 +27,7 @@ from tasks.reporting.measure_names import (
     write_interval,
     write_value,
 )
+from tasks.reporting.sections.claims import Claims
 from tasks.reporting.tables import Cell, Column, Row, Table, Tone, drop_empty_columns, name_columns
 from tasks.scores import PANEL, Comparison, Measure, PublishedScore
 
@@ -83,8 +84,8 @@ def build_score_table(
     return drop_empty_columns(table, ("personas", *(name_task(task) for task in TASKS)))
 
 
-def build_difference_table(comparisons: Sequence[Comparison]) -> Table:
-    """Return the paired differences; those whose interval leaves 0 out are marked."""
+def build_difference_table(comparisons: Sequence[Comparison], claims: Claims) -> Table:
+    """Return the paired differences; those that are clear of 0 are marked."""
     return drop_empty_columns(
         Table(
             columns=name_columns(
@@ -93,6 +94,7 @@ def build_difference_table(comparisons: Sequence[Comparison]) -> Table:
                 "difference",
                 Column("95 % interval", hover="paired, Student's t over personas"),
                 "p",
+                Column("corrected", hover=f"p by Holm, for {claims.tested} comparisons"),
                 Column(
                     "detectable", hover="smallest true difference that is found with 80 % power"
                 ),
@@ -101,9 +103,9 @@ def build_difference_table(comparisons: Sequence[Comparison]) -> Table:
                 Column("missing", hover="pairs left out because a value of either is missing"),
                 Column("unmatched", hover="rows that only one of the models has"),
             ),
-            rows=tuple(_difference_row(item) for item in comparisons),
+            rows=tuple(_difference_row(item, claims) for item in comparisons),
         ),
-        ("unmatched",),
+        ("corrected", "unmatched"),
     )
 
 
@@ -244,16 +246,17 @@ def _published_rows(published: Sequence[PublishedScore]) -> list[Row]:
     return rows
 
 
-def _difference_row(item: Comparison) -> Row:
+def _difference_row(item: Comparison, claims: Claims) -> Row:
     measure = find_measure_kind(item.name).label
     judge = f"judge: {name_judge(item.judge)}" if item.judge else ""
     return Row(
         f"{item.model}{_NO_BREAK}{MINUS}{_NO_BREAK}{item.against}",
         (
             Cell(name_task(item.task) if item.task else measure, note=judge, kind="text"),
-            Cell(write_change(item.name, item.mean), tone=_find_tone(item)),
+            Cell(write_change(item.name, item.mean), tone=_find_tone(item, claims)),
             Cell(write_change_interval(item.name, item.low, item.high) or UNKNOWN),
             Cell(write_p(item.p_value)),
+            Cell(write_p(claims.find_p(item))),
             Cell(write_change(item.name, item.detectable, signed=False)),
             Cell(write_count(item.rows)),
             Cell(write_count(item.clusters)),
@@ -263,13 +266,8 @@ def _difference_row(item: Comparison) -> Row:
     )
 
 
-def is_clear(item: Comparison) -> bool:
-    """Tell whether the interval of a difference leaves 0 out."""
-    return item.low is not None and item.high is not None and (item.low > 0 or item.high < 0)
-
-
-def _find_tone(item: Comparison) -> Tone:
-    if not is_clear(item) or item.mean is None or item.name not in (*MAIN_MEASURES, "score"):
+def _find_tone(item: Comparison, claims: Claims) -> Tone:
+    if not claims.holds(item) or item.mean is None or item.name not in (*MAIN_MEASURES, "score"):
         return ""
     return "good" if item.mean > 0 else "bad"
 

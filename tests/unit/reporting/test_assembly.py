@@ -40,7 +40,8 @@ def test_a_whole_run_shows_every_section(storage: Storage) -> None:
     assert page.count("<svg") == 4
     text = " ".join("".join(read(page).text).split())
     for wanted in (
-        "tuned is 1.80 points above base in PersonaScore by judge, clear of 0.",
+        "tuned is 1.80 points above base in PersonaScore by judge, "
+        "clear of 0 with all 3 comparisons counted.",
         "cannot be told apart in attribution, alike candidates",
         "the paper, full, judge gpt-4o",
         "Judge weak falls short on calibration.jsonl",

@@ -48,10 +48,17 @@ def test_calibration_counts_missing_verdicts() -> None:
 
 def test_agreement_says_who_rated() -> None:
     lines = [
-        AgreementLine("g", ("a", "Mia"), True, 0.684, 0.5, 0.81, 50, 98, 2),
-        AgreementLine("h", ("a", "b"), False, None, None, None, 0, 0, 0),
+        AgreementLine("g", ("a", "Mia"), True, 0.684, 0.5, 0.81, 9, 50, 98, 2),
+        AgreementLine("h", ("a", "b"), False, None, None, None, 0, 0, 0, 0),
     ]
     people, judges = build_agreement_table(lines).rows
     assert (people.name, people.note) == ("a, Mia", "people and judges")
-    assert [cell.text for cell in people.cells] == ["0.68", "0.50 to 0.81", "50", "98", "2"]
-    assert judges.cells[0].text == "–" and judges.note == "judges"
+    assert [cell.text for cell in people.cells] == ["0.68", "0.50 to 0.81", "9", "50", "98", "2"]
+    assert [cell.text for cell in judges.cells[:2]] == ["–", "–"] and judges.note == "judges"
+
+
+def test_an_interval_of_few_personas_is_marked_as_too_sure() -> None:
+    line = AgreementLine("g", ("a", "b"), False, 0.684, 0.5, 0.81, 9, 50, 98, 2)
+    few, many = build_agreement_table([line, replace(line, personas=10)]).rows
+    assert (few.cells[2].tone, many.cells[2].tone) == ("bad", "")
+    assert "too few" in few.cells[2].hover

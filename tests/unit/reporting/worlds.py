@@ -64,10 +64,11 @@ def write_node(
     parts: Mapping[str, tuple[type[Any], Sequence[Any]]] | None = None,
     facts: Mapping[str, Any] | None = None,
     identity: Mapping[str, Any] | None = None,
+    selection: Mapping[str, Any] | None = None,
     usage: Usage | None = None,
 ) -> NodeRef:
     """Write a finished node with accepted rows, rejects and further parts."""
-    node = NodeSpec.build(stage, 1, identity=identity or {}, selection={})
+    node = NodeSpec.build(stage, 1, identity=identity or {}, selection=selection or {})
     files = [
         write_table(storage, f"{node.folder}/{holds}.parquet", to_table(kind, held), holds=holds)
         for holds, (kind, held) in (parts or {}).items()
@@ -270,8 +271,8 @@ def write_scores(storage: Storage, judges: Sequence[str] = ("judge",)) -> NodeRe
         Calibration("l", "weak", "calibration.jsonl", 120, 0, 0.31, 0.62, 0.71),
     ]
     lines = [
-        AgreementLine("g", ("judge", "weak"), False, 0.43, 0.31, 0.55, 240, 471, 9),
-        AgreementLine("h", ("judge", "Mia"), True, 0.68, 0.5, 0.81, 50, 98, 2),
+        AgreementLine("g", ("judge", "weak"), False, 0.43, 0.31, 0.55, 44, 240, 471, 9),
+        AgreementLine("h", ("judge", "Mia"), True, 0.68, 0.5, 0.81, 30, 50, 98, 2),
     ]
     return write_node(
         storage,
