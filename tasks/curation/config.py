@@ -5,6 +5,10 @@ from __future__ import annotations
 from typing import Literal
 
 from infra.knobs import Knobs, execution, identity, selection
+from tasks.decontamination import MIN_WORDS, RUN_WORDS, SIMILARITY
+
+AUTO = "auto"
+"""Stands for what the run itself evaluates on, where a file of questions may be named."""
 
 OtherNames = Literal["off", "introductions", "mentions"]
 
@@ -104,19 +108,23 @@ class CurationConfig(Knobs):
 
     decontamination: str | None = execution(
         None,
-        description="Evaluation questions to keep out of training: PersonaGym's folder "
-        "`questions/benchmark-v1`, or a JSON, JSONL or text file; null: off.",
+        description="What to keep out of training: `auto` for the questions and personas that the "
+        "run itself evaluates on (PersonaGym's checkout, what held-out characters are asked), "
+        "PersonaGym's folder `questions/benchmark-v1`, or a JSON, JSONL or text file of questions; "
+        "null: nothing, the report counts all the same.",
     )
     decontamination_words: int = selection(
-        13, ge=5, description="Words in a row that a user turn may not share with a question."
+        RUN_WORDS,
+        ge=5,
+        description="Words in a row that a user turn may not share with a question.",
     )
     decontamination_min_words: int = selection(
-        6,
+        MIN_WORDS,
         ge=3,
         description="Questions of at least this many words may not be contained whole either.",
     )
     decontamination_similarity: float = selection(
-        0.85,
+        SIMILARITY,
         gt=0,
         le=1,
         description="Reject user turns this similar to a question (Jaccard of word sets).",

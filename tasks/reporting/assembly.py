@@ -9,6 +9,11 @@ from tasks.reporting.page import MakingFacts, ReportFacts, ScoreFacts
 from tasks.reporting.run_nodes import RunNodes
 from tasks.reporting.sections.browser import Limits, choose_rows, encode_rows
 from tasks.reporting.sections.claims import correct_claims
+from tasks.reporting.sections.contamination import (
+    build_contamination_table,
+    count_contamination,
+    describe_contamination,
+)
 from tasks.reporting.sections.headline import list_figures, list_verdicts
 from tasks.reporting.sections.judges import (
     build_agreement_table,
@@ -96,10 +101,13 @@ def _assemble_scores(nodes: RunNodes, training: TrainingLine | None) -> ScoreFac
 
 
 def _assemble_making(nodes: RunNodes, config: ReportConfig) -> MakingFacts:
+    contamination = count_contamination(nodes)
     return MakingFacts(
         funnel=build_count_table(nodes, FUNNEL),
         funnel_chart=draw_funnel(list_bars(nodes)),
         scored=build_count_table(nodes, SCORED),
+        contamination=build_contamination_table(contamination),
+        contamination_lines=describe_contamination(contamination),
         costs=build_cost_table(nodes, config.usd_per_engine_hour),
         priced=config.usd_per_engine_hour is not None,
         rejects=tuple(list_rejects(nodes, config.rejects)),

@@ -49,6 +49,8 @@ class MakingFacts:
     funnel: Table = _NOTHING
     funnel_chart: Markup | None = None
     scored: Table = _NOTHING
+    contamination: Table = _NOTHING
+    contamination_lines: tuple[str, ...] = ()
     costs: Table = _NOTHING
     priced: bool = False
     rejects: tuple[RejectGroup, ...] = ()

@@ -42,6 +42,7 @@ def test_a_whole_run_shows_every_section(storage: Storage) -> None:
     for wanted in (
         "tuned is 1.80 points above base in PersonaScore by judge, "
         "clear of 0 with all 3 comparisons counted.",
+        "training rows share 13 words in a row with a question of the held out suite",
         "cannot be told apart in attribution, alike candidates",
         "the paper, full, judge gpt-4o",
         "Judge weak falls short on calibration.jsonl",
