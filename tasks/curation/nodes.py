@@ -42,10 +42,18 @@ class Curation(SetNode):
         """Return the digests of the files that filters read."""
         return digest_inputs(self.config, self.benchmark)
 
+    def vet(self, given: Rows) -> None:
+        """Raise :class:`YieldError` where dialogues miss a bound that they are held to."""
+        from tasks.curation.data_tests import COLUMNS, check_dialogues
+
+        if self.config.data_tests.asks():
+            check_dialogues(given.frames(self.dialogues, COLUMNS), self.config)
+
     def gather(self, given: Rows) -> SetOutput:
         """Filter, deduplicate and split dialogues; too few left raise :class:`YieldError`."""
         from tasks.curation.curate import curate
 
+        self.vet(given)
         curated = curate(
             given.frames(self.dialogues),
             given.frame(self.characters),

@@ -254,6 +254,11 @@ def test_what_the_run_evaluates_on_moves_curation_only_if_it_is_kept_out(
     assert moved["curation"].fingerprint != kept_out["curation"].fingerprint
 
 
+def test_bounds_on_data_move_nothing(tmp_path: Path, config: dict[str, Any]) -> None:
+    after = draw(tmp_path, config, "curation.data_tests={max_refusal_share: 0.1}")
+    assert find_moved(draw(tmp_path, config), after) == set()
+
+
 def test_every_file_of_players_is_a_strategy() -> None:
     files = {path.stem for path in Path(players.__path__[0]).glob("*.py")} - {"__init__"}
     assert len(STRATEGIES) == len(files) and {"generate", "rewrite"} <= set(STRATEGIES)
