@@ -115,6 +115,52 @@ class Calibration:
 
 
 @dataclass(frozen=True, slots=True)
+class JudgeHabit:
+    """What a judge does over all answers that it gave a score.
+
+    Attributes:
+        key: Names the judge.
+        judge: Role of the judge.
+        rows: Verdicts with a score.
+        commonest: The score that it gives most often.
+        share: Share of the verdicts that are it.
+        reasons: Verdicts with a reason, on answers long enough to be cited.
+        citing: Share of the reasons that share four words in a row with the answer; ``None``
+            without reasons.
+    """
+
+    key: str
+    judge: str
+    rows: int
+    commonest: float
+    share: float
+    reasons: int
+    citing: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class AnchorOrder:
+    """Whether a judge orders its own example replies by the scores it wrote them for.
+
+    Attributes:
+        key: Names the judge.
+        judge: Role of the judge.
+        questions: Questions whose replies were judged.
+        pairs: Pairs of replies to one question, both with a verdict.
+        missing: Pairs without both.
+        ordered: Share of the pairs in their order, equal scores counted half; one half is
+            guessing, ``None`` without pairs.
+    """
+
+    key: str
+    judge: str
+    questions: int
+    pairs: int
+    missing: int
+    ordered: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class AgreementLine:
     """Krippendorff's alpha (ordinal) among raters: judges, or people and judges.
 

@@ -292,6 +292,7 @@ _KINDS = {
         ("question_key",),
     ),
     "judgements_": _Kind("judgement", _VERDICT, ("answer", "score examples"), ("answer_key",)),
+    "anchors_": _Kind("judgement of an example", _VERDICT),
     "calibration_": _Kind("calibration", _VERDICT),
     "attribution_": _Kind("attribution", _ATTRIBUTED, ("example",), ("example_key",)),
     "abilities_": _Kind("ability", pl.format("{} {}: {}", "task", "metric", "value")),

@@ -18,6 +18,9 @@ from tasks.reporting.sections.headline import list_figures, list_verdicts
 from tasks.reporting.sections.judges import (
     build_agreement_table,
     build_calibration_table,
+    build_habit_table,
+    list_anchor_notes,
+    list_habit_notes,
     list_judge_notes,
 )
 from tasks.reporting.sections.learning import TrainingLine, describe_training
@@ -46,8 +49,10 @@ from tasks.reporting.sections.scoring import (
 )
 from tasks.scores import (
     AgreementLine,
+    AnchorOrder,
     Calibration,
     Comparison,
+    JudgeHabit,
     Measure,
     PublishedScore,
 )
@@ -75,6 +80,7 @@ def _assemble_scores(nodes: RunNodes, training: TrainingLine | None) -> ScoreFac
     measures = nodes.read_part("scores", "measures", Measure)
     comparisons = nodes.read_part("scores", "comparisons", Comparison)
     calibrations = nodes.read_part("scores", "calibrations", Calibration)
+    habits = nodes.read_part("scores", "habits", JudgeHabit)
     published = nodes.read_part("scores", "published", PublishedScore)
     judges = list_judges(measures)
     main, other = split_comparisons(comparisons)
@@ -96,6 +102,11 @@ def _assemble_scores(nodes: RunNodes, training: TrainingLine | None) -> ScoreFac
         abilities=build_ability_table(nodes.read_rows(Ability, "abilities_")),
         calibration=build_calibration_table(calibrations),
         judge_notes=list_judge_notes(calibrations),
+        habits=build_habit_table(habits),
+        habit_notes=(
+            *list_habit_notes(habits),
+            *list_anchor_notes(nodes.read_part("scores", "anchors", AnchorOrder)),
+        ),
         agreement=build_agreement_table(nodes.read_part("scores", "agreements", AgreementLine)),
     )
 

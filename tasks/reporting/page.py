@@ -39,6 +39,8 @@ class ScoreFacts:
     abilities: Table = _NOTHING
     calibration: Table = _NOTHING
     judge_notes: tuple[JudgeNote, ...] = ()
+    habits: Table = _NOTHING
+    habit_notes: tuple[JudgeNote, ...] = ()
     agreement: Table = _NOTHING
 
 

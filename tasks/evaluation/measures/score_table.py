@@ -16,17 +16,21 @@ from infra.nodes.rows import Rows
 from infra.store.fingerprints import content_key
 from tasks.evaluation.config import EvaluationConfig
 from tasks.evaluation.judging.agreement import Agreement, measure_agreement
+from tasks.evaluation.judging.anchors import measure_order
 from tasks.evaluation.judging.calibration import measure_calibration, read_labelled
+from tasks.evaluation.judging.habits import list_habits
 from tasks.evaluation.judging.people import Rating, read_sheets
 from tasks.evaluation.measures.published import JUDGE, PublishedSuite, find_published
 from tasks.evaluation.measures.scoring import choose_headline, compare_models, measure_models
 from tasks.measures.evidence import Evidence
 from tasks.measures.statistics import count_missing
-from tasks.records import Ability, Answer, Attribution, Judgement
+from tasks.records import Ability, Answer, Attribution, Judgement, ScoreExamples
 from tasks.scores import (
     AgreementLine,
+    AnchorOrder,
     Calibration,
     Comparison,
+    JudgeHabit,
     Measure,
     PublishedScore,
 )
@@ -41,6 +45,7 @@ class Inputs:
     evidence: Evidence
     calibrations: tuple[tuple[str, tuple[Judgement, ...]], ...]
     ratings: tuple[Rating, ...]
+    anchors: tuple[tuple[str, tuple[ScoreExamples, ...], tuple[Judgement, ...]], ...] = ()
 
     @classmethod
     def read(cls, given: Rows, config: EvaluationConfig, nodes: Sequence[Node]) -> Inputs:
@@ -54,6 +59,7 @@ class Inputs:
         answers = read("answers", "model", Answer)
         known = {answer.key for listed in answers.values() for answer in listed}
         calibrations = read("calibration", "judge", Judgement)
+        examples = read("examples", "judge", ScoreExamples)
         return cls(
             evidence=Evidence(
                 models=config.models,
@@ -65,6 +71,10 @@ class Inputs:
             ),
             calibrations=tuple((judge, tuple(rows)) for judge, rows in calibrations.items()),
             ratings=read_sheets(config.people, known) if config.people else (),
+            anchors=tuple(
+                (judge, tuple(examples[judge]), tuple(rows))
+                for judge, rows in read("anchors", "judge", Judgement).items()
+            ),
         )
 
 
@@ -75,6 +85,8 @@ class ScoreTable:
     measures: tuple[Measure, ...]
     comparisons: tuple[Comparison, ...]
     calibrations: tuple[Calibration, ...]
+    habits: tuple[JudgeHabit, ...]
+    anchors: tuple[AnchorOrder, ...]
     agreements: tuple[AgreementLine, ...]
     published: tuple[PublishedScore, ...]
     headline: dict[str, float]
@@ -84,6 +96,8 @@ class ScoreTable:
         yield "measures", Measure, self.measures
         yield "comparisons", Comparison, self.comparisons
         yield "calibrations", Calibration, self.calibrations
+        yield "habits", JudgeHabit, self.habits
+        yield "anchors", AnchorOrder, self.anchors
         yield "agreements", AgreementLine, self.agreements
         yield "published", PublishedScore, self.published
 
@@ -101,6 +115,8 @@ def make_score_table(config: EvaluationConfig, inputs: Inputs) -> ScoreTable:
         measures=tuple(sorted(measures, key=lambda item: item.key)),
         comparisons=tuple(sorted(comparisons, key=lambda item: item.key)),
         calibrations=tuple(_calibrate(config, inputs)),
+        habits=tuple(list_habits(evidence.judges, evidence.judgements, evidence.list_texts())),
+        anchors=tuple(measure_order(*anchors) for anchors in inputs.anchors),
         agreements=tuple(_list_agreements(config, inputs)),
         published=tuple(_list_published(config)),
         headline=choose_headline(measures, comparisons),

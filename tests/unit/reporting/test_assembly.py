@@ -47,6 +47,7 @@ def test_a_whole_run_shows_every_section(storage: Storage) -> None:
         "the paper, full, judge gpt-4o",
         "Judge weak falls short on calibration.jsonl",
         "Judge judge is good enough",
+        "Judge weak gives 3 to 97.0 % of 231 answers",
         "judge, Mia",
         "arc_easy",
         "Why is bread brown?",

@@ -239,6 +239,21 @@ def evaluate_gym(
     return draw(folder, config, *overrides)
 
 
+def test_a_judges_own_examples_are_checked_where_that_is_asked_for(
+    tmp_path: Path, config: dict[str, Any]
+) -> None:
+    lay_out(tmp_path / "gym", "A baker")
+    plain = evaluate_gym(tmp_path, config)
+    few = evaluate_gym(tmp_path, config, checked=5)
+    more = evaluate_gym(tmp_path, config, checked=6)
+    assert set(few) - set(plain) == {"anchors_teacher"}
+    assert {"anchors_teacher", "examples_teacher"} <= set(few["scores"].upstream)
+    assert find_moved(few, more) == {"anchors_teacher", "scores", "report"}
+    assert few["anchors_teacher"].recipe == more["anchors_teacher"].recipe
+    same = {name for name in plain if plain[name].fingerprint == few[name].fingerprint}
+    assert set(plain) - same == {"scores", "report"}
+
+
 def test_what_the_run_evaluates_on_moves_curation_only_if_it_is_kept_out(
     tmp_path: Path, config: dict[str, Any]
 ) -> None:
