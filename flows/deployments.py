@@ -8,13 +8,14 @@ automations.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
 from prefect import Flow, flow
-from prefect.client.orchestration import get_client
+from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import ConcurrencyLimitConfig
 from prefect.deployments.runner import RunnerDeployment
 from prefect.events.schemas.automations import AutomationCore
@@ -23,7 +24,9 @@ from prefect.schedules import Cron
 from pydantic import BaseModel, ConfigDict, Field
 
 from flows.control.stopping import run_until_told_to_stop
-from flows.parameters import Recipe, SynthesisSize, list_preview_overrides
+from flows.look.comparing import RunComparison, compare_runs
+from flows.look.gates import read_gates, require_passed
+from flows.parameters import Gates, Recipe, SynthesisSize, list_preview_overrides
 from flows.pipeline import RunResult, run_pipeline
 from flows.recipe.opening import prepare
 from flows.recipe.settings import load_settings
@@ -35,7 +38,9 @@ from infra.orchestration.leases import outlive_lost_leases
 PREFECT_FOLDER = Path(__file__).resolve().parent.parent / "infra" / "deploy" / "prefect"
 DEMO = Recipe()
 AS_CONFIGURED = SynthesisSize()
+NO_WORSE = Gates()
 NOTIFICATION = "send-notification"
+START = "run-deployment"
 
 outlive_lost_leases()  # Prefect imports this file into the process that it starts for a run
 
@@ -74,6 +79,16 @@ def preview(
     return carry_out(recipe, "report", list_preview_overrides(settings, rows))
 
 
+@flow(name="gate", flow_run_name="{recipe.label}: gate against {gates.baseline}")
+def gate(recipe: Recipe = DEMO, gates: Gates = NO_WORSE) -> RunComparison:
+    """Compare the run of a recipe with an earlier one; fails where it misses what it is held to."""
+    settings = load_settings(recipe.config, recipe.list_overrides())
+    root, held_to = settings.storage.root, read_gates(gates.fail_below)
+    found = compare_runs(gates.baseline, settings.run.name, root, gates=held_to)
+    require_passed(found.gates)
+    return found
+
+
 def carry_out(recipe: Recipe, until: Stage, changes: Sequence[str] = ()) -> RunResult:
     """Run a recipe inside the current flow run; when it is cancelled, stop it in order."""
     settings = prepare(recipe.config, [*recipe.list_overrides(), *changes])
@@ -95,9 +110,9 @@ class Deployed(BaseModel):
     concurrency_limit: ConcurrencyLimitConfig
 
     @property
-    def flow(self) -> Flow[..., RunResult]:
+    def flow(self) -> Flow[..., Any]:
         """Return the flow that the entry point names."""
-        found: Flow[..., RunResult] = globals()[self.entrypoint.rpartition(":")[2]]
+        found: Flow[..., Any] = globals()[self.entrypoint.rpartition(":")[2]]
         return found
 
     def make(self) -> RunnerDeployment:
@@ -129,25 +144,39 @@ def read_deployments(file: Path = PREFECT_FOLDER / "prefect.yaml") -> list[Deplo
 
 
 def read_automations(
-    notify: str | None = None, folder: Path = PREFECT_FOLDER / "automations"
+    notify: str | None = None,
+    deployed: Mapping[str, str] | None = None,
+    folder: Path = PREFECT_FOLDER / "automations",
 ) -> list[AutomationCore]:
     """Read the automations, one a file.
 
     They name no notification block: ``notify`` is the id of the one that all of them use. Without
-    one nobody is told; the automations still show in the UI when they fired.
+    one nobody is told; the automations still show in the UI when they fired. Those that start a
+    deployment name it as flow/deployment; ``deployed`` holds the ids, by these names.
     """
     return [
-        AutomationCore.model_validate(_choose_actions(yaml.safe_load(file.read_text()), notify))
+        AutomationCore.model_validate(
+            _choose_actions(yaml.safe_load(file.read_text()), notify, deployed or {})
+        )
         for file in sorted(folder.glob("*.yaml"))
     ]
 
 
-def _choose_actions(data: dict[str, Any], notify: str | None) -> dict[str, Any]:
-    actions = [
-        action if action["type"] != NOTIFICATION else {**action, "block_document_id": notify}
-        for action in data["actions"]
-        if action["type"] != NOTIFICATION or notify
-    ]
+def _choose_actions(
+    data: dict[str, Any], notify: str | None, deployed: Mapping[str, str]
+) -> dict[str, Any]:
+    """Put ids in the place of names, and leave out the actions that there are none for."""
+    actions = []
+    for action in data["actions"]:
+        if action["type"] == NOTIFICATION:
+            if notify:
+                actions.append({**action, "block_document_id": notify})
+        elif action["type"] == START:
+            started = {key: value for key, value in action.items() if key != "deployment"}
+            if known := deployed.get(action["deployment"]):
+                actions.append({**started, "source": "selected", "deployment_id": known})
+        else:
+            actions.append(action)
     return {**data, "actions": actions or [{"type": "do-nothing"}]}
 
 
@@ -166,7 +195,7 @@ def load_automations(block: str | None) -> list[str]:
             except ObjectNotFound as error:
                 todo = "make it in the UI under Blocks; give it as type/name, as in its address"
                 raise ConfigError(Problem("--notify", f"no block {block}", todo)) from error
-        automations = read_automations(notify)
+        automations = read_automations(notify, _find_deployed(client))
         for automation in automations:
             known = client.read_automations_by_name(automation.name)
             if not known:
@@ -175,6 +204,16 @@ def load_automations(block: str | None) -> list[str]:
                 kept = {"enabled": known[0].enabled}
                 client.update_automation(known[0].id, automation.model_copy(update=kept))
         return [automation.name for automation in automations]
+
+
+def _find_deployed(client: SyncPrefectClient) -> dict[str, str]:
+    """Return the ids of the deployments that the server has, by flow/deployment."""
+    found = {}
+    for item in read_deployments():
+        name = f"{item.flow.name}/{item.name}"
+        with suppress(ObjectNotFound):
+            found[name] = str(client.read_deployment_by_name(name).id)
+    return found
 
 
 def serve_deployments() -> None:

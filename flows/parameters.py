@@ -99,6 +99,25 @@ class SynthesisSize(Form):
         )
 
 
+class Gates(Form):
+    """Says which earlier run a run is held to, and what its differences must be above."""
+
+    baseline: str = Field(
+        "baseline",
+        min_length=1,
+        title="Baseline",
+        description="Finished run to compare with: a name in the recipe's store, or its folder.",
+    )
+    fail_below: tuple[str, ...] = Field(
+        ("persona_score=0",),
+        min_length=1,
+        title="Bounds",
+        description="Each as measure=bound, in the measure's unit; the lower end of the interval "
+        "of the difference must not be below.",
+        examples=[["persona_score=0", "attribution=-5", "score:toxicity_control=-0.2"]],
+    )
+
+
 def write_overrides(values: Mapping[str, str | int | None]) -> list[str]:
     """Write values as overrides, in JSON, which is YAML too; ``None`` is left out."""
     return [

@@ -11,6 +11,7 @@ The tree, with the command line's exit code::
     ├── YieldError             1   a stage accepted less than its ``min_yield``
     ├── ExportError            1   what training left is not a model (training.model.export_errors)
     ├── TrainingDiverged       1   the loss was no finite number any more (training.ranks.trainer)
+    ├── GateFailed             1   a run is below a bound that it is held to (flows.look.gates)
     ├── RanksFailed            1   ranks were lost more often than allowed (infra.cluster.ray_train)
     ├── InterruptedRun       130   Ctrl-C or SIGTERM; everything committed is kept
     └── TransientError         1   may pass when tried again: Prefect retries it with backoff

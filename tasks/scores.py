@@ -62,8 +62,9 @@ class Comparison:
         mean: ``model`` minus ``against``; ``None`` without pairs.
         low: Lower bound of the 95 % interval; ``None`` below two personas.
         high: Upper bound.
-        p_value: Two-sided.
-        detectable: Smallest true difference found with 80 % power.
+        p_value: Two-sided, not corrected for other comparisons; ``None`` below two personas.
+        detectable: Smallest true difference found with 80 % power; never 0, ``None`` where there
+            is no spread to reckon it from.
         rows: Pairs that entered.
         clusters: Personas they belong to.
         missing: Pairs left out because a value of either is missing.
@@ -114,6 +115,52 @@ class Calibration:
 
 
 @dataclass(frozen=True, slots=True)
+class JudgeHabit:
+    """What a judge does over all answers that it gave a score.
+
+    Attributes:
+        key: Names the judge.
+        judge: Role of the judge.
+        rows: Verdicts with a score.
+        commonest: The score that it gives most often.
+        share: Share of the verdicts that are it.
+        reasons: Verdicts with a reason, on answers long enough to be cited.
+        citing: Share of the reasons that share four words in a row with the answer; ``None``
+            without reasons.
+    """
+
+    key: str
+    judge: str
+    rows: int
+    commonest: float
+    share: float
+    reasons: int
+    citing: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class AnchorOrder:
+    """Whether a judge orders its own example replies by the scores it wrote them for.
+
+    Attributes:
+        key: Names the judge.
+        judge: Role of the judge.
+        questions: Questions whose replies were judged.
+        pairs: Pairs of replies to one question, both with a verdict.
+        missing: Pairs without both.
+        ordered: Share of the pairs in their order, equal scores counted half; one half is
+            guessing, ``None`` without pairs.
+    """
+
+    key: str
+    judge: str
+    questions: int
+    pairs: int
+    missing: int
+    ordered: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class AgreementLine:
     """Krippendorff's alpha (ordinal) among raters: judges, or people and judges.
 
@@ -122,8 +169,9 @@ class AgreementLine:
         raters: Who rated; judges by role, people by the name on their sheet.
         people: Whether people are among them.
         alpha: ``None`` if nothing can be paired.
-        low: Lower bound of the 95 % interval.
+        low: Lower bound of the 95 % interval, clustered by persona; ``None`` below two personas.
         high: Upper bound.
+        personas: Personas that these answers are of.
         units: Answers with two ratings or more.
         ratings: Ratings of them.
         missing: Ratings that were missing.
@@ -135,6 +183,7 @@ class AgreementLine:
     alpha: float | None
     low: float | None
     high: float | None
+    personas: int
     units: int
     ratings: int
     missing: int

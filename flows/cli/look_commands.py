@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
 
-from flows.cli.options import Overrides
+from flows.cli.options import Names, Overrides
 from flows.cli.process import quiet_prefect, stop_on_signals
 
 Shown = Literal[
@@ -102,6 +102,7 @@ def compare(
     root: str | None = None,
     set_: Overrides = None,
     seed: int = 0,
+    fail_below: Names = None,
     json: bool = False,
 ) -> None:
     """Compare the models of two runs on the questions that both asked.
@@ -118,18 +119,25 @@ def compare(
         Storage root that names are looked up in.
     seed:
         Seed of the pairs whose similarity is measured.
+    fail_below:
+        Gate as measure=bound, in the measure's unit (points; percentage points of a share): exits
+        with 1 if the lower end of RUN_B's difference from RUN_A is below. Of the tuned model, or
+        measure@model=bound; measure:task=bound of one task. Repeatable.
     json:
         Print JSON instead of tables.
     """
     quiet_prefect()
     from flows.look.comparing import compare_runs, print_comparison
+    from flows.look.gates import read_gates, require_passed
 
     if root is None and config is not None:
         from flows.recipe.settings import load_settings
 
         root = load_settings(config, set_ or ()).storage.root
-    found = compare_runs(run_a, run_b, root, seed=seed)
+    gates = read_gates(fail_below or ())
+    found = compare_runs(run_a, run_b, root, seed=seed, gates=gates)
     print(found.model_dump_json() if json else print_comparison(found))
+    require_passed(found.gates)
 
 
 def matrix(

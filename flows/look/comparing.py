@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from io import StringIO
 from typing import TypeVar
@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from flows.look.gates import Gate, GateOutcome, check_gates
 from flows.runs.past_runs import PastRun, read_run
 from infra.errors import ConfigError, Problem
 from tasks.evaluation.measures.scoring import compare_models, measure_models
@@ -69,6 +70,7 @@ class RunComparison(_Plain):
     judges: tuple[JudgeMatch, ...]
     measures: tuple[Measure, ...]
     comparisons: tuple[Comparison, ...]
+    gates: tuple[GateOutcome, ...] = ()
 
 
 def check_seed(seed: int) -> None:
@@ -83,27 +85,30 @@ def compare_runs(
     root: str | None = None,
     *,
     seed: int = 0,
+    gates: Sequence[Gate] = (),
 ) -> RunComparison:
     """Compare every model of run B with every model of run A, on what both were asked.
 
     A run is ``<root>/runs/<name>``, local or on S3, or a name below ``root``. Verdicts are paired
     only where one judge gave them by one recipe; else they stand side by side.
 
-    Raises :class:`ConfigError` for runs that are not there, and numbers that nothing can be drawn
-    with.
+    Raises :class:`ConfigError` for runs that are not there, numbers that nothing can be drawn
+    with, and gates that nothing can be held to.
     """
     check_seed(seed)
     one, two = read_run("A", run_a, root), read_run("B", run_b, root)
     matches = match_judges(one, two)
     paired = [match.judge for match in matches if match.paired]
     evidence = _gather_evidence(one, two, paired)
+    comparisons = compare_models(evidence, pairs=_pair_models(one, two))
     return RunComparison(
         a=_describe_side(one),
         b=_describe_side(two),
         shared=tuple(_count_shared(one, two)),
         judges=tuple(matches),
         measures=tuple(measure_models(evidence, seed=seed)),
-        comparisons=tuple(compare_models(evidence, pairs=_pair_models(one, two))),
+        comparisons=tuple(comparisons),
+        gates=tuple(check_gates(comparisons, gates)),
     )
 
 
@@ -149,6 +154,10 @@ def print_comparison(found: RunComparison) -> str:
     console.print(_tabulate_comparisons(told) if told else "Nothing was measured in both runs.")
     if told and len(told) < len(found.comparisons):
         console.print(f"{len(found.comparisons) - len(told)} comparisons have no row in common.")
+    if found.gates:
+        console.print()
+    for outcome in found.gates:
+        console.print(str(outcome), soft_wrap=True)
     return sink.getvalue().rstrip()
 
 

@@ -9,7 +9,7 @@ from flows.recipe.settings import Settings
 from infra.context import RunContext
 from infra.nodes.node import Node
 from tasks.evaluation.config import EvaluationConfig, JudgeConfig
-from tasks.evaluation.judging.nodes import JudgeCalibration, JudgeExamples, Judgements
+from tasks.evaluation.judging.nodes import Anchors, JudgeCalibration, JudgeExamples, Judgements
 from tasks.evaluation.nodes import Abilities, Answers, Attributions, Scores
 from tasks.evaluation.questions.nodes import Questions, QuestionSettings, QuestionTexts
 from tasks.evaluation.subjects import Subject
@@ -76,6 +76,8 @@ class EvaluationNodes:
             for judge in config.judges
             if judge.calibration is not None
         ]
+        for judge in config.judges:
+            found += self._check_examples(judge, examples[judge.model])
         if config.attribution is not None:
             found += [
                 self._node(
@@ -160,6 +162,21 @@ class EvaluationNodes:
             questions=self.questions,
             characters=self._cast if judge.with_profile else None,
         )
+
+    def _check_examples(self, judge: JudgeConfig, examples: JudgeExamples | None) -> list[Node]:
+        """Return the verdicts on a judge's own examples, and these, if it is to be checked."""
+        if examples is None or not judge.check_examples:
+            return []
+        anchors = self._node(
+            Anchors,
+            config=judge,
+            role=judge.model,
+            suite=self._config.questions,
+            examples=examples,
+            questions=self.questions,
+            characters=self._cast if judge.with_profile else None,
+        )
+        return [anchors, examples]
 
     @property
     def _cast(self) -> Node | None:

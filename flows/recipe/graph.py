@@ -19,9 +19,11 @@ from tasks.characters.nodes import Characters, TakenCharacters
 from tasks.curation.nodes import Curation
 from tasks.dialogues.nodes import Dialogues, TakenDialogues
 from tasks.dialogues.strategies import STRATEGIES, choose_strategies
-from tasks.evaluation.judging.nodes import JudgeCalibration, JudgeExamples, Judgements
+from tasks.evaluation.config import EvaluationConfig
+from tasks.evaluation.judging.nodes import Anchors, JudgeCalibration, JudgeExamples, Judgements
 from tasks.evaluation.nodes import Abilities, Answers, Attributions, Scores
 from tasks.evaluation.questions.nodes import Questions, QuestionSettings, QuestionTexts
+from tasks.evaluation.questions.personagym import name_question_folder
 from tasks.export.nodes import Export
 from tasks.instructions.nodes import Guesses, Instructions
 from tasks.personas.nodes import Personas
@@ -50,6 +52,7 @@ KINDS: tuple[type[Node], ...] = (
     Answers,
     JudgeExamples,
     JudgeCalibration,
+    Anchors,
     Judgements,
     Attributions,
     Abilities,
@@ -234,6 +237,7 @@ class GraphBuilder:
             dialogues=self.dialogues,
             characters=self.characters,
             instructions=self.instructions,
+            benchmark=find_benchmark(self.settings.evaluation),
         )
 
     @cached_property
@@ -296,6 +300,13 @@ class GraphBuilder:
             training=self.training,
             run_name=self.settings.run.name,
         )
+
+
+def find_benchmark(config: EvaluationConfig | None) -> str | None:
+    """Return the folder of static questions that an evaluation asks, if it asks such."""
+    if config is None or config.questions.suite != "personagym":
+        return None
+    return name_question_folder(str(config.questions.path))
 
 
 def list_origins(settings: Settings) -> Origins:

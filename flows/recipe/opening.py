@@ -12,6 +12,7 @@ from infra.paths import find_path
 from infra.secrets.s3_credentials import apply_credentials
 from infra.store.manifests import open_store
 from infra.store.storage import Storage, is_remote
+from tasks.curation.config import AUTO
 from tasks.dialogues.config import DialogueConfig
 from tasks.dialogues.strategies import STRATEGIES
 from tasks.evaluation.config import EvaluationConfig
@@ -66,7 +67,7 @@ def resolve_settings(settings: Settings) -> Settings:
         update={
             key: _absolute(path)
             for key in ("toxic_words", "decontamination")
-            if (path := getattr(settings.curation, key)) is not None
+            if (path := getattr(settings.curation, key)) not in (None, AUTO)
         }
     )
     return settings.model_copy(

@@ -104,6 +104,13 @@ class Node(ABC):
                 found += [node for node in values if isinstance(node, Node)]
         return found
 
+    def vet(self, given: Rows) -> None:
+        """Raise :class:`YieldError` where a model should not be trained on it.
+
+        It is asked before every training, for its bounds may have come after it was made.
+        """
+        return None
+
     @property
     def engine(self) -> str | None:
         """Return the role whose engine it starts, if it starts one."""

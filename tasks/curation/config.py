@@ -4,9 +4,49 @@ from __future__ import annotations
 
 from typing import Literal
 
-from infra.knobs import Knobs, execution, identity, selection
+from pydantic import model_validator
+
+from infra.knobs import Knobs, execution, group, identity, selection
+from tasks.decontamination import MIN_WORDS, RUN_WORDS, SIMILARITY
+
+AUTO = "auto"
+"""Stands for what the run itself evaluates on, where a file of questions may be named."""
 
 OtherNames = Literal["off", "introductions", "mentions"]
+
+
+class DataTests(Knobs):
+    """Bounds on dialogues as they were played, before any filter; null: not looked at.
+
+    A run that misses one stops before it trains, whether or not its rows were made by an earlier
+    run.
+    """
+
+    min_distinct_share: float | None = execution(
+        None,
+        ge=0,
+        le=1,
+        description="Least share of different answers, but for case and punctuation.",
+    )
+    max_truncated_share: float | None = execution(
+        None, ge=0, le=1, description="Most dialogues whose last answer ran into the token limit."
+    )
+    min_language_share: float | None = execution(
+        None,
+        ge=0,
+        le=1,
+        description="Least share that is not confidently in another language than `language`.",
+    )
+    max_refusal_share: float | None = execution(
+        None,
+        ge=0,
+        le=1,
+        description="Most dialogues with an answer that opens by refusing to help (in English).",
+    )
+
+    def asks(self) -> bool:
+        """Tell whether there is any bound."""
+        return any(value is not None for value in self.knob_values("execution").values())
 
 
 class CurationConfig(Knobs):
@@ -104,19 +144,23 @@ class CurationConfig(Knobs):
 
     decontamination: str | None = execution(
         None,
-        description="Evaluation questions to keep out of training: PersonaGym's folder "
-        "`questions/benchmark-v1`, or a JSON, JSONL or text file; null: off.",
+        description="What to keep out of training: `auto` for the questions and personas that the "
+        "run itself evaluates on (PersonaGym's checkout, what held-out characters are asked), "
+        "PersonaGym's folder `questions/benchmark-v1`, or a JSON, JSONL or text file of questions; "
+        "null: nothing, the report counts all the same.",
     )
     decontamination_words: int = selection(
-        13, ge=5, description="Words in a row that a user turn may not share with a question."
+        RUN_WORDS,
+        ge=5,
+        description="Words in a row that a user turn may not share with a question.",
     )
     decontamination_min_words: int = selection(
-        6,
+        MIN_WORDS,
         ge=3,
         description="Questions of at least this many words may not be contained whole either.",
     )
     decontamination_similarity: float = selection(
-        0.85,
+        SIMILARITY,
         gt=0,
         le=1,
         description="Reject user turns this similar to a question (Jaccard of word sets).",
@@ -131,3 +175,14 @@ class CurationConfig(Knobs):
     min_yield: float = execution(
         0.0, ge=0, le=1, description="Least share of dialogues to accept, or the run stops."
     )
+    data_tests: DataTests = group(
+        DataTests, description="What dialogues must be like, or the run stops before it trains."
+    )
+
+    @model_validator(mode="after")
+    def _language_is_known(self) -> CurationConfig:
+        if self.data_tests.min_language_share is not None and self.language is None:
+            raise ValueError(
+                "data_tests.min_language_share needs a language: set curation.language"
+            )
+        return self

@@ -7,7 +7,7 @@ dialogue that goes in comes out once, as an example or as a rejection.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import cast, get_args
 
@@ -20,7 +20,6 @@ from infra.store.schema import from_plain
 from infra.text.chat_marks import strip_marks
 from infra.text.wording import shorten, split_words
 from tasks.curation.config import CurationConfig
-from tasks.curation.decontamination import QuestionIndex, find_hits
 from tasks.curation.duplicates import find_duplicates
 from tasks.curation.examples import ExampleBuilder
 from tasks.curation.filters import FilterContext, Reason, Scene, judge_scene
@@ -28,6 +27,7 @@ from tasks.curation.foreign import asks_for_language, find_foreign
 from tasks.curation.inputs import CurationInputs
 from tasks.curation.names import make_roster
 from tasks.curation.split import choose_validation
+from tasks.decontamination import Hit, QuestionIndex, find_hits
 from tasks.records import Character, Example, Rejection, Turn
 
 _DIALOGUE_COLUMNS = (
@@ -130,6 +130,11 @@ def curate(
         found = judge(left, config, inputs)
         verdicts.update(found)
         left = [candidate for candidate in left if candidate.key not in found]
+    held_out = _hold_out(left, actors, config)
+    if inputs.own:
+        found = _judge_repeats(left, held_out, config)
+        verdicts.update(found)
+        left = [candidate for candidate in left if candidate.key not in found]
     builder = ExampleBuilder(
         template, recipe, profile_dropout=config.profile_dropout, seed=config.seed
     )
@@ -137,7 +142,7 @@ def curate(
         Rejection(builder.name_example(key), verdict.reason, verdict.detail, key)
         for key, verdict in sorted(verdicts.items())
     )
-    return Curation(tuple(_build_examples(left, actors, builder, config)), rejections)
+    return Curation(tuple(_build_examples(left, actors, builder, held_out)), rejections)
 
 
 def _judge_languages(
@@ -158,21 +163,45 @@ def _judge_languages(
 def _judge_leaks(
     candidates: Sequence[_Candidate], config: CurationConfig, inputs: CurationInputs
 ) -> _Verdicts:
-    if inputs.questions is None:
+    """Reject who is asked, or is, what the run evaluates on as far as that is known beforehand."""
+    asked = _find_leaks(candidates, inputs.questions or (), config, lambda c: c.scene.questions)
+    played = _find_leaks(candidates, inputs.personas or (), config, lambda c: (c.scene.persona,))
+    return {key: _reject("contaminated", detail) for key, detail in (played | asked).items()}
+
+
+def _judge_repeats(
+    candidates: Sequence[_Candidate], held_out: Set[str], config: CurationConfig
+) -> _Verdicts:
+    """Reject what would be trained on and asks what a held-out character is asked."""
+    kept = [c for c in candidates if c.character_key in held_out]
+    rest = [c for c in candidates if c.character_key not in held_out]
+    asked = {text for candidate in kept for text in candidate.scene.questions}
+    found = _find_leaks(rest, asked, config, lambda c: c.scene.questions)
+    return {key: _reject("held_out_question", detail) for key, detail in found.items()}
+
+
+def _find_leaks(
+    candidates: Sequence[_Candidate],
+    known: Collection[str],
+    config: CurationConfig,
+    tell: Callable[[_Candidate], Sequence[str]],
+) -> dict[str, str]:
+    """Return what gives a known text away, by the candidate's key."""
+    if not known:
         return {}
     index = QuestionIndex(
-        inputs.questions,
+        known,
         run=config.decontamination_words,
         min_words=config.decontamination_min_words,
         similarity=config.decontamination_similarity,
     )
-    hits = find_hits([text for c in candidates for text in c.scene.questions], index)
-    verdicts: _Verdicts = {}
+    hits = find_hits([text for candidate in candidates for text in tell(candidate)], index)
+    first: dict[str, Hit] = {}
     for candidate in candidates:
-        hit = next((hits[text] for text in candidate.scene.questions if text in hits), None)
-        if hit is not None:
-            verdicts[candidate.key] = _reject("contaminated", f"{hit.how}: {hit.question}")
-    return verdicts
+        for text in tell(candidate):
+            if text in hits:
+                first.setdefault(candidate.key, hits[text])
+    return {key: f"{hit.how}: {hit.question}" for key, hit in first.items()}
 
 
 def _judge_near_duplicates(
@@ -196,18 +225,25 @@ def _judge_near_duplicates(
     return verdicts
 
 
-def _build_examples(
-    candidates: Sequence[_Candidate],
-    actors: dict[str, _Actor],
-    builder: ExampleBuilder,
-    config: CurationConfig,
-) -> Iterator[Example]:
-    held_out = choose_validation(
+def _hold_out(
+    candidates: Sequence[_Candidate], actors: dict[str, _Actor], config: CurationConfig
+) -> frozenset[str]:
+    """Return the keys of the characters that are held out for validation."""
+    personas = choose_validation(
         (actors[candidate.character_key].persona_key for candidate in candidates),
         share=config.validation_share,
         least=config.min_validation_characters,
         seed=config.seed,
     )
+    return frozenset(key for key, actor in actors.items() if actor.persona_key in personas)
+
+
+def _build_examples(
+    candidates: Sequence[_Candidate],
+    actors: dict[str, _Actor],
+    builder: ExampleBuilder,
+    held_out: Set[str],
+) -> Iterator[Example]:
     for candidate in candidates:
         actor = actors[candidate.character_key]
         yield builder.build(
@@ -215,7 +251,7 @@ def _build_examples(
             character_key=candidate.character_key,
             persona=actor.persona,
             profile=actor.profile,
-            split="validation" if actor.persona_key in held_out else "train",
+            split="validation" if candidate.character_key in held_out else "train",
             context_turns=candidate.scene.context_turns,
             turns=candidate.scene.turns,
         )

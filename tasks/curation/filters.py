@@ -47,6 +47,7 @@ Reason = Literal[
     "contaminated",
     "exact_duplicate",
     "near_duplicate",
+    "held_out_question",
 ]
 
 

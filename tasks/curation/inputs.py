@@ -14,7 +14,7 @@ from pathlib import Path
 
 from infra.errors import ConfigError, Problem
 from infra.store.storage import FileStat, digest_input, find_inputs, open_input
-from tasks.curation.config import CurationConfig
+from tasks.curation.config import AUTO, CurationConfig
 from tasks.curation.toxicity import WordList, make_word_list
 
 _FOLDER_SUFFIXES = (".json", ".jsonl")
@@ -23,14 +23,25 @@ _QUESTION_FIELDS = ("question", "prompt", "instruction", "text")
 
 @dataclass(frozen=True, slots=True)
 class CurationInputs:
-    """Content of the files that the configuration names; ``None`` where it names none."""
+    """Content of the files that the configuration names; ``None`` where it names none.
+
+    ``personas`` are those of an evaluation, ``own`` says that the questions of held-out characters
+    are kept out of training too.
+    """
 
     toxic: WordList | None = None
     questions: tuple[str, ...] | None = None
+    personas: tuple[str, ...] | None = None
+    own: bool = False
 
 
-def load_inputs(config: CurationConfig) -> CurationInputs:
-    """Read the files a configuration names; :class:`ConfigError` lists all that is wrong."""
+def load_inputs(config: CurationConfig, benchmark: str | None = None) -> CurationInputs:
+    """Read the files a configuration names; :class:`ConfigError` lists all that is wrong.
+
+    ``benchmark`` is the folder of static questions that the run evaluates on, if it has any.
+    """
+    named = name_questions(config, benchmark)
+    own = config.decontamination == AUTO
     problems: list[Problem] = []
 
     def attempt(key: str, path: str | None, read: Callable[[str], tuple[str, ...]]) -> list[str]:
@@ -46,16 +57,24 @@ def load_inputs(config: CurationConfig) -> CurationInputs:
         return list(found)
 
     words = attempt("toxic_words", config.toxic_words, _read_lines)
-    questions = attempt("decontamination", config.decontamination, read_questions)
+    questions = attempt("decontamination", named, read_questions)
+    personas = attempt("decontamination", named if own else None, read_personas)
     if problems:
         raise ConfigError(*problems)
     return CurationInputs(
         None if config.toxic_words is None else make_word_list(words),
-        None if config.decontamination is None else tuple(questions),
+        None if named is None else tuple(questions),
+        tuple(personas) if own and named is not None else None,
+        own,
     )
 
 
-def digest_inputs(config: CurationConfig) -> tuple[str, ...]:
+def name_questions(config: CurationConfig, benchmark: str | None) -> str | None:
+    """Return the file or folder of the questions to keep out, if there is one."""
+    return benchmark if config.decontamination == AUTO else config.decontamination
+
+
+def digest_inputs(config: CurationConfig, benchmark: str | None = None) -> tuple[str, ...]:
     """Return one labelled digest for each file set named, for the node's fingerprint.
 
     The labels keep a word list from passing for a question set of the same content.
@@ -63,11 +82,14 @@ def digest_inputs(config: CurationConfig) -> tuple[str, ...]:
     digests = []
     for label, path in (
         ("toxic_words", config.toxic_words),
-        ("decontamination", config.decontamination),
+        ("decontamination", name_questions(config, benchmark)),
     ):
         if path is not None:
             stats = find_inputs(path, _FOLDER_SUFFIXES)
             digests.append(f"{label}:" + ",".join(sorted(map(digest_input, stats))))
+    if config.decontamination == AUTO:
+        names = "" if benchmark is None else ",".join(read_personas(benchmark))
+        digests.append(f"decontamination of its own:{names}")
     return tuple(digests)
 
 
@@ -77,6 +99,11 @@ def read_questions(path: str) -> tuple[str, ...]:
     for stat in find_inputs(path, _FOLDER_SUFFIXES):
         questions.update(_read_question_file(stat))
     return tuple(sorted(text for text in (q.strip() for q in questions) if text))
+
+
+def read_personas(folder: str) -> tuple[str, ...]:
+    """Return the personas that PersonaGym's question files are named after, sorted."""
+    return tuple(sorted(Path(stat.path).stem for stat in find_inputs(folder, _FOLDER_SUFFIXES)))
 
 
 def _read_question_file(stat: FileStat) -> Iterator[str]:

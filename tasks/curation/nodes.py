@@ -19,7 +19,10 @@ from tasks.records import Example
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Curation(SetNode):
-    """SFT examples: the dialogues that pass the filters, each once, split by persona."""
+    """SFT examples: the dialogues that pass the filters, each once, split by persona.
+
+    ``benchmark`` is the folder of static questions that the run evaluates on, if it has any.
+    """
 
     kind = "curation"
     stage = "curation"
@@ -31,6 +34,7 @@ class Curation(SetNode):
     dialogues: Sequence[Node]
     characters: Node
     instructions: Sequence[Node]
+    benchmark: str | None = None
 
     def identity(self) -> Mapping[str, Any]:
         """Return its knobs and its prompt's content."""
@@ -38,12 +42,20 @@ class Curation(SetNode):
 
     def sources(self) -> Sequence[str]:
         """Return the digests of the files that filters read."""
-        return digest_inputs(self.config)
+        return digest_inputs(self.config, self.benchmark)
+
+    def vet(self, given: Rows) -> None:
+        """Raise :class:`YieldError` where dialogues miss a bound that they are held to."""
+        from tasks.curation.data_tests import COLUMNS, check_dialogues
+
+        if self.config.data_tests.asks():
+            check_dialogues(given.frames(self.dialogues, COLUMNS), self.config)
 
     def gather(self, given: Rows) -> SetOutput:
         """Filter, deduplicate and split dialogues; too few left raise :class:`YieldError`."""
         from tasks.curation.curate import curate
 
+        self.vet(given)
         curated = curate(
             given.frames(self.dialogues),
             given.frame(self.characters),
@@ -51,7 +63,7 @@ class Curation(SetNode):
             config=self.config,
             template=self._prompt,
             recipe=self.spec.recipe,
-            inputs=load_inputs(self.config),
+            inputs=load_inputs(self.config, self.benchmark),
         )
         share = len(curated.examples) / max(curated.planned, 1)
         if share < self.config.min_yield:

@@ -153,9 +153,21 @@ class JudgeConfig(AskedConfig):
     examples: ScoreExampleConfig | None = group(
         ScoreExampleConfig, description="Example replies shown with the rubric; null: none"
     )
+    check_examples: int = execution(
+        0,
+        ge=0,
+        description="Questions whose example replies the judge is shown as if they were answers, "
+        "to see whether it orders them; 0: none",
+    )
     calibration: str | None = execution(
         None, description="JSONL of rows with known scores, to measure the judge on"
     )
+
+    @model_validator(mode="after")
+    def _examples_are_there_to_check(self) -> JudgeConfig:
+        if self.check_examples and self.examples is None:
+            raise ValueError("check_examples has no example replies to show: set examples")
+        return self
 
 
 class AttributionConfig(Knobs):

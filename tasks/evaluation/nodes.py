@@ -259,7 +259,7 @@ class Scores(JobNode):
 
     kind = "scores"
     stage = "evaluation"
-    version = 2  # words with an interval, and loops
+    version = 3  # alpha by personas, a floor for the spread of differences, habits
     record = Measure
 
     config: EvaluationConfig

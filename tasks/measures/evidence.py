@@ -35,6 +35,15 @@ class Evidence:
         """Yield the models that answered, in their order, with their answers."""
         yield from ((name, self.answers[name]) for name in self.models if name in self.answers)
 
+    def list_texts(self) -> dict[str, str]:
+        """Return what each answer says, by its key."""
+        return {row.key: row.answer for _, rows in self.list_answers() for row in rows}
+
+    def list_personas(self) -> dict[str, str]:
+        """Return whose answer each answer is: keys of personas by keys of answers."""
+        found = {row.answer_key: row.persona_key for row in self.judgements}
+        return found | {row.key: row.persona_key for _, rows in self.list_answers() for row in rows}
+
 
 @dataclass(frozen=True, slots=True)
 class Series:

@@ -36,6 +36,7 @@ class MeasureKind:
         kind: ``share`` is written in per cent, differences of it in percentage points.
         digits: After the point.
         unit: What a difference of it is counted in.
+        step: Least by which two rows differ, where they are on a grid; 0 where on none.
         headline: Whether a run's closing line shows it.
         alarms: Whether the report says at its top that it rose: it is a fault.
     """
@@ -47,6 +48,7 @@ class MeasureKind:
     kind: Literal["number", "share"] = "number"
     digits: int = 2
     unit: str = ""
+    step: float = 0.0
     headline: bool = False
     alarms: bool = False
 
@@ -60,12 +62,14 @@ class MeasureKind:
 
     def compare(self, ours: Sequence[Score], theirs: Sequence[Score]) -> Difference:
         """Compare two models on the rows that both have."""
-        return compare_rows(ours, theirs, share=self.kind == "share")
+        return compare_rows(ours, theirs, share=self.kind == "share", step=self.step)
 
 
 @dataclass(frozen=True, kw_only=True)
 class JudgedMeasure(MeasureKind):
     """Measure of verdicts: of every judge, and of the panel where there are several."""
+
+    step: float = 1.0
 
     def list_series(self, evidence: Evidence) -> Iterator[Series]:
         """Yield it for every judge and model."""

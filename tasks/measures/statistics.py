@@ -29,6 +29,9 @@ FEW_PERSONAS = 10
 _TIE = 1e-12
 """Differences this close to 0 are 0: sums of tenths leave crumbs."""
 
+_MOST_SIGNS = 40
+"""Personas beyond which a sign test's p value is not told from 0."""
+
 
 @dataclass(frozen=True, slots=True)
 class Score:
@@ -108,10 +111,11 @@ class Difference:
         mean: Ours minus theirs; ``None`` without pairs.
         low: Lower bound by Student's t, clustered by persona; ``None`` below two personas.
         high: Upper bound.
-        p_value: Two-sided, of the same t; ``None`` where all pairs differ alike, which tells
-            nothing of how they would spread.
-        standard_error: Analytic, clustered by persona.
-        detectable: Smallest true difference that such a comparison finds with 80 % power.
+        p_value: Two-sided, of the same t; where all personas differ alike, at least a sign
+            test's.
+        standard_error: Clustered by persona, and never below what was not seen could add.
+        detectable: Smallest true difference that such a comparison finds with 80 % power; never
+            0, ``None`` where there is no spread to reckon it from.
         rows: Pairs that entered (for a PersonaScore: personas).
         clusters: Personas they belong to.
         missing: Pairs left out because a verdict of either model is missing.
@@ -270,18 +274,21 @@ def compare_rows(
     theirs: Iterable[Score],
     *,
     share: bool = False,
+    step: float = 0.0,
     confidence: float = CONFIDENCE,
 ) -> Difference:
     """Compare two models' means over the questions that both were scored on.
 
     ``share`` says that rows are between 0 and 1: bounds stay between -1 and 1, and the error is
-    never below that of half a pair more each way (Agresti and Min 2005). Where all pairs differ
-    alike it cannot be told how rows of one persona hang together: a persona counts as one pair.
+    never below that of half a pair more each way (Agresti and Min 2005). ``step`` is the least by
+    which rows of other measures differ, 0 where they are on no grid; see
+    :func:`find_least_error`.
 
     Raises :class:`ValueError` if a model has two scores for one question.
     """
     pairs, unmatched = _pair(ours, theirs)
-    return _judge(pairs, confidence, unmatched=unmatched, share=share)
+    step = 1.0 if share else step
+    return _judge(pairs, confidence, unmatched=unmatched, share=share, step=step)
 
 
 def compare_persona_scores(
@@ -289,19 +296,21 @@ def compare_persona_scores(
     theirs: Iterable[Score],
     tasks: Sequence[str] | None = None,
     *,
+    step: float = 0.0,
     confidence: float = CONFIDENCE,
 ) -> Difference:
     """Compare two models' PersonaScores over the questions that both were scored on.
 
     A missing verdict of one model takes the question from both, so that no model is measured on
-    easier ones; a persona left without a pair in a task is left out and counted.
+    easier ones; a persona left without a pair in a task is left out and counted. ``step`` is as
+    in :func:`compare_rows`.
     """
     pairs, unmatched = _pair(ours, theirs)
     wanted = _wanted_tasks(pairs, tasks)
     pairs = [pair for pair in pairs if pair.task in wanted]
     by_persona = _average_tasks(pairs, wanted)
     entries = [Score(name, name, "", value) for name, value in by_persona.items()]
-    found = _judge(entries, confidence, unmatched=unmatched)
+    found = _judge(entries, confidence, unmatched=unmatched, step=step)
     missing = sum(pair.known is None for pair in pairs)
     return replace(found, missing=missing)
 
@@ -323,6 +332,24 @@ def find_detectable_effect(
     degrees = clusters - 1
     quantiles = t_quantile(0.5 + confidence / 2, degrees) + t_quantile(power, degrees)
     return standard_error * quantiles
+
+
+def find_least_error(found: Estimate, step: float, *, share: bool = False) -> float:
+    """Return the standard error that a paired difference is not allowed to be below.
+
+    Where every persona differs alike, nothing is seen of how they spread, and an error of 0 would
+    make two personas as good as two hundred. Then it is the larger of two: that of one persona
+    more which differs by half a ``step`` each way, and the one by which Student's t says of the
+    difference what a sign test says of so many signs alike, p = 2 / 2 ** personas: below six
+    personas nothing is told apart.
+    """
+    if found.mean is None or found.standard_error is None:
+        return 0.0
+    if found.standard_error > _TIE:
+        return step / (found.rows + 2) if share else 0.0
+    signs = min(found.clusters, _MOST_SIGNS)
+    by_sign = abs(found.mean) / t_quantile(1 - 0.5**signs, signs - 1)
+    return max(step / (found.clusters + 2), by_sign)
 
 
 def _share(part: int, whole: int) -> float | None:
@@ -372,19 +399,22 @@ def _index(scores: Iterable[Score]) -> dict[str, Score]:
 
 
 def _judge(
-    pairs: Sequence[Score], confidence: float, *, unmatched: int, share: bool = False
+    pairs: Sequence[Score],
+    confidence: float,
+    *,
+    unmatched: int,
+    step: float,
+    share: bool = False,
 ) -> Difference:
     found = estimate_mean(pairs, confidence=confidence)
     low = high = p_value = detectable = None
     mean, error, degrees = found.mean, found.standard_error, found.clusters - 1
     if mean is not None and error is not None:
-        if share:
-            pairs_told = found.rows if error > _TIE else found.clusters
-            error = max(error, 1 / (pairs_told + 2))
+        error = max(error, find_least_error(found, step, share=share))
         reach = error * t_quantile(0.5 + confidence / 2, degrees)
         low, high = mean - reach, mean + reach
-        if error > _TIE or abs(mean) <= _TIE:
-            p_value = _find_p_value(mean, error, degrees)
+        p_value = _find_p_value(mean, error, degrees)
+        if error > _TIE:
             detectable = find_detectable_effect(error, found.clusters, confidence=confidence)
         if share:
             low, high = max(-1.0, low), min(1.0, high)

@@ -8,10 +8,19 @@ from tasks.reporting.config import ReportConfig
 from tasks.reporting.page import MakingFacts, ReportFacts, ScoreFacts
 from tasks.reporting.run_nodes import RunNodes
 from tasks.reporting.sections.browser import Limits, choose_rows, encode_rows
+from tasks.reporting.sections.claims import correct_claims
+from tasks.reporting.sections.contamination import (
+    build_contamination_table,
+    count_contamination,
+    describe_contamination,
+)
 from tasks.reporting.sections.headline import list_figures, list_verdicts
 from tasks.reporting.sections.judges import (
     build_agreement_table,
     build_calibration_table,
+    build_habit_table,
+    list_anchor_notes,
+    list_habit_notes,
     list_judge_notes,
 )
 from tasks.reporting.sections.learning import TrainingLine, describe_training
@@ -42,8 +51,10 @@ from tasks.reporting.sections.scoring import (
 )
 from tasks.scores import (
     AgreementLine,
+    AnchorOrder,
     Calibration,
     Comparison,
+    JudgeHabit,
     Measure,
     PublishedScore,
 )
@@ -71,6 +82,7 @@ def _assemble_scores(nodes: RunNodes, training: TrainingLine | None) -> ScoreFac
     measures = nodes.read_part("scores", "measures", Measure)
     comparisons = nodes.read_part("scores", "comparisons", Comparison)
     calibrations = nodes.read_part("scores", "calibrations", Calibration)
+    habits = nodes.read_part("scores", "habits", JudgeHabit)
     published = nodes.read_part("scores", "published", PublishedScore)
     judges = list_judges(measures)
     main, other = split_comparisons(comparisons)
@@ -90,28 +102,37 @@ def _assemble_scores(nodes: RunNodes, training: TrainingLine | None) -> ScoreFac
         )
         for place, judge in enumerate(judges)
     ]
+    claims = correct_claims(comparisons)
     return ScoreFacts(
         figures=list_figures(nodes, training, measures, comparisons),
         verdicts=list_verdicts(comparisons),
         scores=(*scores, build_published_table(apart)) if scores and apart else tuple(scores),
         score_chart=draw_scores(measures, judges[0]) if judges else None,
-        differences=build_difference_table(main, prompts),
-        other_differences=build_difference_table(other, prompts),
+        differences=build_difference_table(main, claims, prompts),
+        other_differences=build_difference_table(other, claims, prompts),
         attribution=build_attribution_table(measures),
         attribution_chart=draw_attribution(measures),
         style=build_style_table(measures),
         abilities=build_ability_table(nodes.read_rows(Ability, "abilities_")),
         calibration=build_calibration_table(calibrations),
         judge_notes=list_judge_notes(calibrations),
+        habits=build_habit_table(habits),
+        habit_notes=(
+            *list_habit_notes(habits),
+            *list_anchor_notes(nodes.read_part("scores", "anchors", AnchorOrder)),
+        ),
         agreement=build_agreement_table(nodes.read_part("scores", "agreements", AgreementLine)),
     )
 
 
 def _assemble_making(nodes: RunNodes, config: ReportConfig) -> MakingFacts:
+    contamination = count_contamination(nodes)
     return MakingFacts(
         funnel=build_count_table(nodes, FUNNEL),
         funnel_chart=draw_funnel(list_bars(nodes)),
         scored=build_count_table(nodes, SCORED),
+        contamination=build_contamination_table(contamination),
+        contamination_lines=describe_contamination(contamination),
         costs=build_cost_table(nodes, config.usd_per_engine_hour),
         priced=config.usd_per_engine_hour is not None,
         rejects=tuple(list_rejects(nodes, config.rejects)),

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from infra.text.markdown import escape_markdown
 from tasks.reporting.measure_names import name_judge
+from tasks.reporting.sections.claims import correct_claims
 from tasks.reporting.sections.scoring import (
     build_attribution_table,
     build_difference_table,
@@ -17,7 +18,7 @@ from tasks.reporting.table_text import write_markdown
 from tasks.reporting.tables import Row, Table
 from tasks.scores import Comparison, Measure
 
-_SHOWN = ("models", "measure", "difference", "95 % interval", "p")
+_SHOWN = ("models", "measure", "difference", "95 % interval", "p", "corrected")
 """Columns of a difference that a summary has room for; the others are in the report."""
 
 
@@ -29,7 +30,9 @@ def summarise_scores(measures: Sequence[Measure], comparisons: Sequence[Comparis
         sections.append((name, build_score_table(measures, judge)))
     sections.append(("Character attribution", build_attribution_table(measures)))
     main, _ = split_comparisons(comparisons)
-    sections.append(("Paired differences", _cut(build_difference_table(main))))
+    sections.append(
+        ("Paired differences", _cut(build_difference_table(main, correct_claims(comparisons))))
+    )
     texts = [
         f"### {escape_markdown(name)}\n\n{write_markdown(table)}"
         for name, table in sections

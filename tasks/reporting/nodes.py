@@ -20,7 +20,7 @@ class Report(JobNode):
 
     kind = "report"
     stage = "report"
-    version = 3
+    version = 4  # claims with all comparisons counted
     record = Measure
 
     config: ReportConfig

@@ -39,6 +39,8 @@ class ScoreFacts:
     abilities: Table = _NOTHING
     calibration: Table = _NOTHING
     judge_notes: tuple[JudgeNote, ...] = ()
+    habits: Table = _NOTHING
+    habit_notes: tuple[JudgeNote, ...] = ()
     agreement: Table = _NOTHING
 
 
@@ -49,6 +51,8 @@ class MakingFacts:
     funnel: Table = _NOTHING
     funnel_chart: Markup | None = None
     scored: Table = _NOTHING
+    contamination: Table = _NOTHING
+    contamination_lines: tuple[str, ...] = ()
     costs: Table = _NOTHING
     priced: bool = False
     rejects: tuple[RejectGroup, ...] = ()

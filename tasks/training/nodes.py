@@ -91,6 +91,7 @@ class Training(JobNode):
         """Fine-tune the base model, export it, and check that the export is what was trained."""
         from tasks.training.making import TrainingOrder, train_model
 
+        self.examples.vet(given)
         order = TrainingOrder(
             context=self.context,
             node=self.spec,

@@ -18,10 +18,13 @@ import jsonschema  # type: ignore[import-untyped]
 import pytest
 import yaml
 from prefect.cli.deploy._models import PrefectYamlModel
+from prefect.events.actions import RunDeployment
 from prefect.exceptions import ParameterTypeError
 from prefect.utilities.callables import parameter_schema
+from prefect.utilities.schema_tools.hydration import HydrationContext, hydrate
 
 from flows.deployments import read_automations, read_deployments
+from flows.look.gates import read_gates
 from flows.recipe.settings import StorageConfig, load_settings
 from infra.orchestration.events import OUTPUT_COLLAPSE, STAGE_COMMITTED, THROUGHPUT_LOW
 
@@ -90,6 +93,7 @@ def test_every_deployment_is_complete_and_its_flow_takes_its_parameters() -> Non
         "training",
         "evaluation",
         "preview",
+        "gate",
     ]
     for item in deployments:
         path, _, name = item.entrypoint.partition(":")
@@ -149,11 +153,13 @@ def test_automations_listen_to_events_that_are_sent() -> None:
         OUTPUT_COLLAPSE,
         "prefect.flow-run.Late",
         "prefect.flow-run.Crashed",
+        "prefect.flow-run.Completed",
+        "prefect.flow-run.Failed",
     }
     for name, item in automations.items():
         assert item.description, name
         kinds = [action.type for action in item.actions]
-        assert "send-notification" in kinds
+        assert {"send-notification", "do-nothing"} & set(kinds)
         assert not (item.enabled and "cancel-flow-run" in kinds), "nothing ends runs unasked"
 
 
@@ -161,6 +167,38 @@ def test_without_a_notification_block_automations_still_load() -> None:
     for item in read_automations():
         assert item.actions
         assert "send-notification" not in [action.type for action in item.actions]
+
+
+def test_the_gate_of_a_run_starts_with_the_recipe_of_that_run() -> None:
+    (automation,) = [
+        item for item in read_automations(BLOCK, {"gate/gate": BLOCK}) if "after run" in item.name
+    ]
+    (action,) = automation.actions
+    assert not automation.enabled, "whom runs are held to is for people to say"
+    assert isinstance(action, RunDeployment) and str(action.deployment_id) == BLOCK
+    recipe = {"config": "configs/demo.yaml", "name": "new", "overrides": ["training.epochs=1"]}
+    finished = {"flow_run": {"parameters": {"recipe": recipe, "until": "report"}}}
+    context = HydrationContext(render_jinja=True, raise_on_error=True, jinja_context=finished)
+    given = hydrate(action.parameters or {}, context)
+    assert given["recipe"] == recipe
+    (gate,) = [item for item in read_deployments() if item.name == "gate"]
+    taken = gate.flow.validate_parameters(given)
+    assert taken["gates"].baseline == "baseline"
+    assert [one.kind.name for one in read_gates(taken["gates"].fail_below)] == [
+        "persona_score",
+        "attribution",
+    ]
+
+
+def test_gates_follow_runs_alone_and_never_themselves() -> None:
+    triggers = {item.name: item.trigger.model_dump() for item in read_automations(BLOCK)}
+    names = [item.name for item in read_deployments()]
+    for name, heard in (("after run", ["pipeline", "evaluation"]), ("failed", "gate")):
+        (trigger,) = [found for title, found in triggers.items() if f"gate {name}" in title]
+        related = trigger["match_related"]
+        assert related["prefect.resource.role"] == "deployment"
+        assert related["prefect.resource.name"] == heard
+        assert set([heard] if isinstance(heard, str) else heard) <= set(names)
 
 
 # --- Images, versions, paths

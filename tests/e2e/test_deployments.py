@@ -19,7 +19,7 @@ from tests.e2e.scripted import ROW_STAGES, ScriptedWorld, read_parts
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
 
 NODES = {"personas", "instructions", *ROW_STAGES, "curation", "export", "report"}
-DEPLOYMENTS = {"pipeline", "synthesis", "training", "evaluation", "preview"}
+DEPLOYMENTS = {"pipeline", "synthesis", "training", "evaluation", "preview", "gate"}
 TRAINED = (
     "models.base={model: configs/demo/base}",
     "curation={language: null, near_duplicate_similarity: null, validation_share: 0.2}",

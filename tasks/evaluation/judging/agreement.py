@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +16,7 @@ _BLOCK = 2_000_000
 """Numbers a bootstrap holds at once, a few times over."""
 
 _Floats = npt.NDArray[np.float64]
+_Unit = tuple[float, ...]
 RESAMPLES = 10_000
 
 
@@ -25,9 +26,10 @@ class Agreement:
 
     Attributes:
         alpha: ``None`` if nothing can be paired or all ratings are one value (0 / 0).
-        low: Percentile bound of a bootstrap over units.
+        low: Percentile bound of a bootstrap over personas; ``None`` below two.
         high: Upper bound.
         raters: Raters with at least one rating in a unit that counts.
+        personas: Personas that the units which count belong to.
         units: Units with two ratings or more: those that count.
         ratings: Ratings in them.
         single: Units with one rating, which tell nothing about agreement.
@@ -38,6 +40,7 @@ class Agreement:
     low: float | None
     high: float | None
     raters: int
+    personas: int
     units: int
     ratings: int
     single: int
@@ -48,6 +51,7 @@ class Agreement:
 
 def measure_agreement(
     ratings: Iterable[tuple[str, str, float | None]],
+    personas: Mapping[str, str],
     *,
     seed: int,
     resamples: int = RESAMPLES,
@@ -56,9 +60,10 @@ def measure_agreement(
     """Measure how far raters agree: Krippendorff's alpha for ordinal ratings.
 
     ``ratings`` are (unit, rater, value); raters are judges, people or both, and any may be
-    missing. Sources: Krippendorff 2011, "Computing Krippendorff's Alpha-Reliability"; Hayes and
-    Krippendorff 2007. The interval resamples units, not the coincidences that their macro
-    resamples. Raises :class:`ValueError` if a rater rated a unit twice.
+    missing. ``personas`` says whose answer each unit is: answers of one persona resemble one
+    another, so the interval draws whole personas. Sources: Krippendorff 2011, "Computing
+    Krippendorff's Alpha-Reliability"; Hayes and Krippendorff 2007, whose macro resamples
+    coincidences. Raises :class:`ValueError` if a rater rated a unit twice.
     """
     units: defaultdict[str, dict[str, float]] = defaultdict(dict)
     seen: set[tuple[str, str]] = set()
@@ -71,24 +76,28 @@ def measure_agreement(
             missing += 1
         else:
             units[unit][rater] = value
-    pairable = [given for given in units.values() if len(given) > 1]
+    pairable = {unit: given for unit, given in units.items() if len(given) > 1}
+    clusters: defaultdict[str, list[_Unit]] = defaultdict(list)
+    for unit, given in pairable.items():
+        clusters[personas[unit]].append(tuple(sorted(given.values())))
     alpha = low = high = None
-    if pairable:
-        # Units with the same ratings are alike, so patterns are resampled: tens, not thousands.
-        patterns = Counter(tuple(sorted(given.values())) for given in pairable)
-        kinds = sorted(patterns)
+    if clusters:
+        # Personas with the same ratings are alike, so kinds of them are resampled.
+        alike = Counter(tuple(sorted(cluster)) for cluster in clusters.values())
+        kinds = sorted(alike)
         coincidences = _count_coincidences(kinds)
-        counts = np.array([[patterns[kind] for kind in kinds]], dtype=np.float64)
+        counts = np.array([[alike[kind] for kind in kinds]], dtype=np.float64)
         alpha = _number(float(_alpha(counts, coincidences)[0]))
-    if alpha is not None and len(pairable) > 1:
+    if alpha is not None and len(clusters) > 1:
         low, high = _resample_alpha(counts[0], coincidences, seed, resamples, confidence)
     return Agreement(
         alpha=alpha,
         low=low,
         high=high,
-        raters=len({rater for given in pairable for rater in given}),
+        raters=len({rater for given in pairable.values() for rater in given}),
+        personas=len(clusters),
         units=len(pairable),
-        ratings=sum(len(given) for given in pairable),
+        ratings=sum(len(given) for given in pairable.values()),
         single=sum(len(given) == 1 for given in units.values()),
         missing=missing,
         resamples=resamples,
@@ -100,24 +109,25 @@ def _number(value: float) -> float | None:
     return None if math.isnan(value) else value
 
 
-def _count_coincidences(kinds: Sequence[tuple[float, ...]]) -> _Floats:
-    """Return each pattern's coincidence matrix over the values, shape ``(patterns, v, v)``."""
-    values = sorted({value for kind in kinds for value in kind})
+def _count_coincidences(kinds: Sequence[tuple[_Unit, ...]]) -> _Floats:
+    """Return the coincidence matrix of each kind of persona, shape ``(kinds, v, v)``."""
+    values = sorted({value for kind in kinds for unit in kind for value in unit})
     place = {value: index for index, value in enumerate(values)}
     matrices = np.zeros((len(kinds), len(values), len(values)))
     for matrix, kind in zip(matrices, kinds, strict=True):
-        count = np.bincount([place[value] for value in kind], minlength=len(values))
-        matrix += (np.outer(count, count) - np.diag(count)) / (len(kind) - 1)
+        for unit in kind:
+            count = np.bincount([place[value] for value in unit], minlength=len(values))
+            matrix += (np.outer(count, count) - np.diag(count)) / (len(unit) - 1)
     return matrices
 
 
 def _alpha(weights: _Floats, coincidences: _Floats) -> _Floats:
-    """Return alpha for each row of pattern weights; NaN where it is 0 / 0.
+    """Return alpha for each row of weights of kinds; NaN where it is 0 / 0.
 
     The ordinal distance of two values is the difference of their mid-ranks among all ratings,
     squared: the ratings between them, and half of their own.
     """
-    observed = np.einsum("rp,pgh->rgh", weights, coincidences)
+    observed = np.tensordot(weights, coincidences, axes=1)
     ratings = observed.sum(axis=2)
     total = ratings.sum(axis=1)
     ranks = np.cumsum(ratings, axis=1) - ratings / 2
@@ -133,13 +143,13 @@ def _alpha(weights: _Floats, coincidences: _Floats) -> _Floats:
 def _resample_alpha(
     counts: _Floats, coincidences: _Floats, seed: int, resamples: int, confidence: float
 ) -> tuple[float | None, float | None]:
-    units = round(float(counts.sum()))
+    personas = round(float(counts.sum()))
     dice = np.random.default_rng(seed)
-    block = max(1, _BLOCK // coincidences[0].size)
+    block = max(1, _BLOCK // max(coincidences[0].size, counts.size))
     parts = []
     for start in range(0, resamples, block):
         size = min(block, resamples - start)
-        drawn = dice.multinomial(units, counts / units, size=size).astype(np.float64)
+        drawn = dice.multinomial(personas, counts / personas, size=size).astype(np.float64)
         parts.append(_alpha(drawn, coincidences))
     found = np.concatenate(parts)
     found = found[~np.isnan(found)]

@@ -15,6 +15,7 @@ from infra.nodes.row_kind import RowKind
 from infra.nodes.rows import Rows
 from infra.paths import require_path
 from tasks.evaluation.config import JudgeConfig, QuestionConfig, ScoreExampleConfig
+from tasks.evaluation.judging.anchors import choose_anchors, list_replies
 from tasks.evaluation.judging.calibration import digest_labelled, plan_calibration, read_labelled
 from tasks.evaluation.judging.judging import ExampleWriter, Judge
 from tasks.evaluation.judging.rubrics import JudgingPrompts, bind_rubrics, load_rubrics
@@ -145,6 +146,33 @@ class Judgements(Verdicts):
             given.read(self.answers, Answer),
             given.read(self.examples, ScoreExamples) if self.examples else (),
             find_profiles(given, self.characters),
+        )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Anchors(Verdicts):
+    """Verdicts of one judge on its own example replies, shown as answers and without examples."""
+
+    kind = "anchors"
+    version = 1
+    row_kind = RowKind("judgement of an example", _VERDICT)
+
+    examples: Node
+    questions: Node
+    characters: Node | None
+
+    def selection(self) -> Mapping[str, Any]:
+        """Return its knobs, and of how many questions the replies are shown."""
+        return {**super().selection(), "questions": self.config.check_examples}
+
+    def plan(self, given: Rows) -> pl.DataFrame:
+        """Return a row a reply."""
+        examples = given.read(self.examples, ScoreExamples)
+        chosen = choose_anchors(examples, self.config.check_examples)
+        return plan_judgements(
+            self.spec.recipe,
+            list_replies(chosen, given.read(self.questions, EvalQuestion)),
+            profiles=find_profiles(given, self.characters),
         )
 
 

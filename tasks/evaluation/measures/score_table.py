@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,17 +16,21 @@ from infra.nodes.rows import Rows
 from infra.store.fingerprints import content_key
 from tasks.evaluation.config import EvaluationConfig
 from tasks.evaluation.judging.agreement import Agreement, measure_agreement
+from tasks.evaluation.judging.anchors import measure_order
 from tasks.evaluation.judging.calibration import measure_calibration, read_labelled
+from tasks.evaluation.judging.habits import list_habits
 from tasks.evaluation.judging.people import Rating, read_sheets
 from tasks.evaluation.measures.published import list_published_scores
 from tasks.evaluation.measures.scoring import choose_headline, compare_models, measure_models
 from tasks.measures.evidence import Evidence
 from tasks.measures.statistics import count_missing
-from tasks.records import Ability, Answer, Attribution, Judgement
+from tasks.records import Ability, Answer, Attribution, Judgement, ScoreExamples
 from tasks.scores import (
     AgreementLine,
+    AnchorOrder,
     Calibration,
     Comparison,
+    JudgeHabit,
     Measure,
     PublishedScore,
 )
@@ -40,6 +45,7 @@ class Inputs:
     evidence: Evidence
     calibrations: tuple[tuple[str, tuple[Judgement, ...]], ...]
     ratings: tuple[Rating, ...]
+    anchors: tuple[tuple[str, tuple[ScoreExamples, ...], tuple[Judgement, ...]], ...] = ()
 
     @classmethod
     def read(cls, given: Rows, config: EvaluationConfig, nodes: Sequence[Node]) -> Inputs:
@@ -53,6 +59,7 @@ class Inputs:
         answers = read("answers", "model", Answer)
         known = {answer.key for listed in answers.values() for answer in listed}
         calibrations = read("calibration", "judge", Judgement)
+        examples = read("examples", "judge", ScoreExamples)
         return cls(
             evidence=Evidence(
                 # What needs no answers is said of a role, which may be asked under prompts alone.
@@ -65,6 +72,10 @@ class Inputs:
             ),
             calibrations=tuple((judge, tuple(rows)) for judge, rows in calibrations.items()),
             ratings=read_sheets(config.people, known) if config.people else (),
+            anchors=tuple(
+                (judge, tuple(examples[judge]), tuple(rows))
+                for judge, rows in read("anchors", "judge", Judgement).items()
+            ),
         )
 
 
@@ -75,6 +86,8 @@ class ScoreTable:
     measures: tuple[Measure, ...]
     comparisons: tuple[Comparison, ...]
     calibrations: tuple[Calibration, ...]
+    habits: tuple[JudgeHabit, ...]
+    anchors: tuple[AnchorOrder, ...]
     agreements: tuple[AgreementLine, ...]
     published: tuple[PublishedScore, ...]
     headline: dict[str, float]
@@ -84,6 +97,8 @@ class ScoreTable:
         yield "measures", Measure, self.measures
         yield "comparisons", Comparison, self.comparisons
         yield "calibrations", Calibration, self.calibrations
+        yield "habits", JudgeHabit, self.habits
+        yield "anchors", AnchorOrder, self.anchors
         yield "agreements", AgreementLine, self.agreements
         yield "published", PublishedScore, self.published
 
@@ -101,6 +116,8 @@ def make_score_table(config: EvaluationConfig, inputs: Inputs) -> ScoreTable:
         measures=tuple(sorted(measures, key=lambda item: item.key)),
         comparisons=tuple(sorted(comparisons, key=lambda item: item.key)),
         calibrations=tuple(_calibrate(config, inputs)),
+        habits=tuple(list_habits(evidence.judges, evidence.judgements, evidence.list_texts())),
+        anchors=tuple(measure_order(*anchors) for anchors in inputs.anchors),
         agreements=tuple(_list_agreements(config, inputs)),
         published=tuple(_list_published(config)),
         headline=choose_headline(measures, comparisons),
@@ -153,26 +170,28 @@ def _list_agreements(config: EvaluationConfig, inputs: Inputs) -> Iterator[Agree
     evidence = inputs.evidence
     verdicts = [(row.answer_key, row.judge, row.score) for row in evidence.judgements]
     people = [(row.answer_key, row.rater, row.score) for row in inputs.ratings]
+    measure = partial(_measure, config, evidence.list_personas())
     raters = sorted({name for _, name, _ in people})
     if len(evidence.judges) > 1:
-        yield _measure(config, evidence.judges, verdicts, people=False)
+        yield measure(evidence.judges, verdicts, people=False)
     if len(raters) > 1:
-        yield _measure(config, raters, people, people=True)
+        yield measure(raters, people, people=True)
     rated = {key for key, _, _ in people}
     for judge in evidence.judges if people else ():
         own = [row for row in verdicts if row[1] == judge and row[0] in rated]
-        yield _measure(config, (*raters, judge), [*people, *own], people=True)
+        yield measure((*raters, judge), [*people, *own], people=True)
 
 
 def _measure(
     config: EvaluationConfig,
+    personas: Mapping[str, str],
     raters: Sequence[str],
     ratings: Sequence[tuple[str, str, float | None]],
     *,
     people: bool,
 ) -> AgreementLine:
     found: Agreement = measure_agreement(
-        ratings, seed=config.bootstrap_seed, resamples=config.resamples
+        ratings, personas, seed=config.bootstrap_seed, resamples=config.resamples
     )
     return AgreementLine(
         key=content_key("agreement", *raters),
@@ -181,6 +200,7 @@ def _measure(
         alpha=found.alpha,
         low=found.low,
         high=found.high,
+        personas=found.personas,
         units=found.units,
         ratings=found.ratings,
         missing=found.missing,

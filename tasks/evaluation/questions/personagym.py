@@ -120,6 +120,11 @@ def check_checkout(folder: Path, where: str) -> list[Problem]:
     return problems
 
 
+def name_question_folder(checkout: str) -> str:
+    """Return where a checkout keeps its static questions, a file a persona."""
+    return str(Path(checkout) / _QUESTIONS)
+
+
 def digest_checkout(folder: Path) -> list[str]:
     """Return a digest for each question file, for the node's fingerprint; names count."""
     return [hash_parts(path.name, path.read_bytes().hex()) for path in _list_question_files(folder)]

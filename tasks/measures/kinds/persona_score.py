@@ -26,7 +26,7 @@ class PersonaScoreMeasure(JudgedMeasure):
 
     def compare(self, ours: Sequence[Score], theirs: Sequence[Score]) -> Difference:
         """Compare it over the questions that both models were scored on."""
-        return compare_persona_scores(ours, theirs)
+        return compare_persona_scores(ours, theirs, step=self.step)
 
 
 MEASURES = [

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from tasks.measures.registry import find_measure_kind
 from tasks.measures.statistics import FEW_PERSONAS
 from tasks.records import BASE, TUNED
-from tasks.reporting.figures import write_count, write_number, write_share
+from tasks.reporting.figures import write_count, write_number, write_p, write_share
 from tasks.reporting.measure_names import (
     MAIN_MEASURES,
     name_judge,
@@ -20,10 +20,10 @@ from tasks.reporting.measure_names import (
     write_value,
 )
 from tasks.reporting.run_nodes import RunNodes
+from tasks.reporting.sections.claims import Claims, correct_claims, is_clear
 from tasks.reporting.sections.learning import TrainingLine
 from tasks.reporting.sections.scoring import (
     find_measure,
-    is_clear,
     list_judges,
     list_models,
     order_comparisons,
@@ -70,10 +70,12 @@ def list_figures(
 def list_verdicts(comparisons: Sequence[Comparison]) -> tuple[Verdict, ...]:
     """Return a sentence a comparison of what models are trained for, over all tasks.
 
-    Faults that became more frequent are told as well.
+    Faults that became more frequent are told as well. What is called clear of 0 is so with all
+    comparisons counted that are tested here.
     """
+    claims = correct_claims(comparisons)
     return tuple(
-        _judge_difference(item)
+        _judge_difference(item, claims)
         for item in order_comparisons(comparisons)
         if not item.task and (item.name in MAIN_MEASURES or _is_alarming(item))
     )
@@ -84,33 +86,50 @@ def _is_alarming(item: Comparison) -> bool:
     return rose and find_measure_kind(item.name).alarms
 
 
-def _judge_difference(item: Comparison) -> Verdict:
+def _judge_difference(item: Comparison, claims: Claims) -> Verdict:
     measure = find_measure_kind(item.name).label
     by = f" by {name_judge(item.judge)}" if item.judge else ""
     pair = f"{item.model} and {item.against}"
     if item.mean is None:
         return Verdict("open", f"{pair} share no rows to compare in {measure}{by}.", "")
-    who = f"{write_count(item.clusters)} personas, {write_count(item.rows)} pairs"
-    if item.clusters < FEW_PERSONAS:
-        who = f"few personas: {who}"
-    interval = write_change_interval(item.name, item.low, item.high)
-    left = f"{write_count(item.missing)} left out for a missing value" if item.missing else ""
-    if is_clear(item):
-        rose = item.mean > 0
-        good = rose != find_measure_kind(item.name).alarms
-        tone: Literal["better", "worse"] = "better" if good else "worse"
-        side = "above" if item.mean > 0 else "below"
-        size = write_difference(item.name, item.mean)
-        claim = f"{item.model} is {size} {side} {item.against} in {measure}{by}, clear of 0"
-    else:
+    counted = f" with all {claims.tested} comparisons counted" if claims.tested > 1 else ""
+    if not claims.holds(item):
         claim = f"{pair} cannot be told apart in {measure}{by}"
-        found = write_difference(item.name, item.detectable)
-        told = [f"95 % interval {interval}" if interval else "too few personas for an interval"]
-        if item.detectable is not None:
-            told.append(f"{found} would be found with 80 % power")
-        return Verdict("open", f"{claim}.", "; ".join([*told, who, *([left] if left else [])]))
-    evidence = [f"95 % interval {interval}", who, *([left] if left else [])]
-    return Verdict(tone, f"{claim}.", "; ".join(evidence))
+        return Verdict(
+            "open",
+            f"{claim}{counted if is_clear(item) else ''}.",
+            "; ".join([*_tell_spread(item, claims), *_tell_power(item), *_tell_rows(item)]),
+        )
+    good = (item.mean > 0) != find_measure_kind(item.name).alarms
+    side = "above" if item.mean > 0 else "below"
+    size = write_difference(item.name, item.mean)
+    return Verdict(
+        "better" if good else "worse",
+        f"{item.model} is {size} {side} {item.against} in {measure}{by}, clear of 0{counted}.",
+        "; ".join([*_tell_spread(item, claims), *_tell_rows(item)]),
+    )
+
+
+def _tell_spread(item: Comparison, claims: Claims) -> Iterator[str]:
+    interval = write_change_interval(item.name, item.low, item.high)
+    yield f"95 % interval {interval}" if interval else "too few personas for an interval"
+    corrected = claims.find_p(item)
+    if corrected is not None:
+        told = f", {write_p(corrected)} corrected for {claims.tested} comparisons (Holm)"
+        yield f"p {write_p(item.p_value)}{told if claims.tested > 1 else ''}"
+
+
+def _tell_power(item: Comparison) -> Iterator[str]:
+    if item.detectable is not None:
+        size = write_difference(item.name, item.detectable)
+        yield f"{size} would be found with 80 % power"
+
+
+def _tell_rows(item: Comparison) -> Iterator[str]:
+    who = f"{write_count(item.clusters)} personas, {write_count(item.rows)} pairs"
+    yield f"few personas: {who}" if item.clusters < FEW_PERSONAS else who
+    if item.missing:
+        yield f"{write_count(item.missing)} left out for a missing value"
 
 
 def _compare_figure(

@@ -1,17 +1,22 @@
-"""Says how far the judges can be trusted: against known scores, and among themselves."""
+"""Says how far the judges can be trusted: by known scores, by habit, and among themselves."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tasks.reporting.figures import write_count, write_number, write_share
+from tasks.measures.statistics import FEW_PERSONAS
+from tasks.reporting.figures import UNKNOWN, write_count, write_number, write_share
 from tasks.reporting.tables import Cell, Column, Row, Table, Tone, name_columns
-from tasks.scores import AgreementLine, Calibration
+from tasks.scores import AgreementLine, AnchorOrder, Calibration, JudgeHabit
 
 WITHIN_ONE_ASKED = 0.8
 AUC_ASKED = 0.9
 """What a judge must reach on rows of known score before its verdicts mean much."""
+
+MOST_OF_ONE_SCORE = 0.95
+FEWEST_ROWS = 10
+"""A judge that gives one score to so many of its rows, if it has so many, is called out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +62,72 @@ def list_judge_notes(calibrations: Sequence[Calibration]) -> tuple[JudgeNote, ..
     return tuple(_note(item) for item in calibrations)
 
 
+def build_habit_table(habits: Sequence[JudgeHabit]) -> Table:
+    """Return what each judge does whatever it is shown."""
+    return Table(
+        columns=name_columns(
+            "judge",
+            Column("commonest score", hover="over all answers of all models"),
+            Column("share", hover="of its verdicts"),
+            "verdicts",
+            Column("cite the answer", hover="reasons that share four words in a row with it"),
+            Column("reasons", hover="on answers of four words or more"),
+        ),
+        rows=tuple(
+            Row(
+                item.judge,
+                (
+                    Cell(write_number(item.commonest, 0 if item.commonest.is_integer() else 1)),
+                    Cell(write_share(item.share), tone="bad" if _is_deaf(item) else ""),
+                    Cell(write_count(item.rows)),
+                    Cell(write_share(item.citing)),
+                    Cell(write_count(item.reasons)),
+                ),
+            )
+            for item in habits
+        ),
+    )
+
+
+def list_habit_notes(habits: Sequence[JudgeHabit]) -> tuple[JudgeNote, ...]:
+    """Call out each judge that gives one score to nearly everything."""
+    return tuple(
+        JudgeNote(
+            False,
+            f"Judge {item.judge} gives {item.commonest:g} to {write_share(item.share)} of "
+            f"{write_count(item.rows)} answers: whatever it is shown, it says the same. Do not "
+            "rest a claim on its scores.",
+        )
+        for item in habits
+        if _is_deaf(item)
+    )
+
+
+def list_anchor_notes(anchors: Sequence[AnchorOrder]) -> tuple[JudgeNote, ...]:
+    """Say of each judge whether it orders its own example replies as they were made."""
+    return tuple(
+        JudgeNote(
+            item.ordered is not None and item.ordered >= AUC_ASKED,
+            f"Judge {item.judge} puts {write_share(item.ordered)} of {write_count(item.pairs)} "
+            f"pairs of its own example replies to {write_count(item.questions)} questions in the "
+            f"order they were made in; one half is guessing, {write_share(AUC_ASKED, 0)} is asked.",
+        )
+        for item in anchors
+    )
+
+
+def _is_deaf(item: JudgeHabit) -> bool:
+    return item.share >= MOST_OF_ONE_SCORE and item.rows >= FEWEST_ROWS
+
+
 def build_agreement_table(lines: Sequence[AgreementLine]) -> Table:
     """Return Krippendorff's alpha for each group of raters."""
     return Table(
         columns=name_columns(
             "raters",
             Column("alpha", hover="Krippendorff's, ordinal: 1 is perfect, 0 is chance"),
-            "95 % interval",
+            Column("95 % interval", hover="bootstrap over personas"),
+            "personas",
             "answers",
             "ratings",
             "missing",
@@ -73,7 +137,8 @@ def build_agreement_table(lines: Sequence[AgreementLine]) -> Table:
                 ", ".join(line.raters),
                 (
                     Cell(write_number(line.alpha, 2)),
-                    Cell(f"{write_number(line.low, 2)} to {write_number(line.high, 2)}"),
+                    Cell(_write_bounds(line)),
+                    _count_personas(line),
                     Cell(write_count(line.units)),
                     Cell(write_count(line.ratings)),
                     Cell(write_count(line.missing), tone="bad" if line.missing else ""),
@@ -83,6 +148,19 @@ def build_agreement_table(lines: Sequence[AgreementLine]) -> Table:
             for line in lines
         ),
     )
+
+
+def _write_bounds(line: AgreementLine) -> str:
+    if line.low is None or line.high is None:
+        return UNKNOWN
+    return f"{write_number(line.low, 2)} to {write_number(line.high, 2)}"
+
+
+def _count_personas(line: AgreementLine) -> Cell:
+    """Return how many personas an interval rests on; a bootstrap of few is too sure."""
+    few = line.personas < FEW_PERSONAS
+    hover = "too few: the interval is narrower than it should be" if few else ""
+    return Cell(write_count(line.personas), tone="bad" if few else "", hover=hover)
 
 
 def _mark(value: float | None, asked: float) -> Tone:

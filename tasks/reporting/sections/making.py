@@ -21,7 +21,9 @@ from tasks.reporting.tables import Cell, Column, Row, Table, drop_empty_columns,
 FUNNEL = ("personas", "instructions", "guesses", "characters", "dialogues_", "curation", "encoding")
 """Nodes from the personas to what is trained on, in the paper's order."""
 
-SCORED = ("questions", "answers_", "examples_", "judgements_", "calibration_", "attribution_")
+SCORED = (
+    "questions", "answers_", "examples_", "anchors_", "judgements_", "calibration_", "attribution_",
+)  # fmt: skip
 """Nodes of the evaluation that make rows."""
 
 _SHOWN_REASONS = 3

@@ -28,6 +28,7 @@ from tasks.reporting.measure_names import (
     write_interval,
     write_value,
 )
+from tasks.reporting.sections.claims import Claims
 from tasks.reporting.tables import Cell, Column, Row, Table, Tone, drop_empty_columns, name_columns
 from tasks.scores import PANEL, Comparison, Measure, PublishedScore
 
@@ -102,9 +103,9 @@ def tell_prompts(facts: Mapping[str, Any]) -> dict[str, str]:
 
 
 def build_difference_table(
-    comparisons: Sequence[Comparison], prompts: Mapping[str, str] | None = None
+    comparisons: Sequence[Comparison], claims: Claims, prompts: Mapping[str, str] | None = None
 ) -> Table:
-    """Return the paired differences; those whose interval leaves 0 out are marked.
+    """Return the paired differences; those that are clear of 0 are marked.
 
     ``prompts`` are those of :func:`tell_prompts`, told of what judges scored.
     """
@@ -116,6 +117,7 @@ def build_difference_table(
                 "difference",
                 Column("95 % interval", hover="paired, Student's t over personas"),
                 "p",
+                Column("corrected", hover=f"p by Holm, for {claims.tested} comparisons"),
                 Column(
                     "detectable", hover="smallest true difference that is found with 80 % power"
                 ),
@@ -124,9 +126,9 @@ def build_difference_table(
                 Column("missing", hover="pairs left out because a value of either is missing"),
                 Column("unmatched", hover="rows that only one of the models has"),
             ),
-            rows=tuple(_difference_row(item, prompts or {}) for item in comparisons),
+            rows=tuple(_difference_row(item, claims, prompts or {}) for item in comparisons),
         ),
-        ("unmatched",),
+        ("corrected", "unmatched"),
     )
 
 
@@ -299,16 +301,17 @@ def _published_cell(score: PublishedScore | None) -> Cell:
     return Cell(write_number(score.value, 2), note=spread)
 
 
-def _difference_row(item: Comparison, prompts: Mapping[str, str]) -> Row:
+def _difference_row(item: Comparison, claims: Claims, prompts: Mapping[str, str]) -> Row:
     measure = find_measure_kind(item.name).label
     judge = f"judge: {name_judge(item.judge)}" if item.judge else ""
     return Row(
         f"{item.model}{_NO_BREAK}{MINUS}{_NO_BREAK}{item.against}",
         (
             Cell(name_task(item.task) if item.task else measure, note=judge, kind="text"),
-            Cell(write_change(item.name, item.mean), tone=_find_tone(item)),
+            Cell(write_change(item.name, item.mean), tone=_find_tone(item, claims)),
             Cell(write_change_interval(item.name, item.low, item.high) or UNKNOWN),
             Cell(write_p(item.p_value)),
+            Cell(write_p(claims.find_p(item))),
             Cell(write_change(item.name, item.detectable, signed=False)),
             Cell(write_count(item.rows)),
             Cell(write_count(item.clusters)),
@@ -326,13 +329,8 @@ def _tell_prompts(item: Comparison, prompts: Mapping[str, str]) -> str:
     return f"both under {ours}" if ours == theirs else f"under {ours} and {theirs}"
 
 
-def is_clear(item: Comparison) -> bool:
-    """Tell whether the interval of a difference leaves 0 out."""
-    return item.low is not None and item.high is not None and (item.low > 0 or item.high < 0)
-
-
-def _find_tone(item: Comparison) -> Tone:
-    if not is_clear(item) or item.mean is None or item.name not in (*MAIN_MEASURES, "score"):
+def _find_tone(item: Comparison, claims: Claims) -> Tone:
+    if not claims.holds(item) or item.mean is None or item.name not in (*MAIN_MEASURES, "score"):
         return ""
     return "good" if item.mean > 0 else "bad"
 

@@ -96,7 +96,8 @@ def test_each_filter_names_its_reason() -> None:
         "24": "broken_text",
         "25": "repetition",
     }
-    assert [step.rejected for step in curation.funnel] == [1] * 21
+    # The last reason needs characters that are held out, see below.
+    assert [step.rejected for step in curation.funnel] == [1] * 21 + [0]
     assert curation.funnel[-1].left == len(curation.examples) == 1
     assert curation.examples[0].key == row_key("recipe", ["00"])
     twin = next(r for r in curation.rejections if r.source == "15")
@@ -188,6 +189,35 @@ def test_the_split_follows_the_persona() -> None:
     split = {example.dialogue_key: example.split for example in curation.examples}
     assert Counter(split.values()) == {"train": 48, "validation": 12}
     assert all(split[c.key] == split[f"again-{c.key}"] for c in cast)
+
+
+def test_what_the_run_evaluates_on_is_kept_out_of_training() -> None:
+    cast = [make_character(f"c{n:02}", f"Name{n} Surname{n}", f"Nobody {n}.") for n in range(10)]
+    gym = make_character("gym", "Gus Gym", "A baker from Rome who sings at dawn")
+    shared = "How would you sell your bread to the sea?"
+    rows = [
+        make_dialogue(f"{place}-{n}", question, f"{n} {place} {ANSWERS[n % 3]}", character=c.key)
+        for n, c in enumerate(cast)
+        for place, question in (("shared", shared), ("own", f"And what of the {n} old mills?"))
+    ]
+    rows.append(make_dialogue("gym", "Who are you?", ANSWERS[1], character="gym"))
+    knobs = {"validation_share": 0.2, "near_duplicate_similarity": None}
+    plain = curate_rows(*rows, characters=[*cast, gym], **knobs)
+    assert not plain.rejections
+
+    inputs = CurationInputs(None, None, ("a baker from Rome who sings at dawn",), own=True)
+    kept = curate_rows(*rows, characters=[*cast, gym], inputs=inputs, **knobs)
+    found = reasons(kept)
+    assert found.pop("gym") == "contaminated"
+    held_out = {e.character_key for e in kept.examples if e.split == "validation"}
+    assert len(held_out) == 2
+    assert found == {
+        f"shared-{n}": "held_out_question" for n, c in enumerate(cast) if c.key not in held_out
+    }
+    # Held-out characters keep all of theirs, and stay who they are.
+    theirs = [e for e in kept.examples if e.character_key in held_out]
+    assert [e.split for e in theirs] == ["validation"] * 4
+    assert kept.funnel[-1].rejected == 8
 
 
 def test_nothing_in_is_nothing_out() -> None:

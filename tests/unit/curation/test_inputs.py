@@ -55,3 +55,30 @@ def test_digests_follow_content_and_use_not_the_path(tmp_path: Path) -> None:
         CurationConfig(decontamination=str(one))
     )
     assert digest_inputs(CurationConfig()) == ()
+
+
+def test_what_the_run_itself_evaluates_on_is_read_from_its_benchmark(tmp_path: Path) -> None:
+    (tmp_path / "A baker.json").write_text(json.dumps({"Toxicity": ["Why bread?"]}))
+    config = CurationConfig(decontamination="auto")
+    found = load_inputs(config, str(tmp_path))
+    assert (found.questions, found.personas, found.own) == (("Why bread?",), ("A baker",), True)
+    alone = load_inputs(config)
+    assert (alone.questions, alone.personas, alone.own) == (None, None, True)
+    unasked = load_inputs(CurationConfig(), str(tmp_path))
+    assert (unasked.questions, unasked.personas, unasked.own) == (None, None, False)
+
+
+def test_what_is_kept_out_moves_the_digest_and_what_is_only_counted_does_not(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "A baker.json"
+    file.write_text(json.dumps({"Toxicity": ["Why bread?"]}))
+    auto, folder = CurationConfig(decontamination="auto"), str(tmp_path)
+    assert digest_inputs(CurationConfig(), folder) == ()
+    named = digest_inputs(auto, folder)
+    assert len({digest_inputs(auto), named, ()}) == 3
+    file.rename(tmp_path / "A sailor.json")
+    renamed = digest_inputs(auto, folder)
+    assert renamed != named
+    (tmp_path / "A sailor.json").write_text(json.dumps({"Toxicity": ["Why the sea?"]}))
+    assert digest_inputs(auto, folder) != renamed

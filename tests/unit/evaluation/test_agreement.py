@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import permutations
 
 import pytest
@@ -25,6 +25,13 @@ NEWS_TONE = (
 Ratings = list[tuple[str, str, float | None]]
 
 
+class Own(dict[str, str]):
+    """Persona of each unit: one of its own, called like the unit."""
+
+    def __missing__(self, unit: str) -> str:
+        return unit
+
+
 def rate(units: Sequence[Sequence[float | None]]) -> Ratings:
     return [
         (f"u{unit}", f"r{rater}", value)
@@ -37,8 +44,11 @@ def read(units: Sequence[str]) -> Ratings:
     return rate([[None if mark == "." else float(mark) for mark in unit] for unit in units])
 
 
-def measure(ratings: Ratings, resamples: int = 200) -> Agreement:
-    return measure_agreement(ratings, seed=1, resamples=resamples)
+def measure(
+    ratings: Ratings, resamples: int = 200, personas: Mapping[str, str] | None = None
+) -> Agreement:
+    whose = Own() if personas is None else personas
+    return measure_agreement(ratings, whose, seed=1, resamples=resamples)
 
 
 def test_the_example_of_four_observers() -> None:
@@ -89,6 +99,31 @@ def test_strangers_agree_by_chance_and_the_interval_holds_it() -> None:
     assert found.high is not None
     assert found.low < 0 < found.high
     assert 0.1 < found.high - found.low < 0.3
+
+
+def test_asking_the_same_personas_again_does_not_narrow_the_interval() -> None:
+    dice = random.Random(5)
+    once = [[float(dice.randint(1, 5)), float(dice.randint(1, 5))] for _ in range(12)]
+    alone = measure(rate(once), 2000)
+    many = rate(once * 10)
+    again = measure(many, 2000, {f"u{n}": f"p{n % 12}" for n in range(120)})
+    apart = measure(many, 2000)
+    assert (again.personas, again.units, apart.personas) == (12, 120, 120)
+    assert again.alpha == apart.alpha == pytest.approx(alone.alpha, abs=0.05)
+
+    def width(found: Agreement) -> float:
+        assert found.low is not None and found.high is not None
+        return found.high - found.low
+
+    assert width(again) == pytest.approx(width(alone), rel=0.1)
+    assert width(apart) < width(again) / 2
+
+
+def test_the_answers_of_one_persona_have_no_interval() -> None:
+    units = rate([[1, 2], [2, 2], [4, 4], [5, 3]])
+    found = measure(units, personas=dict.fromkeys(("u0", "u1", "u2", "u3"), "p"))
+    assert found.alpha == measure(units).alpha
+    assert (found.personas, found.low, found.high) == (1, None, None)
 
 
 UNITS = st.lists(

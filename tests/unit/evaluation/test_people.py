@@ -256,7 +256,7 @@ def test_ratings_meet_verdicts_in_the_measure_of_agreement(tmp_path: Path) -> No
     ratings = read_sheet(write(tmp_path, f"{text}{KEYS[3]},\n"), KEYS)
     rows = [(item.answer_key, item.rater, item.score) for item in ratings]
     rows += [(key, "judge", float(n + 1)) for n, key in enumerate(KEYS)]
-    found = measure_agreement(rows, seed=0)
+    found = measure_agreement(rows, {key: key for key in KEYS}, seed=0)
     assert (found.alpha, found.units, found.missing) == (1.0, 3, 1)
 
 

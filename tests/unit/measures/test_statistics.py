@@ -250,9 +250,52 @@ def test_shares_of_many_rows_are_told_apart_as_finely_as_their_rows_allow() -> N
     assert (sure.mean, sure.high) == (1.0, 1.0)
 
 
-def test_pairs_that_all_differ_alike_have_no_p_value() -> None:
-    found = compare([make("a", 4), make("b", 3)], [make("a", 3), make("b", 2)])
-    assert (found.mean, found.p_value, found.detectable) == (1.0, None, None)
+def compare_alike(personas: int, gap: float, *, step: float = 0.0) -> Difference:
+    """Compare two models whose every pair differs by the same."""
+    theirs = [make(f"p{n:03}", 1.0 + n % 3) for n in range(personas)]
+    ours = [replace(row, value=(row.value or 0) + gap) for row in theirs]
+    return compare_rows(ours, theirs, step=step)
+
+
+@pytest.mark.parametrize(
+    ("personas", "sign_test"), [(2, 0.5), (3, 0.25), (5, 0.0625), (6, 0.03125), (10, 0.00195)]
+)
+def test_where_all_pairs_differ_alike_the_p_value_is_the_sign_tests(
+    personas: int, sign_test: float
+) -> None:
+    found = compare_alike(personas, 0.25)
+    assert found.mean == 0.25
+    assert found.p_value == pytest.approx(sign_test, abs=1e-5)
+    assert found.low is not None and found.high is not None
+    assert (found.low > 0) == (personas >= 6)
+    assert found.detectable is not None and found.detectable > 0.1
+
+
+def test_many_pairs_that_all_differ_alike_are_told_apart() -> None:
+    found = compare_alike(300, -0.5)
+    assert found.p_value is not None and found.p_value < 1e-9
+    assert found.high == pytest.approx(-0.5 + 0.5 * 1.968 / 10.121, abs=1e-3)
+
+
+def test_verdicts_that_never_differ_leave_room_for_what_was_not_seen() -> None:
+    found = compare_alike(7, 0.0, step=1.0)
+    assert (found.mean, found.p_value) == (0.0, 1.0)
+    assert found.low is not None and found.high is not None
+    assert found.low == -found.high == pytest.approx(-2.4469 / 9, abs=1e-4)
+    assert found.detectable == pytest.approx((2.4469 + 0.9057) / 9, abs=1e-4)
+
+
+def test_a_measure_on_no_grid_that_never_differs_has_nothing_to_reckon_from() -> None:
+    found = compare_alike(7, 0.0)
+    assert (found.low, found.high, found.p_value, found.detectable) == (0.0, 0.0, 1.0, None)
+
+
+def test_a_persona_that_differs_gives_about_the_error_of_one_that_was_not_seen() -> None:
+    ours = [make(f"p{n}", 1.0 if n else 2.0) for n in range(20)]
+    seen = compare_rows(ours, [replace(row, value=1.0) for row in ours], step=1.0)
+    unseen = compare_alike(20, 0.0, step=1.0)
+    assert seen.standard_error is not None
+    assert unseen.standard_error == pytest.approx(seen.standard_error, rel=0.15)
 
 
 @pytest.mark.parametrize("ones", range(8))

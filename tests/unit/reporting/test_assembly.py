@@ -40,11 +40,14 @@ def test_a_whole_run_shows_every_section(storage: Storage) -> None:
     assert page.count("<svg") == 4
     text = " ".join("".join(read(page).text).split())
     for wanted in (
-        "tuned is 1.80 points above base in PersonaScore by judge, clear of 0.",
+        "tuned is 1.80 points above base in PersonaScore by judge, "
+        "clear of 0 with all 3 comparisons counted.",
+        "training rows share 13 words in a row with a question of the held out suite",
         "cannot be told apart in attribution, alike candidates",
         "the paper, full, judge gpt-4o",
         "Judge weak falls short on calibration.jsonl",
         "Judge judge is good enough",
+        "Judge weak gives 3 to 97.0 % of 231 answers",
         "judge, Mia",
         "arc_easy",
         "Why is bread brown?",

@@ -60,9 +60,13 @@ def test_a_clear_difference_is_said_with_size_side_and_evidence() -> None:
         ]
     )
     assert better.tone == "better"
-    assert better.claim == "tuned is 0.80 points above base in PersonaScore by j, clear of 0."
+    assert better.claim == (
+        "tuned is 0.80 points above base in PersonaScore by j, "
+        "clear of 0 with all 2 comparisons counted."
+    )
     assert better.evidence == (
-        "95 % interval +0.70 to +0.90; 44 personas, 120 pairs; 3 left out for a missing value"
+        "95 % interval +0.70 to +0.90; p < 0.001, < 0.001 corrected for 2 comparisons (Holm); "
+        "44 personas, 120 pairs; 3 left out for a missing value"
     )
     assert worse.tone == "worse"
     assert "30.0 percentage points below base" in worse.claim
@@ -78,9 +82,36 @@ def test_an_interval_that_holds_zero_is_not_called_a_difference() -> None:
     assert "12.0 percentage points would be found with 80 % power" in verdict.evidence
 
 
+def test_one_comparison_alone_needs_no_correction() -> None:
+    (verdict,) = list_verdicts([make_comparison("attribution", 0.3, p_value=0.04)])
+    assert verdict.claim.endswith("in attribution, random candidates, clear of 0.")
+    assert verdict.evidence.startswith("95 % interval +20.0 to +40.0 pp; p 0.040; 44 personas")
+
+
+def test_what_is_clear_of_0_by_itself_alone_is_not_claimed() -> None:
+    weak, _ = list_verdicts(
+        [
+            make_comparison("persona_score", 0.8, judge="j", p_value=0.03),
+            make_comparison("attribution", 0.04, p_value=0.4),
+        ]
+    )
+    assert weak.tone == "open"
+    assert weak.claim == (
+        "tuned and base cannot be told apart in PersonaScore by j with all 2 comparisons counted."
+    )
+    assert "p 0.030, 0.060 corrected for 2 comparisons (Holm)" in weak.evidence
+
+
+def test_faults_that_did_not_rise_are_counted_though_they_are_not_told() -> None:
+    (verdict,) = list_verdicts(
+        [make_comparison("persona_score", 0.8), make_comparison("loops", 0.0, p_value=1.0)]
+    )
+    assert "corrected for 2 comparisons" in verdict.evidence
+
+
 def test_too_few_rows_are_said_and_tasks_are_left_to_the_table() -> None:
-    few = make_comparison("persona_score", 0.8, low=None, high=None, detectable=None)
-    none = make_comparison("persona_score", None, low=None, high=None)
+    few = make_comparison("persona_score", 0.8, low=None, high=None, detectable=None, p_value=None)
+    none = make_comparison("persona_score", None, low=None, high=None, p_value=None)
     task = make_comparison("score", 0.8, task="expected_action")
     verdicts = list_verdicts([few, none, task, replace(few, name="words")])
     assert [item.tone for item in verdicts] == ["open", "open"]

@@ -7,9 +7,12 @@ from dataclasses import replace
 from tasks.reporting.sections.judges import (
     build_agreement_table,
     build_calibration_table,
+    build_habit_table,
+    list_anchor_notes,
+    list_habit_notes,
     list_judge_notes,
 )
-from tasks.scores import AgreementLine, Calibration
+from tasks.scores import AgreementLine, AnchorOrder, Calibration, JudgeHabit
 
 GOOD = Calibration("k", "judge", "rows.jsonl", 118, 2, 0.71, 0.8, 0.9)
 
@@ -46,12 +49,46 @@ def test_calibration_counts_missing_verdicts() -> None:
     assert [cell.tone for cell in row.cells] == ["bad", "", "good", "", "bad"]
 
 
+def test_a_judge_that_says_one_thing_is_called_out() -> None:
+    habit = JudgeHabit("h", "judge", 200, 3.0, 0.95, 190, 0.5)
+    (note,) = list_habit_notes([habit])
+    assert not note.good
+    assert note.text.startswith("Judge judge gives 3 to 95.0 % of 200 answers")
+    fine = [replace(habit, share=0.949), replace(habit, share=1.0, rows=9)]
+    assert list_habit_notes(fine) == ()
+    (row, *others) = build_habit_table([habit, *fine]).rows
+    assert [cell.text for cell in row.cells] == ["3", "95.0 %", "200", "50.0 %", "190"]
+    assert row.cells[1].tone == "bad"
+    assert [other.cells[1].tone for other in others] == ["", ""]
+
+
+def test_of_a_judge_without_reasons_nothing_is_said_of_them() -> None:
+    (row,) = build_habit_table([JudgeHabit("h", "judge", 20, 3.5, 0.5, 0, None)]).rows
+    assert [cell.text for cell in row.cells] == ["3.5", "50.0 %", "20", "–", "0"]
+
+
+def test_a_judge_that_does_not_order_its_own_examples_is_called_out() -> None:
+    order = AnchorOrder("o", "judge", 20, 200, 0, 0.9)
+    sure, guessing, mute = list_anchor_notes(
+        [order, replace(order, ordered=0.52), replace(order, ordered=None, pairs=0)]
+    )
+    assert (sure.good, guessing.good, mute.good) == (True, False, False)
+    assert "puts 52.0 % of 200 pairs of its own example replies to 20 questions" in guessing.text
+
+
 def test_agreement_says_who_rated() -> None:
     lines = [
-        AgreementLine("g", ("a", "Mia"), True, 0.684, 0.5, 0.81, 50, 98, 2),
-        AgreementLine("h", ("a", "b"), False, None, None, None, 0, 0, 0),
+        AgreementLine("g", ("a", "Mia"), True, 0.684, 0.5, 0.81, 9, 50, 98, 2),
+        AgreementLine("h", ("a", "b"), False, None, None, None, 0, 0, 0, 0),
     ]
     people, judges = build_agreement_table(lines).rows
     assert (people.name, people.note) == ("a, Mia", "people and judges")
-    assert [cell.text for cell in people.cells] == ["0.68", "0.50 to 0.81", "50", "98", "2"]
-    assert judges.cells[0].text == "–" and judges.note == "judges"
+    assert [cell.text for cell in people.cells] == ["0.68", "0.50 to 0.81", "9", "50", "98", "2"]
+    assert [cell.text for cell in judges.cells[:2]] == ["–", "–"] and judges.note == "judges"
+
+
+def test_an_interval_of_few_personas_is_marked_as_too_sure() -> None:
+    line = AgreementLine("g", ("a", "b"), False, 0.684, 0.5, 0.81, 9, 50, 98, 2)
+    few, many = build_agreement_table([line, replace(line, personas=10)]).rows
+    assert (few.cells[2].tone, many.cells[2].tone) == ("bad", "")
+    assert "too few" in few.cells[2].hover

@@ -16,7 +16,10 @@ def test_scores_attribution_and_differences_are_tables() -> None:
     ]  # fmt: skip
     assert "| tuned | 3.90 (3.80 to 4.00) | 0.40 | 3.60 (3.40 to 3.80) |" in text
     pair = f"tuned\N{NO-BREAK SPACE}{MINUS}\N{NO-BREAK SPACE}base"
-    assert f"| {pair} | PersonaScore (judge: judge) | +1.80 | +1.70 to +1.90 | < 0.001 |" in text
+    assert (
+        f"| {pair} | PersonaScore (judge: judge) | +1.80 | +1.70 to +1.90 | < 0.001 | 0.001 |"
+        in text
+    )
     tables = [block.split("\n") for block in text.split("\n\n") if block.startswith("|")]
     assert len(tables) == 3
     for lines in tables:

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from tasks.records import TASKS, Ability
 from tasks.reporting.figures import MINUS
+from tasks.reporting.sections.claims import correct_claims
 from tasks.reporting.sections.scoring import (
     build_ability_table,
     build_attribution_table,
@@ -13,7 +14,6 @@ from tasks.reporting.sections.scoring import (
     build_published_table,
     build_score_table,
     build_style_table,
-    is_clear,
     list_judges,
     list_models,
     split_comparisons,
@@ -118,13 +118,16 @@ def test_a_mean_of_nothing_is_a_dash() -> None:
 
 
 def test_differences_show_all_that_was_measured() -> None:
-    table = build_difference_table([make_comparison("attribution", -0.5, missing=3, unmatched=2)])
+    items = [make_comparison("attribution", -0.5, missing=3, unmatched=2, p_value=0.0004)]
+    items += [make_comparison("profile_gain", 0.1, p_value=0.02)]
+    table = build_difference_table(items[:1], correct_claims(items))
     (row,) = table.rows
     assert row.name.split() == ["tuned", MINUS, "base"]
     assert read(table, row, "measure") == ("attribution, random candidates", "")
     assert read(table, row, "difference")[0] == f"{MINUS}50.0 pp"
     assert read(table, row, "95 % interval")[0] == f"{MINUS}60.0 to {MINUS}40.0 pp"
     assert read(table, row, "p")[0] == "< 0.001"
+    assert read(table, row, "corrected")[0] == "< 0.001"
     assert read(table, row, "detectable")[0] == "12.0 pp"
     counted = ("pairs", "personas", "missing", "unmatched")
     assert [read(table, row, name)[0] for name in counted] == ["120", "44", "3", "2"]
@@ -138,9 +141,28 @@ def test_only_a_clear_difference_of_what_matters_is_marked() -> None:
         make_comparison("words", 5.0),
         make_comparison("score", None),
     ]
-    assert [is_clear(item) for item in items] == [True, True, False, True, False]
-    tones = [row.cells[1].tone for row in build_difference_table(items).rows]
-    assert tones == ["good", "bad", "", "", ""]
+    rows = build_difference_table(items, correct_claims(items)).rows
+    assert [row.cells[1].tone for row in rows] == ["good", "bad", "", "", ""]
+
+
+def test_a_difference_that_the_correction_takes_is_not_marked() -> None:
+    items = [
+        make_comparison("persona_score", 0.5, p_value=0.02),
+        make_comparison("attribution", 0.5, p_value=0.03),
+        make_comparison("profile_gain", 0.5, p_value=0.001),
+        make_comparison("score", 0.5, p_value=0.03, task=TASKS[0]),
+    ]
+    table = build_difference_table(items, correct_claims(items))
+    assert [read(table, row, "corrected")[0] for row in table.rows] == [
+        "0.040", "0.040", "0.003", "–",
+    ]  # fmt: skip
+    items[1] = make_comparison("attribution", 0.5, p_value=0.06)
+    items[0] = make_comparison("persona_score", 0.5, p_value=0.03)
+    table = build_difference_table(items, correct_claims(items))
+    assert [read(table, row, "corrected")[0] for row in table.rows] == [
+        "0.060", "0.060", "0.003", "–",
+    ]  # fmt: skip
+    assert [row.cells[1].tone for row in table.rows] == ["", "", "good", "good"]
 
 
 def test_comparisons_are_split_by_what_models_are_trained_for() -> None:

@@ -36,6 +36,7 @@ from tasks.scores import (
     AgreementLine,
     Calibration,
     Comparison,
+    JudgeHabit,
     Measure,
     PublishedScore,
 )
@@ -64,10 +65,11 @@ def write_node(
     parts: Mapping[str, tuple[type[Any], Sequence[Any]]] | None = None,
     facts: Mapping[str, Any] | None = None,
     identity: Mapping[str, Any] | None = None,
+    selection: Mapping[str, Any] | None = None,
     usage: Usage | None = None,
 ) -> NodeRef:
     """Write a finished node with accepted rows, rejects and further parts."""
-    node = NodeSpec.build(stage, 1, identity=identity or {}, selection={})
+    node = NodeSpec.build(stage, 1, identity=identity or {}, selection=selection or {})
     files = [
         write_table(storage, f"{node.folder}/{holds}.parquet", to_table(kind, held), holds=holds)
         for holds, (kind, held) in (parts or {}).items()
@@ -269,9 +271,13 @@ def write_scores(storage: Storage, judges: Sequence[str] = ("judge",)) -> NodeRe
         Calibration("k", "judge", "calibration.jsonl", 118, 2, 0.71, 0.97, 0.982),
         Calibration("l", "weak", "calibration.jsonl", 120, 0, 0.31, 0.62, 0.71),
     ]
+    habits = [
+        JudgeHabit("m", "judge", 240, 4.0, 0.41, 236, 0.62),
+        JudgeHabit("n", "weak", 231, 3.0, 0.97, 231, 0.04),
+    ]
     lines = [
-        AgreementLine("g", ("judge", "weak"), False, 0.43, 0.31, 0.55, 240, 471, 9),
-        AgreementLine("h", ("judge", "Mia"), True, 0.68, 0.5, 0.81, 50, 98, 2),
+        AgreementLine("g", ("judge", "weak"), False, 0.43, 0.31, 0.55, 44, 240, 471, 9),
+        AgreementLine("h", ("judge", "Mia"), True, 0.68, 0.5, 0.81, 30, 50, 98, 2),
     ]
     return write_node(
         storage,
@@ -283,6 +289,7 @@ def write_scores(storage: Storage, judges: Sequence[str] = ("judge",)) -> NodeRe
             "measures": (Measure, make_measures(judges)[::-1]),
             "comparisons": (Comparison, make_comparisons(judges)[::-1]),
             "calibrations": (Calibration, calibrations),
+            "habits": (JudgeHabit, habits),
             "agreements": (AgreementLine, lines),
             "published": (PublishedScore, published),
         },

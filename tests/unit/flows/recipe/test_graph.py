@@ -16,7 +16,7 @@ from infra.store.manifests import NodeSpec
 from tasks.dialogues import players
 from tasks.dialogues.config import DialogueConfig
 from tasks.dialogues.strategies import STRATEGIES
-from tests.unit.evaluation.test_personagym import lay_out
+from tests.unit.evaluation.test_personagym import change, lay_out
 from tests.unit.flows.worlds import make_config, write_config, write_lines, write_model
 
 PROMPTS = {
@@ -225,6 +225,53 @@ def test_a_personagym_evaluation_has_no_node_of_synthesis(
     assert [node.name for node in graph] == [
         "questions", "answers_teacher", "judgements_teacher_teacher", "scores", "report",
     ]  # fmt: skip
+
+
+def evaluate_gym(
+    folder: Path, config: dict[str, Any], *overrides: str, checked: int = 0
+) -> dict[str, NodeSpec]:
+    config["evaluation"] = {
+        "models": ["teacher"],
+        "questions": {"suite": "personagym", "path": str(folder / "gym")},
+        "judges": [{"model": "teacher", "check_examples": checked}],
+        "attribution": None,
+    }
+    return draw(folder, config, *overrides)
+
+
+def test_a_judges_own_examples_are_checked_where_that_is_asked_for(
+    tmp_path: Path, config: dict[str, Any]
+) -> None:
+    lay_out(tmp_path / "gym", "A baker")
+    plain = evaluate_gym(tmp_path, config)
+    few = evaluate_gym(tmp_path, config, checked=5)
+    more = evaluate_gym(tmp_path, config, checked=6)
+    assert set(few) - set(plain) == {"anchors_teacher"}
+    assert {"anchors_teacher", "examples_teacher"} <= set(few["scores"].upstream)
+    assert find_moved(few, more) == {"anchors_teacher", "scores", "report"}
+    assert few["anchors_teacher"].recipe == more["anchors_teacher"].recipe
+    same = {name for name in plain if plain[name].fingerprint == few[name].fingerprint}
+    assert set(plain) - same == {"scores", "report"}
+
+
+def test_what_the_run_evaluates_on_moves_curation_only_if_it_is_kept_out(
+    tmp_path: Path, config: dict[str, Any]
+) -> None:
+    lay_out(tmp_path / "gym", "A baker")
+    auto = "curation.decontamination=auto"
+    counted, kept_out = evaluate_gym(tmp_path, config), evaluate_gym(tmp_path, config, auto)
+    without = draw(tmp_path, {**config, "evaluation": None})
+    assert counted["curation"].fingerprint == without["curation"].fingerprint
+    assert kept_out["curation"].fingerprint != counted["curation"].fingerprint
+    change(tmp_path / "gym", "A baker", Toxicity=["What else?"])
+    again, moved = evaluate_gym(tmp_path, config), evaluate_gym(tmp_path, config, auto)
+    assert again["curation"].fingerprint == counted["curation"].fingerprint
+    assert moved["curation"].fingerprint != kept_out["curation"].fingerprint
+
+
+def test_bounds_on_data_move_nothing(tmp_path: Path, config: dict[str, Any]) -> None:
+    after = draw(tmp_path, config, "curation.data_tests={max_refusal_share: 0.1}")
+    assert find_moved(draw(tmp_path, config), after) == set()
 
 
 def test_every_file_of_players_is_a_strategy() -> None:

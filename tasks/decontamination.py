@@ -18,22 +18,36 @@ from math import ceil
 
 from infra.text.wording import split_words
 
+RUN_WORDS = 13
+MIN_WORDS = 6
+SIMILARITY = 0.85
+"""What is asked of a hit unless a configuration says otherwise."""
+
 _OPENING = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """Evaluation question that a user turn gives away, and how it was noticed."""
+    """Evaluation question that a user turn gives away, and how it was noticed.
+
+    ``run`` tells whether they share a run of words, the first of the tests.
+    """
 
     question: str
     how: str
+    run: bool
 
 
 class QuestionIndex:
     """Set of evaluation questions, indexed for the three tests."""
 
     def __init__(
-        self, questions: Iterable[str], *, run: int, min_words: int, similarity: float
+        self,
+        questions: Iterable[str],
+        *,
+        run: int = RUN_WORDS,
+        min_words: int = MIN_WORDS,
+        similarity: float = SIMILARITY,
     ) -> None:
         self._questions = sorted({text for text in questions if split_words(text)})
         self._run, self._similarity = run, similarity
@@ -50,17 +64,21 @@ class QuestionIndex:
         self._sets = [frozenset(parts) for parts in words]
         self._rare = _index_rare_words(self._sets, similarity)
 
+    def __len__(self) -> int:
+        """Return how many questions there are."""
+        return len(self._questions)
+
     def find_hit(self, text: str) -> Hit | None:
         """Return the question that a user turn gives away, or ``None``."""
         words = tuple(split_words(text))
-        for test, how in (
-            (self._find_shared_run, f"shares {self._run} words in a row"),
-            (self._find_contained, "contains it"),
-            (self._find_similar, "nearly equals it"),
+        for test, how, run in (
+            (self._find_shared_run, f"shares {self._run} words in a row", True),
+            (self._find_contained, "contains it", False),
+            (self._find_similar, "nearly equals it", False),
         ):
             number = test(words)
             if number is not None:
-                return Hit(self._questions[number], how)
+                return Hit(self._questions[number], how, run)
         return None
 
     def _find_shared_run(self, words: tuple[str, ...]) -> int | None:

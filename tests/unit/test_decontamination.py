@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from infra.text.wording import split_words
-from tasks.curation.decontamination import QuestionIndex, find_hits
+from tasks.decontamination import QuestionIndex, find_hits
 
 LONG = (
     "At a busy street market in Rome, how would you persuade a tired tourist to try the bread "
