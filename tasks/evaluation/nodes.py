@@ -20,7 +20,7 @@ from infra.nodes.rows import Rows
 from infra.store.manifests import write_table
 from infra.store.schema import to_table
 from tasks.evaluation.config import AnswerConfig, AttributionConfig, EvaluationConfig
-from tasks.evaluation.judging.people import digest_sheets
+from tasks.evaluation.judging.sheet_files import digest_sheets
 from tasks.evaluation.measures.abilities import AbilitiesConfig, digest_tasks
 from tasks.evaluation.planning import plan_answers
 from tasks.evaluation.subjects import Subject, find_profiles, read_prompt

@@ -17,8 +17,10 @@ from tasks.evaluation.config import EvaluationConfig
 from tasks.evaluation.judging.agreement import Agreement, measure_agreement
 from tasks.evaluation.judging.calibration import measure_calibration, read_labelled
 from tasks.evaluation.judging.people import Rating, read_sheets
+from tasks.evaluation.judging.preferences import Preference, read_preferences
 from tasks.evaluation.measures.published import JUDGE, PublishedSuite, find_published
 from tasks.evaluation.measures.scoring import choose_headline, compare_models, measure_models
+from tasks.evaluation.measures.win_rates import measure_win_rates
 from tasks.measures.evidence import Evidence
 from tasks.measures.statistics import count_missing
 from tasks.records import Ability, Answer, Attribution, Judgement
@@ -28,6 +30,7 @@ from tasks.scores import (
     Comparison,
     Measure,
     PublishedScore,
+    WinRate,
 )
 
 R = TypeVar("R")
@@ -40,6 +43,7 @@ class Inputs:
     evidence: Evidence
     calibrations: tuple[tuple[str, tuple[Judgement, ...]], ...]
     ratings: tuple[Rating, ...]
+    preferences: tuple[Preference, ...] = ()
 
     @classmethod
     def read(cls, given: Rows, config: EvaluationConfig, nodes: Sequence[Node]) -> Inputs:
@@ -51,7 +55,7 @@ class Inputs:
 
         verdicts = [given.read(node, Judgement) for node in nodes if node.kind == "judgements"]
         answers = read("answers", "model", Answer)
-        known = {answer.key for listed in answers.values() for answer in listed}
+        known = {answer.key: answer for listed in answers.values() for answer in listed}
         calibrations = read("calibration", "judge", Judgement)
         return cls(
             evidence=Evidence(
@@ -64,6 +68,7 @@ class Inputs:
             ),
             calibrations=tuple((judge, tuple(rows)) for judge, rows in calibrations.items()),
             ratings=read_sheets(config.people, known) if config.people else (),
+            preferences=read_preferences(config.people, known) if config.people else (),
         )
 
 
@@ -76,15 +81,22 @@ class ScoreTable:
     calibrations: tuple[Calibration, ...]
     agreements: tuple[AgreementLine, ...]
     published: tuple[PublishedScore, ...]
+    win_rates: tuple[WinRate, ...]
     headline: dict[str, float]
 
     def list_parts(self) -> Iterator[tuple[str, type[Any], Sequence[Any]]]:
-        """Yield each part's name, its record and its rows."""
+        """Yield each part's name, its record and its rows.
+
+        Win rates are a part only where people compared answers: what was written before there were
+        any is what would be written now.
+        """
         yield "measures", Measure, self.measures
         yield "comparisons", Comparison, self.comparisons
         yield "calibrations", Calibration, self.calibrations
         yield "agreements", AgreementLine, self.agreements
         yield "published", PublishedScore, self.published
+        if self.win_rates:
+            yield "win_rates", WinRate, self.win_rates
 
 
 def make_score_table(config: EvaluationConfig, inputs: Inputs) -> ScoreTable:
@@ -102,6 +114,7 @@ def make_score_table(config: EvaluationConfig, inputs: Inputs) -> ScoreTable:
         calibrations=tuple(_calibrate(config, inputs)),
         agreements=tuple(_list_agreements(config, inputs)),
         published=tuple(_list_published(config)),
+        win_rates=tuple(measure_win_rates(evidence, inputs.preferences)),
         headline=choose_headline(measures, comparisons),
     )
 
