@@ -33,6 +33,7 @@ from tasks.dialogues.nodes import Dialogues, require_cast
 from tasks.export.nodes import Export
 from tasks.personas.nodes import Personas
 from tasks.publishing.nodes import Publication, check_hub
+from tasks.reporting.page import PAIRS_FILE
 from tasks.training.nodes import Encoding, Training, check_training
 
 
@@ -265,9 +266,12 @@ def write_run(
         },
     }
     if "report" in references:
-        page = context.storage.read_bytes(str(manifests["report"].facts["page"]))
-        context.storage.write_bytes(f"{folder}/report.html", page)
-        publish_report(str(manifests["report"].facts["summary"]), result.report)
+        facts = manifests["report"].facts
+        for fact, name in (("page", "report.html"), ("pairs", PAIRS_FILE)):
+            if fact in facts:
+                page = context.storage.read_bytes(str(facts[fact]))
+                context.storage.write_bytes(f"{folder}/{name}", page)
+        publish_report(str(facts["summary"]), result.report)
     context.storage.write_bytes(f"{folder}/config.yaml", dump_settings(settings).encode())
     context.storage.write_bytes(f"{folder}/summary.json", json.dumps(summary, indent=1).encode())
     done = list(manifests.values())

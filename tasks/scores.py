@@ -12,6 +12,9 @@ from dataclasses import dataclass
 PANEL = "panel"
 """Stands for the mean of all judges, where there are several."""
 
+PEOPLE = "people"
+"""Stands for all people together who compared answers."""
+
 
 @dataclass(frozen=True, slots=True)
 class Measure:
@@ -187,6 +190,52 @@ class AgreementLine:
     units: int
     ratings: int
     missing: int
+
+
+@dataclass(frozen=True, slots=True)
+class WinRate:
+    """How often somebody prefers one model's answer to another's, on the pairs that people rated.
+
+    Attributes:
+        key: Names who prefers, and the two models.
+        rater: :data:`PEOPLE`, the name on a sheet, the role of a judge, or :data:`PANEL`.
+        judge: Whether it is a judge, who prefers what it scores higher.
+        model: The model that is compared.
+        against: The one it is compared with.
+        share: Share of pairs that ``model`` wins, a tie counting half; ``None`` without pairs.
+        low: Lower bound of the 95 % interval, Wilson's, clustered by persona.
+        high: Upper bound.
+        wins: Pairs that ``model`` wins; of several people by their mean.
+        ties: Pairs that neither wins.
+        losses: Pairs that ``against`` wins.
+        clusters: Personas that the pairs belong to.
+        missing: Pairs that were not decided, or lack a verdict; they enter no share.
+        unblinded: Ratings that were given when the models were no longer hidden.
+        agreed: Of a judge, the share of pairs on which it prefers what people together do, where
+            neither calls a tie; ``None`` for people.
+        agreed_low: Lower bound of its 95 % interval.
+        agreed_high: Upper bound.
+        agreed_rows: Pairs that this share is of.
+    """
+
+    key: str
+    rater: str
+    judge: bool
+    model: str
+    against: str
+    share: float | None
+    low: float | None
+    high: float | None
+    wins: int
+    ties: int
+    losses: int
+    clusters: int
+    missing: int
+    unblinded: int
+    agreed: float | None
+    agreed_low: float | None
+    agreed_high: float | None
+    agreed_rows: int
 
 
 @dataclass(frozen=True, slots=True)

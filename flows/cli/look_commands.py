@@ -45,6 +45,7 @@ def show(
     blind: bool = False,
     out: str = "sheet.csv",
     seed: int = 0,
+    inspect: str | None = None,
     json: bool = False,
 ) -> None:
     """Look at rows of a finished or running stage, or write answers on a sheet to be rated.
@@ -66,9 +67,11 @@ def show(
     blind:
         Hide on the sheet which model answered and what judges said.
     out:
-        Where the sheet goes; - is standard output.
+        Where the sheet goes; - is standard output, .json is for Label Studio, .jsonl for Argilla.
     seed:
         Seed of the sheet's sample and order.
+    inspect:
+        Of answers, a folder to write them and their verdicts to as Inspect's logs, one a model.
     json:
         Of lineage, print JSON instead of a tree.
     """
@@ -76,12 +79,16 @@ def show(
     from flows.look.showing import check_shown
     from flows.recipe.opening import resolve
 
-    check_shown(what, n=n, row=row, reason=reason, sample=sample, blind=blind)
+    check_shown(what, n=n, row=row, reason=reason, sample=sample, blind=blind, inspect=inspect)
     settings = resolve(config, set_ or ())
     if what == "lineage":
         from flows.look.lineage import show_lineage
 
         show_lineage(settings, str(row), as_json=json)
+    elif inspect is not None:
+        from flows.look.inspect_export import write_inspect_logs
+
+        write_inspect_logs(settings, inspect)
     elif what == "answers" and (sample is not None or blind):
         from flows.look.sheets import SheetOptions, choose_rubrics, write_sheet
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections import defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import TypeVar
 
 from flows.recipe.graph import build_graph
@@ -18,7 +19,14 @@ from infra.store.manifests import NodeRef
 from infra.store.reading import read_accepted
 from infra.store.set_store import read_set, revive
 from infra.store.storage import Storage
-from tasks.evaluation.judging.people import SheetRow, choose_answers, render_sheet
+from tasks.evaluation.judging.argilla import render_records
+from tasks.evaluation.judging.label_studio import render_tasks
+from tasks.evaluation.judging.people import (
+    SheetRow,
+    choose_answers,
+    render_sheet,
+    tabulate_sheet,
+)
 from tasks.evaluation.judging.rubrics import load_rubrics
 from tasks.records import Answer, Character, EvalTask, HeldOutAnswer, Judgement
 
@@ -26,6 +34,12 @@ R = TypeVar("R")
 
 DEFAULT_RUBRICS = "prompts/evaluation/rubrics.yaml"
 STANDARD_OUTPUT = "-"
+
+_RENDERERS: Mapping[str, Callable[[Sequence[Mapping[str, str]]], bytes]] = {
+    ".json": render_tasks,
+    ".jsonl": render_records,
+}
+"""By how the name ends; what ends otherwise is a sheet for spreadsheets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +49,8 @@ class SheetOptions:
     Attributes:
         sample: How many answers; a larger sample keeps those of a smaller one.
         blind: Hide the models and what judges said.
-        out: A path, an S3 address, or ``-`` for standard output.
+        out: A path, an S3 address, or ``-`` for standard output; ``.json`` is for Label Studio,
+            ``.jsonl`` for Argilla, all else CSV.
         seed: Draws the sample and its order.
         rubrics: File of the rubrics that people rate by; best the judge's.
     """
@@ -69,7 +84,8 @@ def write_sheet(settings: Settings, options: SheetOptions) -> None:
         todo = "`opencharacter run` makes them, `opencharacter plan` says what is missing"
         raise ConfigError(Problem("answers", "there are none yet", todo))
     note = f"run {settings.run.name}, sample {options.sample}, seed {options.seed}"
-    data = render_sheet(rows, blind=options.blind, note=note)
+    render = _RENDERERS.get(PurePath(options.out).suffix, render_sheet)
+    data = render(tabulate_sheet(rows, blind=options.blind, note=note))
     if place is None:
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
@@ -93,7 +109,7 @@ def collect_rows(
     rubrics: Mapping[EvalTask, str],
 ) -> list[SheetRow]:
     """Choose the answers and gather what is shown with each; empty where nothing was answered."""
-    chosen = choose_answers(_read_family(storage, done, "answers", Answer), sample, seed)
+    chosen = choose_answers(read_family(storage, done, "answers", Answer), sample, seed)
     by_question, by_persona = _read_profiles(storage, done)
     verdicts = _read_verdicts(storage, done, {answer.key for answer in chosen})
     return [
@@ -134,7 +150,7 @@ def _find_place(out: str) -> tuple[Storage, str] | None:
     return storage, name
 
 
-def _read_family(
+def read_family(
     storage: Storage, done: Mapping[str, NodeRef], family: str, record: type[R]
 ) -> list[R]:
     """Read the nodes of all models, or of all judges and models."""
@@ -168,7 +184,7 @@ def _read_verdicts(
     storage: Storage, done: Mapping[str, NodeRef], answer_keys: Collection[str]
 ) -> defaultdict[str, list[tuple[str, float | None]]]:
     verdicts: defaultdict[str, list[tuple[str, float | None]]] = defaultdict(list)
-    for row in _read_family(storage, done, "judgements", Judgement):
+    for row in read_family(storage, done, "judgements", Judgement):
         if row.answer_key in answer_keys:
             verdicts[row.answer_key].append((row.judge, row.score))
     return verdicts

@@ -44,6 +44,7 @@ def check_shown(
     reason: str | None,
     sample: int | None,
     blind: bool,
+    inspect: str | None,
 ) -> None:
     """Raise :class:`ConfigError` for options that say nothing about the rows asked for."""
     problems = []
@@ -61,6 +62,8 @@ def check_shown(
         if given and what != "answers":
             todo = "leave it out (-n says how many are shown), or show answers"
             problems.append(Problem(option, f"writes a sheet of answers, not of {what}", todo))
+    if inspect is not None and what != "answers":
+        problems.append(Problem("--inspect", f"writes answers, not {what}", "show answers"))
     if problems:
         raise ConfigError(*problems)
 

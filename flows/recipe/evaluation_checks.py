@@ -12,7 +12,7 @@ from tasks.evaluation.answering import require_system_prompt
 from tasks.evaluation.config import OWN_LINE, EvaluationConfig, JudgeConfig, QuestionConfig
 from tasks.evaluation.judging.calibration import read_labelled
 from tasks.evaluation.judging.nodes import load_judging
-from tasks.evaluation.judging.people import digest_sheets
+from tasks.evaluation.judging.sheet_files import digest_sheets
 from tasks.evaluation.measures.abilities import check_abilities
 from tasks.evaluation.measures.published import EVERY, list_recipes
 from tasks.evaluation.questions.personagym import check_checkout, read_line

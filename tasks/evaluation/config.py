@@ -231,7 +231,9 @@ class EvaluationConfig(Knobs):
         AbilitiesConfig, description="General tasks before and after, to see what role-play costs"
     )
     people: tuple[str, ...] = execution(
-        (), description="Sheets that people filled in, see `show answers --sample`"
+        (),
+        description="Sheets that people filled in: of `show answers --sample`, or saved by the "
+        "page side_by_side.html",
     )
     published: str | None = execution(
         None,

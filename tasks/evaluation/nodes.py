@@ -26,7 +26,7 @@ from tasks.evaluation.config import (
     EvaluationConfig,
     QuestionConfig,
 )
-from tasks.evaluation.judging.people import digest_sheets
+from tasks.evaluation.judging.sheet_files import digest_sheets
 from tasks.evaluation.measures.abilities import AbilitiesConfig, digest_tasks
 from tasks.evaluation.measures.published import describe_set_up, name_published
 from tasks.evaluation.planning import plan_answers

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tasks.records import Ability
 from tasks.reporting.charts import draw_attribution, draw_funnel, draw_scores
 from tasks.reporting.config import ReportConfig
-from tasks.reporting.page import MakingFacts, ReportFacts, ScoreFacts
+from tasks.reporting.page import PAIRS_FILE, MakingFacts, PairFacts, ReportFacts, ScoreFacts
 from tasks.reporting.run_nodes import RunNodes
 from tasks.reporting.sections.browser import Limits, choose_rows, encode_rows
 from tasks.reporting.sections.claims import correct_claims
@@ -49,6 +49,8 @@ from tasks.reporting.sections.scoring import (
     split_comparisons,
     tell_prompts,
 )
+from tasks.reporting.sections.side_by_side import choose_pairs
+from tasks.reporting.sections.win_rates import build_win_rate_tables
 from tasks.scores import (
     AgreementLine,
     AnchorOrder,
@@ -57,11 +59,17 @@ from tasks.scores import (
     JudgeHabit,
     Measure,
     PublishedScore,
+    WinRate,
 )
 
 
-def assemble_report(nodes: RunNodes, config: ReportConfig, run: RunFacts) -> ReportFacts:
-    """Read the nodes and say in tables, charts and sentences what they hold."""
+def assemble_report(
+    nodes: RunNodes, config: ReportConfig, run: RunFacts, *, paired: bool = False
+) -> ReportFacts:
+    """Read the nodes and say in tables, charts and sentences what they hold.
+
+    ``paired`` says that a page of pairs stands beside the report.
+    """
     training = describe_training(nodes)
     limits = Limits(config.characters, config.dialogues, config.answers)
     rows = choose_rows(nodes, limits)
@@ -75,7 +83,16 @@ def assemble_report(nodes: RunNodes, config: ReportConfig, run: RunFacts) -> Rep
         making=_assemble_making(nodes, config),
         training=training,
         rows=encode_rows(rows) if rows else None,
+        pairs=PAIRS_FILE if paired else "",
     )
+
+
+def assemble_pairs(nodes: RunNodes, config: ReportConfig, report: str) -> PairFacts | None:
+    """Choose the pairs of answers that people can compare; none without two models' answers."""
+    rows = choose_pairs(nodes, config.pairs, config.pairs_seed, report)
+    if not rows:
+        return None
+    return PairFacts(config.title, len(rows.pairs), rows.total, encode_rows(rows))
 
 
 def _assemble_scores(nodes: RunNodes, training: TrainingLine | None) -> ScoreFacts:
@@ -122,6 +139,7 @@ def _assemble_scores(nodes: RunNodes, training: TrainingLine | None) -> ScoreFac
             *list_anchor_notes(nodes.read_part("scores", "anchors", AnchorOrder)),
         ),
         agreement=build_agreement_table(nodes.read_part("scores", "agreements", AgreementLine)),
+        win_rates=build_win_rate_tables(nodes.read_part("scores", "win_rates", WinRate)),
     )
 
 

@@ -29,4 +29,10 @@ class ReportConfig(Knobs):
     answers: int | None = selection(
         400, ge=0, description="Answers the browser holds, all models' together; None for all"
     )
+    pairs: int | None = selection(
+        200, ge=0, description="Pairs of answers to compare, beside the report; None for all"
+    )
+    pairs_seed: int = selection(
+        0, ge=0, description="Seed of which pairs, in which order, and which model stands left"
+    )
     rejects: int = selection(5, ge=0, le=100, description="Rejects shown a reason")

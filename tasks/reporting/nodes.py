@@ -16,11 +16,14 @@ from tasks.scores import Comparison, Measure
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Report(JobNode):
-    """Page of a run, from whatever nodes it has; ``config_text`` is shown as it is."""
+    """Page of a run, from whatever nodes it has; ``config_text`` is shown as it is.
+
+    Where two models answered, a page of their answers side by side comes with it.
+    """
 
     kind = "report"
     stage = "report"
-    version = 4  # claims with all comparisons counted
+    version = 4  # claims with all comparisons counted, a page of pairs beside it
     record = Measure
 
     config: ReportConfig
@@ -33,10 +36,10 @@ class Report(JobNode):
         return {**self.config.knob_values("identity"), "template": template}
 
     def run(self, given: Rows) -> JobOutput:
-        """Write the page."""
-        from tasks.reporting.assembly import assemble_report
+        """Write the page, and the page of pairs if there are any."""
+        from tasks.reporting.assembly import assemble_pairs, assemble_report
         from tasks.reporting.markdown_summary import summarise_scores
-        from tasks.reporting.page import render_report
+        from tasks.reporting.page import render_pairs, render_report
         from tasks.reporting.run_nodes import RunNodes
         from tasks.reporting.sections.overview import ModelLine, RunFacts
 
@@ -52,13 +55,17 @@ class Report(JobNode):
             versions=tuple(context.versions().items()),
             config_text=self.config_text,
         )
-        facts = assemble_report(nodes, self.config, run)
-        page = render_report(facts, read_templates(self.config.template)).encode()
-        path = f"{self.spec.folder}/{self.spec.fingerprint}.html"
+        templates = read_templates(self.config.template)
+        pairs = assemble_pairs(nodes, self.config, self.spec.fingerprint)
+        facts = assemble_report(nodes, self.config, run, paired=pairs is not None)
+        base = f"{self.spec.folder}/{self.spec.fingerprint}"
+        pages = {"page": (f"{base}.html", render_report(facts, templates))}
+        if pairs is not None:
+            pages["pairs"] = (f"{base}.pairs.html", render_pairs(pairs, templates))
         summary = summarise_scores(
             nodes.read_part("scores", "measures", Measure),
             nodes.read_part("scores", "comparisons", Comparison),
         )
-        return JobOutput(
-            [write_file(storage, path, page)], 1, facts={"page": path, "summary": summary}
-        )
+        files = [write_file(storage, path, text.encode()) for path, text in pages.values()]
+        paths = {name: path for name, (path, _) in pages.items()}
+        return JobOutput(files, 1, facts={**paths, "summary": summary})

@@ -1,4 +1,4 @@
-"""Renders the page: one file that needs nothing from outside and runs no script but its own."""
+"""Renders the pages: files that need nothing from outside and run no script but their own."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ from tasks.reporting.sections.learning import TrainingLine
 from tasks.reporting.sections.making import RejectGroup
 from tasks.reporting.sections.overview import RunFacts
 from tasks.reporting.tables import Table
-from tasks.reporting.templates import PAGE, SCRIPT, STYLE
+from tasks.reporting.templates import PAGE, PAIRS, PAIRS_SCRIPT, SCRIPT, STYLE
+
+PAIRS_FILE = "side_by_side.html"
+"""Name of the page of pairs, beside the report: each has a link to the other."""
 
 _NOTHING = Table((), ())
 
@@ -42,6 +45,7 @@ class ScoreFacts:
     habits: Table = _NOTHING
     habit_notes: tuple[JudgeNote, ...] = ()
     agreement: Table = _NOTHING
+    win_rates: tuple[Table, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +75,18 @@ class ReportFacts:
     making: MakingFacts = field(default_factory=MakingFacts)
     training: TrainingLine | None = None
     rows: Markup | None = None
+    pairs: str = ""
+    """Where the page of pairs is; empty without one."""
+
+
+@dataclass(frozen=True, slots=True)
+class PairFacts:
+    """Everything that the page of pairs says; ``rows`` are the pairs as its script reads them."""
+
+    title: str
+    shown: int
+    total: int
+    rows: Markup
 
 
 def render_report(facts: ReportFacts, templates: Mapping[str, str]) -> str:
@@ -78,6 +94,17 @@ def render_report(facts: ReportFacts, templates: Mapping[str, str]) -> str:
 
     Beyond that the page forbids every script but the one whose digest it names, and every request.
     """
+    return _render(PAGE, SCRIPT, facts, templates)
+
+
+def render_pairs(facts: PairFacts, templates: Mapping[str, str]) -> str:
+    """Return the page of pairs, as closed as the report."""
+    return _render(PAIRS, PAIRS_SCRIPT, facts, templates)
+
+
+def _render(
+    page: str, script_name: str, facts: ReportFacts | PairFacts, templates: Mapping[str, str]
+) -> str:
     environment = ImmutableSandboxedEnvironment(
         undefined=StrictUndefined,
         autoescape=True,
@@ -85,16 +112,16 @@ def render_report(facts: ReportFacts, templates: Mapping[str, str]) -> str:
         lstrip_blocks=True,
         loader=DictLoader(dict(templates)),
     )
-    script = templates[SCRIPT]
+    script = templates[script_name]
     try:
-        return environment.get_template(PAGE).render(
+        return environment.get_template(page).render(
             facts=facts,
             style=Markup(templates[STYLE]),
             script=Markup(script),
             script_digest=_digest_script(script),
         )
     except TemplateError as error:
-        where = f"report.template: {getattr(error, 'name', None) or PAGE}"
+        where = f"report.template: {getattr(error, 'name', None) or page}"
         raise ConfigError(
             Problem(where, f"the template does not render: {error}", "fix it")
         ) from error

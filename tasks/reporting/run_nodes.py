@@ -69,6 +69,13 @@ class RunNodes:
         parts = [part for part in manifest.parts if part.holds == holds]
         return revive(record, read_tables(self.storage, parts))
 
+    def read_columns(self, stage: str, *columns: str) -> pl.DataFrame:
+        """Return some columns of a set node's accepted rows; empty if the node is absent."""
+        manifest = self.find(stage)
+        parts = manifest.parts if manifest else ()
+        wanted = [part for part in parts if part.holds == "accepted"]
+        return read_tables(self.storage, wanted, columns)
+
     def read_rejects(self) -> Iterator[tuple[str, pl.DataFrame]]:
         """Return the rejected rows of every node that has some: key, reason and detail."""
         for stage, reference in self._references.items():

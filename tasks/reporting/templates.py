@@ -1,4 +1,4 @@
-"""Reads the files that a page is made of."""
+"""Reads the files that the pages are made of."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from infra.errors import ConfigError, Problem
 from infra.paths import require_path
 
 PAGE, STYLE, SCRIPT = "page.html.j2", "style.css", "browser.js"
+PAIRS, PAIRS_SCRIPT = "side_by_side.html.j2", "side_by_side.js"
+
+_NEEDED = (PAGE, STYLE, SCRIPT, PAIRS, PAIRS_SCRIPT)
 
 
 def read_templates(name: str) -> dict[str, str]:
@@ -18,7 +21,7 @@ def read_templates(name: str) -> dict[str, str]:
     folder = require_path(name, "report.template")
     files = sorted(folder.iterdir()) if folder.is_dir() else []
     found = {file.name: file.read_text(encoding="utf-8") for file in files if _is_text(file)}
-    absent = [file for file in (PAGE, STYLE, SCRIPT) if file not in found]
+    absent = [file for file in _NEEDED if file not in found]
     if absent:
         raise ConfigError(
             Problem(

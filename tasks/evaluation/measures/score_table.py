@@ -20,8 +20,10 @@ from tasks.evaluation.judging.anchors import measure_order
 from tasks.evaluation.judging.calibration import measure_calibration, read_labelled
 from tasks.evaluation.judging.habits import list_habits
 from tasks.evaluation.judging.people import Rating, read_sheets
+from tasks.evaluation.judging.preferences import Preference, read_preferences
 from tasks.evaluation.measures.published import list_published_scores
 from tasks.evaluation.measures.scoring import choose_headline, compare_models, measure_models
+from tasks.evaluation.measures.win_rates import measure_win_rates
 from tasks.measures.evidence import Evidence
 from tasks.measures.statistics import count_missing
 from tasks.records import Ability, Answer, Attribution, Judgement, ScoreExamples
@@ -33,6 +35,7 @@ from tasks.scores import (
     JudgeHabit,
     Measure,
     PublishedScore,
+    WinRate,
 )
 
 R = TypeVar("R")
@@ -46,6 +49,7 @@ class Inputs:
     calibrations: tuple[tuple[str, tuple[Judgement, ...]], ...]
     ratings: tuple[Rating, ...]
     anchors: tuple[tuple[str, tuple[ScoreExamples, ...], tuple[Judgement, ...]], ...] = ()
+    preferences: tuple[Preference, ...] = ()
 
     @classmethod
     def read(cls, given: Rows, config: EvaluationConfig, nodes: Sequence[Node]) -> Inputs:
@@ -57,7 +61,7 @@ class Inputs:
 
         verdicts = [given.read(node, Judgement) for node in nodes if node.kind == "judgements"]
         answers = read("answers", "model", Answer)
-        known = {answer.key for listed in answers.values() for answer in listed}
+        known = {answer.key: answer for listed in answers.values() for answer in listed}
         calibrations = read("calibration", "judge", Judgement)
         examples = read("examples", "judge", ScoreExamples)
         return cls(
@@ -76,6 +80,7 @@ class Inputs:
                 (judge, tuple(examples[judge]), tuple(rows))
                 for judge, rows in read("anchors", "judge", Judgement).items()
             ),
+            preferences=read_preferences(config.people, known) if config.people else (),
         )
 
 
@@ -90,10 +95,15 @@ class ScoreTable:
     anchors: tuple[AnchorOrder, ...]
     agreements: tuple[AgreementLine, ...]
     published: tuple[PublishedScore, ...]
+    win_rates: tuple[WinRate, ...]
     headline: dict[str, float]
 
     def list_parts(self) -> Iterator[tuple[str, type[Any], Sequence[Any]]]:
-        """Yield each part's name, its record and its rows."""
+        """Yield each part's name, its record and its rows.
+
+        Win rates are a part only where people compared answers: what was written before there were
+        any is what would be written now.
+        """
         yield "measures", Measure, self.measures
         yield "comparisons", Comparison, self.comparisons
         yield "calibrations", Calibration, self.calibrations
@@ -101,6 +111,8 @@ class ScoreTable:
         yield "anchors", AnchorOrder, self.anchors
         yield "agreements", AgreementLine, self.agreements
         yield "published", PublishedScore, self.published
+        if self.win_rates:
+            yield "win_rates", WinRate, self.win_rates
 
 
 def make_score_table(config: EvaluationConfig, inputs: Inputs) -> ScoreTable:
@@ -120,6 +132,7 @@ def make_score_table(config: EvaluationConfig, inputs: Inputs) -> ScoreTable:
         anchors=tuple(measure_order(*anchors) for anchors in inputs.anchors),
         agreements=tuple(_list_agreements(config, inputs)),
         published=tuple(_list_published(config)),
+        win_rates=tuple(measure_win_rates(evidence, inputs.preferences)),
         headline=choose_headline(measures, comparisons),
     )
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import polars as pl
 from markupsafe import Markup
@@ -137,7 +138,7 @@ def choose_rows(nodes: RunNodes, limits: Limits) -> BrowserRows:
     questions = _choose_questions(nodes, answers, limits.answers)
     asked = {item.persona_id for item in questions}
     cast = nodes.read_frame("characters")
-    people = _choose(cast, limits.characters, [_is_in(cast, "persona_key", asked)])
+    people = _choose(cast, limits.characters, [is_in(cast, "persona_key", asked)])
     shown = set(people.get_column("key")) if people.height else set()
     referred = {item.dialogue_id for item in questions if item.dialogue_id}
     played = nodes.read_frame("dialogues_")
@@ -145,13 +146,13 @@ def choose_rows(nodes: RunNodes, limits: Limits) -> BrowserRows:
         played,
         limits.dialogues,
         [
-            _is_in(played, "key", referred),
-            _is_in(played, "persona_key", asked),
-            _is_in(played, "character_key", shown),
+            is_in(played, "key", referred),
+            is_in(played, "persona_key", asked),
+            is_in(played, "character_key", shown),
         ],
     )
     actors = set(dialogues.get_column("character_key")) if dialogues.height else set()
-    brought = cast.filter(_is_in(cast, "key", actors - shown)) if cast.height else cast
+    brought = cast.filter(is_in(cast, "key", actors - shown)) if cast.height else cast
     return BrowserRows(
         characters=tuple(
             _show_character(item)
@@ -164,8 +165,8 @@ def choose_rows(nodes: RunNodes, limits: Limits) -> BrowserRows:
     )
 
 
-def encode_rows(rows: BrowserRows) -> Markup:
-    """Return the rows as JSON that may stand inside a script element.
+def encode_rows(rows: Any) -> Markup:
+    """Return a record of rows as JSON that may stand inside a script element.
 
     ``<``, ``>``, ``&`` and the line separators are written as escapes, so that no persona can end
     the element or open another.
@@ -184,9 +185,9 @@ def _choose_questions(
     chosen = _choose(keys, None if limit is None else limit // len(models), [])
     wanted = set(chosen.get_column("question_key"))
     given: defaultdict[str, list[Answer]] = defaultdict(list)
-    for answer in revive(Answer, answers.filter(_is_in(answers, "question_key", wanted))):
+    for answer in revive(Answer, answers.filter(is_in(answers, "question_key", wanted))):
         given[answer.question_key].append(answer)
-    verdicts = _read_verdicts(nodes, {item.key for group in given.values() for item in group})
+    verdicts = read_verdicts(nodes, {item.key for group in given.values() for item in group})
     asked = {item.key: item for item in nodes.read_rows(EvalQuestion, "questions")}
     references = {
         item.question_key: item
@@ -203,11 +204,12 @@ def _choose_questions(
     )
 
 
-def _read_verdicts(nodes: RunNodes, answers: set[str]) -> dict[str, list[ShownVerdict]]:
+def read_verdicts(nodes: RunNodes, answers: set[str]) -> dict[str, list[ShownVerdict]]:
+    """Return what the judges said of some answers, by the answer's key."""
     frame = nodes.read_frame("judgements_")
     found: defaultdict[str, list[ShownVerdict]] = defaultdict(list)
     if frame.height:
-        for item in revive(Judgement, frame.filter(_is_in(frame, "answer_key", answers))):
+        for item in revive(Judgement, frame.filter(is_in(frame, "answer_key", answers))):
             found[item.answer_key].append(ShownVerdict(item.judge, item.score, item.justification))
     return {key: sorted(group, key=lambda item: item.judge) for key, group in found.items()}
 
@@ -229,16 +231,18 @@ def _show_question(
         text=first.question,
         reference=reference.reference if reference else "",
         dialogue_id=reference.dialogue_key if reference else "",
-        answers=tuple(
-            ShownAnswer(
-                id=item.key,
-                model=item.model,
-                text=item.answer,
-                truncated=item.truncated,
-                verdicts=tuple(verdicts.get(item.key, ())),
-            )
-            for item in answers
-        ),
+        answers=tuple(show_answer(item, verdicts) for item in answers),
+    )
+
+
+def show_answer(item: Answer, verdicts: Mapping[str, Sequence[ShownVerdict]]) -> ShownAnswer:
+    """Return an answer with what the judges said of it."""
+    return ShownAnswer(
+        id=item.key,
+        model=item.model,
+        text=item.answer,
+        truncated=item.truncated,
+        verdicts=tuple(verdicts.get(item.key, ())),
     )
 
 
@@ -258,7 +262,8 @@ def _show_dialogue(item: Dialogue) -> ShownDialogue:
     )
 
 
-def _is_in(frame: pl.DataFrame, column: str, wanted: set[str]) -> pl.Series:
+def is_in(frame: pl.DataFrame, column: str, wanted: set[str]) -> pl.Series:
+    """Tell row by row whether a column holds one of the wanted values; there may be none."""
     if not wanted or not frame.height:
         return pl.Series([False] * frame.height, dtype=pl.Boolean)
     return frame.get_column(column).is_in(sorted(wanted))

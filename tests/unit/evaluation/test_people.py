@@ -11,8 +11,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from infra.errors import ConfigError
 from infra.store.fingerprints import content_key
@@ -22,13 +20,12 @@ from tasks.evaluation.judging.people import (
     SheetRow,
     choose_answers,
     count_unrated,
-    digest_sheets,
-    neutralise,
     read_sheet,
     read_sheets,
     render_sheet,
-    restore,
+    tabulate_sheet,
 )
+from tasks.evaluation.judging.sheet_files import restore
 from tasks.records import TASKS, Answer, EvalTask
 
 KEYS = [content_key("answer", str(number)) for number in range(4)]
@@ -61,6 +58,10 @@ def write(folder: Path, text: str | bytes, name: str = "anna.csv") -> Path:
     return path
 
 
+def render(rows: Sequence[SheetRow], *, blind: bool, note: str) -> bytes:
+    return render_sheet(tabulate_sheet(rows, blind=blind, note=note))
+
+
 def read_cells(data: bytes) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(data.decode("utf-8-sig"), newline="")))
 
@@ -82,7 +83,7 @@ def find_problems(paths: Sequence[Path], keys: Sequence[str] = KEYS) -> list[str
 
 
 def test_a_blind_sheet_shows_no_model_and_no_verdict() -> None:
-    data = render_sheet([ONE], blind=True, note="run demo, seed 0")
+    data = render([ONE], blind=True, note="run demo, seed 0")
     (cells,) = read_cells(data)
     assert list(cells) == [
         "row", "persona", "profile", "task", "rubric", "question", "answer", "score", "comment",
@@ -96,30 +97,23 @@ def test_a_blind_sheet_shows_no_model_and_no_verdict() -> None:
 
 def test_an_open_sheet_shows_the_model_and_each_judge() -> None:
     other = replace(ONE, answer_key=KEYS[1], model="base", verdicts=(("other", 2.0),))
-    first, second = read_cells(render_sheet([ONE, other], blind=False, note=""))
+    first, second = read_cells(render([ONE, other], blind=False, note=""))
     assert (first["model"], first["judge judge"], first["judge other"]) == ("tuned", "4.5", "")
     assert (second["model"], second["judge judge"], second["judge other"]) == ("base", "", "2")
 
 
 def test_texts_keep_every_character_and_none_is_run_as_a_formula() -> None:
-    (cells,) = read_cells(render_sheet([ONE], blind=True, note=""))
+    (cells,) = read_cells(render([ONE], blind=True, note=""))
     assert cells["answer"] == ONE.answer
     assert cells["question"] == '\'=HYPERLINK("x")'
     assert restore(cells["question"]) == ONE.question
-
-
-@given(st.text(alphabet="'=+-@\t\r\na\uff1d ", max_size=6))
-def test_a_neutralised_text_is_harmless_and_comes_back_exactly(text: str) -> None:
-    cell = neutralise(text)
-    assert cell[:1] not in set("=+-@\t\r\n\uff1d")
-    assert restore(cell) == text
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
 def test_what_spreadsheets_save_is_read_back(tmp_path: Path, delimiter: str, encoding: str) -> None:
     rows = [replace(ONE, answer_key=key) for key in KEYS[:3]]
-    blank = render_sheet(rows, blind=False, note="")
+    blank = render(rows, blind=False, note="")
     sheet = write(tmp_path, fill(blank, "4,5", "", "2", delimiter=delimiter, encoding=encoding))
     found = read_sheet(sheet, KEYS)
     assert found == (
@@ -239,16 +233,6 @@ def test_what_is_no_sheet_is_said(tmp_path: Path, text: str, said: str) -> None:
 def test_a_missing_sheet_is_said(tmp_path: Path) -> None:
     (problem,) = find_problems([tmp_path / "nowhere.csv"])
     assert "no such file" in problem
-
-
-def test_digests_move_with_the_content_and_with_the_rater(tmp_path: Path) -> None:
-    one = write(tmp_path, f"row,score\n{KEYS[0]},4\n")
-    before = digest_sheets([one])
-    (tmp_path / "moved").mkdir()
-    moved = write(tmp_path / "moved", one.read_bytes())
-    assert digest_sheets([moved]) == before
-    assert digest_sheets([write(tmp_path, one.read_bytes(), "ben.csv")]) != before
-    assert digest_sheets([write(tmp_path, f"row,score\n{KEYS[0]},5\n")]) != before
 
 
 def test_ratings_meet_verdicts_in_the_measure_of_agreement(tmp_path: Path) -> None:

@@ -99,8 +99,9 @@ def test_rows_stand_in_the_page_as_data() -> None:
     assert json.loads(found) == {"a": 1}
 
 
-def test_the_script_never_writes_markup() -> None:
-    script = (packaged_configs() / FOLDER / "browser.js").read_text(encoding="utf-8")
+@pytest.mark.parametrize("name", ["browser.js", "side_by_side.js"])
+def test_no_script_writes_markup(name: str) -> None:
+    script = (packaged_configs() / FOLDER / name).read_text(encoding="utf-8")
     code = "\n".join(line for line in script.split("\n") if not line.strip().startswith("//"))
     for way in ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval("):
         assert way not in code

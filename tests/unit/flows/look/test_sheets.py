@@ -19,7 +19,7 @@ from flows.look.sheets import (
 from flows.recipe.settings import Settings, load_settings
 from infra.errors import ConfigError
 from infra.store.storage import Storage
-from tasks.evaluation.judging.people import SheetRow, read_sheet, render_sheet
+from tasks.evaluation.judging.people import SheetRow, read_sheet, render_sheet, tabulate_sheet
 from tasks.records import TASKS
 from tests.unit.flows.evaluated import World
 from tests.unit.flows.worlds import make_config, write_config
@@ -82,7 +82,9 @@ def test_no_answers_are_no_rows(world: World) -> None:
 def test_a_filled_in_sheet_finds_its_answers_again(world: World, tmp_path: Path) -> None:
     rows = collect(world)
     path = tmp_path / "anna.csv"
-    text = render_sheet(list(rows.values()), blind=True, note="").decode("utf-8-sig")
+    text = render_sheet(tabulate_sheet(list(rows.values()), blind=True, note="")).decode(
+        "utf-8-sig"
+    )
     cells = list(csv.DictReader(io.StringIO(text, newline="")))
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, cells[0])
