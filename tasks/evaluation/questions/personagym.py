@@ -294,7 +294,7 @@ def _spell_line(node: ast.AST) -> str | None:
         return None
     spelt = ""
     for piece in node.value.values:
-        if isinstance(piece, ast.Constant):
+        if isinstance(piece, ast.Constant) and isinstance(piece.value, str):
             spelt += f"{{% raw %}}{piece.value}{{% endraw %}}"
         elif isinstance(piece, ast.FormattedValue) and ast.unparse(piece.value) == _PERSONA:
             spelt += "{{ persona }}"

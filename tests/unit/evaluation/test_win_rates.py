@@ -146,7 +146,8 @@ def test_the_score_table_has_win_rates_where_people_compared_and_else_is_what_it
     config = EvaluationConfig(judges=(), resamples=100)
     without = make_score_table(config, Inputs(make_evidence(), (), ()))
     assert "win_rates" not in [name for name, _, _ in without.list_parts()]
-    told = make_score_table(config, Inputs(make_evidence(), (), (), tuple(prefer("tt=b"))))
+    inputs = Inputs(make_evidence(), (), (), preferences=tuple(prefer("tt=b")))
+    told = make_score_table(config, inputs)
     parts = {name: rows for name, _, rows in told.list_parts()}
     assert [item.share for item in parts["win_rates"]] == [2.5 / 4]
     del parts["win_rates"]

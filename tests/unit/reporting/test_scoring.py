@@ -103,11 +103,13 @@ def test_prompts_are_told_where_models_answered_under_several() -> None:
     clean = make_comparison("persona_score", 0.5)
     paper = replace(clean, against="base-gym")
     judged = [replace(item, judge="judge") for item in (clean, paper)]
-    rows = build_difference_table([*judged, make_comparison("attribution", 0.5)], prompts).rows
+    items = [*judged, make_comparison("attribution", 0.5)]
+    claims = correct_claims(items)
+    rows = build_difference_table(items, claims, prompts).rows
     assert [row.note for row in rows] == [
         "both under one.j2", "under one.j2 and PersonaGym's line", "",
     ]  # fmt: skip
-    assert {row.note for row in build_difference_table(judged).rows} == {""}
+    assert {row.note for row in build_difference_table(judged, claims).rows} == {""}
 
 
 def test_a_mean_of_nothing_is_a_dash() -> None:
