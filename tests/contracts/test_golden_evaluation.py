@@ -20,6 +20,7 @@ from infra.rendering.prompts import PromptTemplate
 from infra.store.fingerprints import content_key, hash_json
 from infra.store.schema import to_plain, to_table
 from tasks.evaluation.answering import Answerer, AnswerInput
+from tasks.evaluation.judging.anchors import choose_anchors, list_replies, measure_order
 from tasks.evaluation.judging.calibration import Labelled, measure_calibration
 from tasks.evaluation.judging.judging import ExamplesInput, ExampleWriter, Judge, JudgementInput
 from tasks.evaluation.judging.rubrics import JudgingPrompts, Rubric, bind_rubrics
@@ -41,8 +42,10 @@ from tasks.records import (
     Attribution,
     Character,
     Dialogue,
+    EvalQuestion,
     Example,
     Judgement,
+    ScoreExamples,
     Turn,
 )
 from tasks.training.rows.encoding import EncodedExample, ExampleEncoder
@@ -65,6 +68,7 @@ GOLDEN = {
     "answers": Golden(2, "b069f798529092f54dd4918a0035856c"),
     "examples": Golden(2, "62c2e18a233319709f6a3a79c78e3972"),
     "judgements": Golden(3, "8d4c03fb7b1cc4e93fc0ac08460389e8"),
+    "anchors": Golden(1, "1cfcb1add16e2e5a6240b1898ab58a76"),
     "calibration": Golden(3, "437e843c84ac5a29517f1814906a0475"),
     "attribution": Golden(1, "b753b24a1f7669fdddddafbcb444bd59"),
 }
@@ -95,8 +99,8 @@ COMPARISONS = {
     "attribution_hard": "6cb328d836f6",
     "loops": "4377a65fcc48",
     "persona_score": "ff7b92eb5661",
-    "profile_gain": "7f9753fe819e",
-    "profile_margin": "4bde97783f5c",
+    "profile_gain": "b46fa014a0b6",
+    "profile_margin": "e7cec0a80cc9",
     "refusals": "ee60be3df8fc",
     "score": "8fa728e40039",
     "stops": "70f3db3241ea",
@@ -222,6 +226,27 @@ def judge_answers() -> str:
     return make_rows(judge, rows, both_fates=False)
 
 
+def judge_own_examples() -> str:
+    examples = [
+        ScoreExamples(f"e{n}", f"q{n}", TASKS[n % 5], "judge", tuple("abcde"))
+        for n in range(len(PERSONAS))
+    ]
+    asked = [
+        EvalQuestion(f"q{n}", "generated", f"p{n}", text, TASKS[n % 5], QUESTIONS[n % 3], "")
+        for n, text in enumerate(PERSONAS)
+    ]
+    chosen = choose_anchors(examples, 4)
+    replies = list(list_replies(chosen, asked))
+    given = [
+        Judgement(
+            f"j{n}", reply.key, reply.question_key, reply.persona_key, reply.task, reply.model,
+            "judge", None if n == 7 else float(1 + (n * 3) % 5), "",
+        )
+        for n, reply in enumerate(replies)
+    ]  # fmt: skip
+    return digest_records(replies, [measure_order("judge", examples, given)])
+
+
 def calibrate() -> str:
     labelled = [
         Labelled(
@@ -310,6 +335,7 @@ KINDS: dict[str, Callable[[], str]] = {
     "answers": answer_questions,
     "examples": write_score_examples,
     "judgements": judge_answers,
+    "anchors": judge_own_examples,
     "calibration": calibrate,
     "attribution": attribute_answers,
 }
@@ -381,7 +407,7 @@ def digest_by_name(rows: Sequence[Any]) -> dict[str, str]:
 
 def test_every_measure_counts_as_it_did() -> None:
     """Raise the version of ``Scores`` with what is written here: old tables lie in stores."""
-    assert find_version("scores") == 2
+    assert find_version("scores") == 3
     evidence = gather_evidence()
     measures = measure_models(evidence, seed=5)
     comparisons = compare_models(evidence)

@@ -3,6 +3,7 @@
 from collections import Counter
 from dataclasses import replace
 from random import Random
+from typing import Any
 
 import polars as pl
 import pytest
@@ -201,7 +202,7 @@ def test_what_the_run_evaluates_on_is_kept_out_of_training() -> None:
         for place, question in (("shared", shared), ("own", f"And what of the {n} old mills?"))
     ]
     rows.append(make_dialogue("gym", "Who are you?", ANSWERS[1], character="gym"))
-    knobs = {"validation_share": 0.2, "near_duplicate_similarity": None}
+    knobs: dict[str, Any] = {"validation_share": 0.2, "near_duplicate_similarity": None}
     plain = curate_rows(*rows, characters=[*cast, gym], **knobs)
     assert not plain.rejections
 

@@ -37,8 +37,9 @@ def make_example(number: int, cast: int, *questions: str, held_out: bool = False
 
 def make_question(number: int, text: str, persona: str = "Nobody at all.") -> EvalQuestion:
     return EvalQuestion(
-        make_key("f", number), "personagym", make_key("p", number), persona, "expected_action", text
-    )
+        make_key("f", number), "personagym", make_key("p", number), persona, "expected_action",
+        text, "",
+    )  # fmt: skip
 
 
 def count(
@@ -110,7 +111,9 @@ def test_runs_are_as_long_as_curation_says(storage: Storage) -> None:
     assert (item.words, item.shared) == (5, 1)
 
 
-def test_a_clean_run_says_so_and_marks_nothing(storage: Storage) -> None:
+def test_every_count_is_of_all_training_rows_and_0_is_not_marked(
+    storage: Storage,
+) -> None:
     found = count_contamination(RunNodes(storage, write_run(storage)))
     assert [item.rows for item in found] == [19, 19, 19]
     clean = Contamination("a question", 5, 306_252, 0, 0, 13)

@@ -50,21 +50,23 @@ def test_the_lower_end_of_the_tuned_models_difference_is_held_to_the_bound(
 ) -> None:
     (outcome,) = hold(runs, f"persona_score={bound}")
     assert (outcome.model, outcome.against, outcome.judge) == ("B:tuned", "A:tuned", "judge")
-    assert (outcome.difference, outcome.low) == (2.0, pytest.approx(1.3362, abs=1e-3))
+    assert outcome.difference == 2.0
+    assert outcome.low == pytest.approx(1.3362, abs=1e-3)
     assert outcome.passed == passed
 
 
 def test_a_bound_is_in_the_measures_own_unit(runs: tuple[str, str]) -> None:
     (outcome,) = hold(runs, "attribution=5")
-    assert (outcome.difference, outcome.unit) == (pytest.approx(40), "percentage points")
+    assert outcome.difference == pytest.approx(40)
+    assert outcome.unit == "percentage points"
     assert outcome.passed and 7 < outcome.low < 9
     assert not hold(runs, "attribution=10")[0].passed
 
 
 def test_a_gate_may_name_another_model_and_a_task(runs: tuple[str, str]) -> None:
-    base, task = hold(runs, "persona_score@base=-1", "score:expected_action@tuned=1.5")
+    base, task = hold(runs, "persona_score@base=-1", "score:linguistic_habits@tuned=1.5")
     assert (base.model, base.difference, base.passed) == ("B:base", 0.0, True)
-    assert (task.task, task.passed) == ("expected_action", False)
+    assert (task.task, task.passed) == ("linguistic_habits", False)
 
 
 def test_one_line_says_all_of_a_gate(runs: tuple[str, str]) -> None:
@@ -90,8 +92,8 @@ def test_of_one_model_alone_nobody_needs_to_say_which(storage: Storage) -> None:
         ("=0", "is no measure=number"),
         ("personascore=0", "no such measure → take one of persona_score, score,"),
         ("distinct_2=0", "has no interval"),
-        ("score=0", "name one after a colon: expected_action"),
-        ("score:toxicity_control=0", "name one after a colon: expected_action"),
+        ("score=0", "name one after a colon: linguistic_habits"),
+        ("score:toxicity_control=0", "name one after a colon: linguistic_habits"),
         ("attribution:expected_action=0", "not measured in both runs"),
         ("persona_score@teacher=0", "no model teacher in both runs → persona_score@"),
     ],
