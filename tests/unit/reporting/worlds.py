@@ -267,6 +267,7 @@ def write_scores(storage: Storage, judges: Sequence[str] = ("judge",)) -> NodeRe
         PublishedScore(f"p{task}", "full", "OpenCharacter", "gpt-4o", task, value)
         for task, value in zip(("", *TASKS), (4.52, 4.47, 4.78, 4.27, 4.51, 4.58), strict=True)
     ]
+    published.append(PublishedScore("pl", "light", "Ablation", "gpt-4o", "", 4.35, 0.3))
     calibrations = [
         Calibration("k", "judge", "calibration.jsonl", 118, 2, 0.71, 0.97, 0.982),
         Calibration("l", "weak", "calibration.jsonl", 120, 0, 0.31, 0.62, 0.71),
