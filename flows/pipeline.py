@@ -29,6 +29,7 @@ from infra.generation.reruns import write_reruns
 from infra.orchestration.events import StageMonitor
 from infra.orchestration.tasks import PrefectListener, publish_plan, publish_report
 from infra.store.manifests import Manifest, NodeRef, read_manifest
+from infra.store.storage import Storage
 from tasks.dialogues.nodes import Dialogues, require_cast
 from tasks.export.nodes import Export
 from tasks.personas.nodes import Personas
@@ -222,6 +223,13 @@ def score_run(manifests: dict[str, Manifest]) -> dict[str, float]:
     return scores
 
 
+def copy_pages(storage: Storage, report: Manifest, folder: str) -> None:
+    """Copy the report, and the page of pairs if there is one, to the folder of a run."""
+    for fact, name in (("page", "report.html"), ("pairs", PAIRS_FILE)):
+        if fact in report.facts:
+            storage.write_bytes(f"{folder}/{name}", storage.read_bytes(str(report.facts[fact])))
+
+
 def write_run(
     context: RunContext,
     settings: Settings,
@@ -266,12 +274,8 @@ def write_run(
         },
     }
     if "report" in references:
-        facts = manifests["report"].facts
-        for fact, name in (("page", "report.html"), ("pairs", PAIRS_FILE)):
-            if fact in facts:
-                page = context.storage.read_bytes(str(facts[fact]))
-                context.storage.write_bytes(f"{folder}/{name}", page)
-        publish_report(str(facts["summary"]), result.report)
+        copy_pages(context.storage, manifests["report"], folder)
+        publish_report(str(manifests["report"].facts["summary"]), result.report)
     context.storage.write_bytes(f"{folder}/config.yaml", dump_settings(settings).encode())
     context.storage.write_bytes(f"{folder}/summary.json", json.dumps(summary, indent=1).encode())
     done = list(manifests.values())

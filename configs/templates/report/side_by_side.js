@@ -128,7 +128,7 @@
   function drawFound(answer, margin) {
     const scores = answer.verdicts.map(verdict => text("span", "score",
       `${verdict.judge}: ${verdict.score === null ? "no verdict" : String(+verdict.score.toFixed(2))}`));
-    if (margin !== null) scores.push(text("span", "score", `attribution: ${margin.toFixed(3)} nats a token`));
+    if (margin !== null) scores.push(text("span", "score", `attribution margin: ${margin.toFixed(3)} nats a token`));
     const reasons = answer.verdicts.filter(verdict => verdict.reason).map(verdict =>
       make("details", "", text("summary", "", `why ${verdict.judge} says so`), text("p", "text", verdict.reason)));
     return [...(scores.length ? [make("p", "scores", ...scores)] : []), ...reasons];
@@ -166,7 +166,7 @@
     if (place < 0 || place >= state.shown.length) return;
     state.place = place;
     draw();
-    find("pairs").scrollIntoView();
+    find("told").scrollIntoView({ block: "nearest" });
   }
 
   function moveToUnrated() {
