@@ -103,7 +103,7 @@ def start(server: Server, form: dict[str, Any]) -> str:
 def cancel_half_way(server: Server, world: ScriptedWorld, form: dict[str, Any]) -> set[str]:
     """Cancel a slow run in the middle of the characters; return the keys it had committed."""
     run = start(server, form)
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + 180
     while count_parts(world.root, "characters") < 3:
         found = server.get(f"/flow_runs/{run}")
         assert found["state_type"] in ("SCHEDULED", "PENDING", "RUNNING"), server.read_log(run)
