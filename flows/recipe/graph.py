@@ -19,7 +19,12 @@ from tasks.characters.nodes import Characters, TakenCharacters
 from tasks.curation.nodes import Curation
 from tasks.dialogues.nodes import Dialogues, TakenDialogues
 from tasks.dialogues.strategies import STRATEGIES, choose_strategies
-from tasks.evaluation.judging.nodes import JudgeCalibration, JudgeExamples, Judgements
+from tasks.evaluation.judging.nodes import (
+    JudgeCalibration,
+    JudgeExamples,
+    Judgements,
+    JudgeProbe,
+)
 from tasks.evaluation.nodes import Abilities, Answers, Attributions, Scores
 from tasks.evaluation.questions.nodes import Questions, QuestionSettings, QuestionTexts
 from tasks.export.nodes import Export
@@ -50,6 +55,7 @@ KINDS: tuple[type[Node], ...] = (
     Answers,
     JudgeExamples,
     JudgeCalibration,
+    JudgeProbe,
     Judgements,
     Attributions,
     Abilities,
