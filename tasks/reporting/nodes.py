@@ -20,7 +20,7 @@ class Report(JobNode):
 
     kind = "report"
     stage = "report"
-    version = 3
+    version = 4
     record = Measure
 
     config: ReportConfig
@@ -38,6 +38,7 @@ class Report(JobNode):
         from tasks.reporting.markdown_summary import summarise_scores
         from tasks.reporting.page import render_report
         from tasks.reporting.run_nodes import RunNodes
+        from tasks.reporting.sections.judges import describe_judges, find_single_rubrics
         from tasks.reporting.sections.overview import ModelLine, RunFacts
 
         context, storage = self.context, self.context.storage
@@ -51,6 +52,7 @@ class Report(JobNode):
             ),
             versions=tuple(context.versions().items()),
             config_text=self.config_text,
+            judges=describe_judges(self.shown),
         )
         facts = assemble_report(nodes, self.config, run)
         page = render_report(facts, read_templates(self.config.template)).encode()
@@ -58,6 +60,7 @@ class Report(JobNode):
         summary = summarise_scores(
             nodes.read_part("scores", "measures", Measure),
             nodes.read_part("scores", "comparisons", Comparison),
+            find_single_rubrics(run.judges),
         )
         return JobOutput(
             [write_file(storage, path, page)], 1, facts={"page": path, "summary": summary}

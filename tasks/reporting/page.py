@@ -39,6 +39,7 @@ class ScoreFacts:
     abilities: Table = _NOTHING
     calibration: Table = _NOTHING
     judge_notes: tuple[JudgeNote, ...] = ()
+    one_rubric: bool = False
     agreement: Table = _NOTHING
 
 

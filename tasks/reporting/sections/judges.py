@@ -2,16 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from infra.engines.identity import identify_model
+from infra.nodes.node import Node, RowNode
 from tasks.reporting.figures import write_count, write_number, write_share
 from tasks.reporting.tables import Cell, Column, Row, Table, Tone, name_columns
-from tasks.scores import AgreementLine, Calibration
+from tasks.scores import PANEL, AgreementLine, Calibration
 
 WITHIN_ONE_ASKED = 0.8
 AUC_ASKED = 0.9
 """What a judge must reach on rows of known score before its verdicts mean much."""
+
+
+_WRITTEN = ("instructions", "characters", "dialogues")
+"""Stages whose rows become training data."""
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeLine:
+    """What is known of a judge before it judges.
+
+    ``rubric`` is the name of the one that serves all tasks, empty if each has its own; ``wrote``
+    are the nodes of training data that the judge's model wrote.
+    """
+
+    role: str
+    rubric: str
+    wrote: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +39,50 @@ class JudgeNote:
 
     good: bool
     text: str
+
+
+def describe_judges(nodes: Sequence[Node]) -> tuple[JudgeLine, ...]:
+    """Say of each judge by how many rubrics it rates, and which training data its model wrote.
+
+    Models are compared by what they are, weights or an endpoint's model, whatever their roles are
+    called: two roles of one model are one.
+    """
+    asking = [node for node in nodes if isinstance(node, RowNode)]
+    judging = {node.role: node for node in asking if node.kind == "judgements"}
+    return tuple(
+        JudgeLine(
+            role,
+            node.remarks().get("rubric", ""),
+            tuple(
+                one.name
+                for one in asking
+                if one.stage in _WRITTEN and identify_model(one.model) == identify_model(node.model)
+            ),
+        )
+        for role, node in judging.items()
+    )
+
+
+def find_single_rubrics(judges: Iterable[JudgeLine]) -> Mapping[str, str]:
+    """Return the names of rubrics that serve all tasks, by judge; of the panel, if all share it."""
+    lines = list(judges)
+    found = {line.role: line.rubric for line in lines if line.rubric}
+    shared = {line.rubric for line in lines}
+    return {**found, PANEL: shared.pop()} if len(shared) == 1 and found else found
+
+
+def list_self_notes(judges: Iterable[JudgeLine]) -> tuple[JudgeNote, ...]:
+    """Say of each judge whose model wrote training data that it may prefer its own words."""
+    return tuple(
+        JudgeNote(
+            False,
+            f"Judge {line.role} and the teacher are one model: it wrote {_join(line.wrote)}, which"
+            " the trained model learned from. A judge may prefer what sounds like itself; to rule"
+            " that out, add a judge of another model.",
+        )
+        for line in judges
+        if line.wrote
+    )
 
 
 def build_calibration_table(calibrations: Sequence[Calibration]) -> Table:
@@ -83,6 +146,11 @@ def build_agreement_table(lines: Sequence[AgreementLine]) -> Table:
             for line in lines
         ),
     )
+
+
+def _join(nodes: Sequence[str]) -> str:
+    names = [name.replace("_", " ") for name in nodes]
+    return ", ".join(names[:-1]) + (" and " if names[1:] else "") + names[-1]
 
 
 def _mark(value: float | None, asked: float) -> Tone:

@@ -5,7 +5,9 @@ A missing verdict is said wherever it is missing; it entered no mean (:mod:`task
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
+from typing import TypeVar
 
 from tasks.measures.registry import MEASURES, find_measure_kind
 from tasks.records import BASE, TASKS, TUNED, Ability
@@ -21,6 +23,7 @@ from tasks.reporting.measure_names import (
     MAIN_MEASURES,
     STYLE_MEASURES,
     name_judge,
+    name_measure,
     name_task,
     write_change,
     write_change_interval,
@@ -29,6 +32,11 @@ from tasks.reporting.measure_names import (
 )
 from tasks.reporting.tables import Cell, Column, Row, Table, Tone, drop_empty_columns, name_columns
 from tasks.scores import PANEL, Comparison, Measure, PublishedScore
+
+S = TypeVar("S", Measure, Comparison)
+
+NO_RUBRICS: Mapping[str, str] = MappingProxyType({})
+"""Every judge has a rubric for each task."""
 
 _NO_BREAK = "\N{NO-BREAK SPACE}"
 
@@ -50,6 +58,11 @@ def list_judges(measures: Iterable[Measure]) -> tuple[str, ...]:
     return tuple(sorted(found, key=_rank_judge))
 
 
+def drop_task_scores(rows: Iterable[S], rubrics: Mapping[str, str]) -> list[S]:
+    """Return the rows without scores by task of judges that rate all tasks by one rubric."""
+    return [row for row in rows if row.name != "score" or row.judge not in rubrics]
+
+
 def find_measure(
     measures: Iterable[Measure], name: str, model: str, judge: str = "", task: str = ""
 ) -> Measure | None:
@@ -62,28 +75,36 @@ def find_measure(
 
 
 def build_score_table(
-    measures: Sequence[Measure], judge: str, published: Sequence[PublishedScore] = ()
+    measures: Sequence[Measure],
+    judge: str,
+    published: Sequence[PublishedScore] = (),
+    rubrics: Mapping[str, str] = NO_RUBRICS,
 ) -> Table:
-    """Return models by PersonaScore and tasks under one judge, published rows below."""
+    """Return models by PersonaScore and tasks under one judge, published rows below.
+
+    ``rubrics`` are the names of rubrics that serve all tasks, by judge.
+    """
     judged = [item for item in measures if item.judge == judge]
     rows = [_score_row(judged, model, judge) for model in list_models(judged)]
     rows += _published_rows(published)
     table = Table(
         columns=name_columns(
             "model",
-            "PersonaScore",
+            name_measure("persona_score", judge, rubrics),
             Column("sd", hover="standard deviation over personas"),
             *(name_task(task) for task in TASKS),
             "personas",
             Column("missing", hover="verdicts that could not be read; they enter no mean"),
         ),
         rows=tuple(rows),
-        caption=f"Judge: {name_judge(judge)}" if judge else "",
+        caption=_write_caption(judge, rubrics),
     )
     return drop_empty_columns(table, ("personas", *(name_task(task) for task in TASKS)))
 
 
-def build_difference_table(comparisons: Sequence[Comparison]) -> Table:
+def build_difference_table(
+    comparisons: Sequence[Comparison], rubrics: Mapping[str, str] = NO_RUBRICS
+) -> Table:
     """Return the paired differences; those whose interval leaves 0 out are marked."""
     return drop_empty_columns(
         Table(
@@ -101,7 +122,7 @@ def build_difference_table(comparisons: Sequence[Comparison]) -> Table:
                 Column("missing", hover="pairs left out because a value of either is missing"),
                 Column("unmatched", hover="rows that only one of the models has"),
             ),
-            rows=tuple(_difference_row(item) for item in comparisons),
+            rows=tuple(_difference_row(item, rubrics) for item in comparisons),
         ),
         ("unmatched",),
     )
@@ -211,6 +232,13 @@ def _rank_judge(judge: str) -> tuple[bool, str]:
     return judge != PANEL, judge
 
 
+def _write_caption(judge: str, rubrics: Mapping[str, str]) -> str:
+    if not judge:
+        return ""
+    single = ", by one rubric for all tasks" if judge in rubrics else ""
+    return f"Judge: {name_judge(judge)}{single}"
+
+
 def _score_row(judged: Sequence[Measure], model: str, judge: str) -> Row:
     total = find_measure(judged, "persona_score", model, judge)
     tasks = [find_measure(judged, "score", model, judge, task) for task in TASKS]
@@ -244,8 +272,8 @@ def _published_rows(published: Sequence[PublishedScore]) -> list[Row]:
     return rows
 
 
-def _difference_row(item: Comparison) -> Row:
-    measure = find_measure_kind(item.name).label
+def _difference_row(item: Comparison, rubrics: Mapping[str, str]) -> Row:
+    measure = name_measure(item.name, item.judge, rubrics)
     judge = f"judge: {name_judge(item.judge)}" if item.judge else ""
     return Row(
         f"{item.model}{_NO_BREAK}{MINUS}{_NO_BREAK}{item.against}",

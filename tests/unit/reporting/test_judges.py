@@ -5,11 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tasks.reporting.sections.judges import (
+    JudgeLine,
     build_agreement_table,
     build_calibration_table,
+    find_single_rubrics,
     list_judge_notes,
+    list_self_notes,
 )
-from tasks.scores import AgreementLine, Calibration
+from tasks.scores import PANEL, AgreementLine, Calibration
 
 GOOD = Calibration("k", "judge", "rows.jsonl", 118, 2, 0.71, 0.8, 0.9)
 
@@ -44,6 +47,27 @@ def test_calibration_counts_missing_verdicts() -> None:
     (row,) = build_calibration_table([replace(GOOD, within_one=0.5)]).rows
     assert [cell.text for cell in row.cells] == ["50.0 %", "71.0 %", "0.900", "118", "2"]
     assert [cell.tone for cell in row.cells] == ["bad", "", "good", "", "bad"]
+
+
+def test_a_judge_whose_model_wrote_training_data_is_told_once_with_what_it_wrote() -> None:
+    lines = [
+        JudgeLine("judge", "", ("guesses", "characters", "dialogues_generate")),
+        JudgeLine("other", "", ()),
+    ]
+    (note,) = list_self_notes(lines)
+    assert not note.good
+    assert "Judge judge and the teacher are one model" in note.text
+    assert "guesses, characters and dialogues generate" in note.text
+    (alone,) = list_self_notes([JudgeLine("judge", "", ("characters",))])
+    assert "it wrote characters, which" in alone.text
+
+
+def test_a_panel_has_one_rubric_only_where_all_its_judges_share_it() -> None:
+    one, two, five = (JudgeLine("a", "X", ()), JudgeLine("b", "Y", ()), JudgeLine("c", "", ()))
+    assert find_single_rubrics([one, replace(one, role="b")]) == {"a": "X", "b": "X", PANEL: "X"}
+    assert find_single_rubrics([one, two]) == {"a": "X", "b": "Y"}
+    assert find_single_rubrics([one, five]) == {"a": "X"}
+    assert find_single_rubrics([five]) == {}
 
 
 def test_agreement_says_who_rated() -> None:

@@ -10,6 +10,7 @@ from tasks.reporting.sections.scoring import (
     build_difference_table,
     build_score_table,
     build_style_table,
+    drop_task_scores,
     is_clear,
     list_judges,
     list_models,
@@ -72,6 +73,20 @@ def test_published_rows_stand_below_and_step_back() -> None:
     assert read(table, full, "Linguistic habits")[0] == "4.27"
     assert read(table, full, "Expected action")[0] == "–"
     assert read(table, light, "PersonaScore")[0] == "4.66"
+
+
+def test_scores_by_task_of_a_judge_with_one_rubric_are_left_out() -> None:
+    rubrics = {"weak": "In Character"}
+    measures = drop_task_scores(make_measures(("judge", "weak")), rubrics)
+    assert {item.judge for item in measures if item.name == "score"} == {"judge"}
+    table = build_score_table(measures, "weak", rubrics=rubrics)
+    assert [column.name for column in table.columns] == [
+        "model", "In Character", "sd", "personas", "missing",
+    ]  # fmt: skip
+    assert read(table, table.rows[1], "In Character")[0] == "3.90"
+    assert table.caption == "Judge: weak, by one rubric for all tasks"
+    other = build_score_table(measures, "judge", rubrics=rubrics)
+    assert other == build_score_table(make_measures(("judge",)), "judge")
 
 
 def test_a_mean_of_nothing_is_a_dash() -> None:
