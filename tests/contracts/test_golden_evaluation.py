@@ -71,7 +71,7 @@ GOLDEN = {
     "examples": Golden(2, "62c2e18a233319709f6a3a79c78e3972"),
     "judgements": Golden(3, "8d4c03fb7b1cc4e93fc0ac08460389e8"),
     "calibration": Golden(3, "437e843c84ac5a29517f1814906a0475"),
-    "probe": Golden(1, "?"),
+    "probe": Golden(1, "b1c7c078a177414d4b7b0bfb3f6c4de4"),
     "attribution": Golden(1, "b753b24a1f7669fdddddafbcb444bd59"),
 }
 MEASURES = {

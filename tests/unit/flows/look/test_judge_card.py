@@ -30,7 +30,7 @@ from tasks.evaluation.judging.calibration import read_labelled
 from tasks.evaluation.judging.card import CardFigures, Rated, count_figures
 from tests.unit.flows.worlds import make_config, write_config
 
-SCORES = (1.0, 2.0, 3.0, 4.0, 5.0)
+GUESSED = (3.0, 5.0, 1.0, 4.0, 2.0, 2.0, 4.0)
 ROW = {"persona": "A baker.", "question": "How?", "answer": "With flour.", "score": 4}
 
 
@@ -42,6 +42,7 @@ def config(tmp_path: Path) -> dict[str, Any]:
         "other": {"engine": "scripted", "model": "two"},
     }
     config["evaluation"] = {
+        "models": ["teacher"],
         "questions": {"writing": {"model": "teacher"}, "settings": None},
         "judges": [{"model": "judge"}, {"model": "other", "temperature": 0.5}],
     }
@@ -157,7 +158,8 @@ def test_a_run_s_own_calibration_is_not_made_again(tmp_path: Path, config: dict[
     ("rated", "worth", "words"),
     [
         (rate_well(), "reliable", "True It agrees well with the labels: alpha 1.00"),
-        (rate(3.0), "unreliable", "False It cannot be told from a judge that guesses"),
+        (rate(*GUESSED), "unreliable", "False It cannot be told from a judge that guesses"),
+        (rate(3.0), "unreliable", "False It agrees too little with the labels"),
         (rate(3.0), "unreliable", "False It says 3 to 100.0 % of all rows"),
         (rate(None), "unreliable", "False It gave no verdict that could be read on any row."),
         (rate_well(30) + rate(None, rows=60)[30:], "reliable", "False 50.0 % of its verdicts"),
