@@ -13,6 +13,7 @@ from flows.recipe.prices import price_engine_hour, price_tokens
 from flows.recipe.settings import Settings
 from infra.context import RunContext
 from infra.nodes.rows import StoredRows
+from infra.paths import packaged_configs
 from infra.store.fingerprints import hash_parts
 from infra.store.manifests import Manifest
 from tasks.evaluation.judging.calibration import digest_labelled
@@ -73,6 +74,7 @@ class JudgeCard(_Plain):
         findings: What its figures mean, in sentences.
         unmeasured: What was not measured, and why.
         reference: Role of the judge that it is held against; empty if there is none.
+        demo: Whether the judge is a model of the built-in demo.
         nodes: Fingerprints of the verdicts that the card is made from.
         made_at: When the last of them was made, UTC.
     """
@@ -80,6 +82,7 @@ class JudgeCard(_Plain):
     format: int = 1
     judge: JudgeFacts
     rows: RowFacts
+    demo: bool
     worth: Worth
     findings: tuple[Finding, ...]
     unmeasured: tuple[str, ...]
@@ -134,6 +137,7 @@ def gather_card(settings: Settings, context: RunContext, nodes: CardNodes) -> Ju
             },
         ),
         rows=RowFacts(source=source.name, digest=digest_labelled(source)),
+        demo=packaged_configs() / "demo" in Path(model.model).parents,
         worth=find_worth(figures),
         findings=tuple(list_findings(figures)),
         unmeasured=tuple(list_unmeasured(figures, has_reference=reference is not None)),

@@ -65,10 +65,10 @@ def list_unmeasured(figures: CardFigures, *, has_reference: bool) -> Iterator[st
     if figures.own is None:
         yield (
             "Self-preference: no row says that this judge wrote it beside others that it did not"
-            " (`author` in the labelled rows)."
+            " (field author of the labelled rows)."
         )
     if figures.auc is None:
-        yield "In voice against out of voice: no row says which it is (`in_voice`)."
+        yield "In voice against out of voice: no row says which it is (field in_voice)."
 
 
 def write_bounds(found: Bounded | Estimate, digits: int = 2, *, signed: bool = False) -> str:
@@ -146,6 +146,8 @@ def _judge_length(length: LengthBias) -> Iterator[Finding]:
         )
         bad = shift.low is not None and shift.low > 0
         begin = "Empty words raise its scores" if bad else "Empty words do not raise its scores"
+        if shift.high is not None and shift.high < 0:
+            begin = "Empty words lower its scores, which they may"
         yield Finding(good=not bad, text=f"{begin}: {told}.")
     if excess.low is not None and excess.low > 0:
         text = (

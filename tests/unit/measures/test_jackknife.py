@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Sequence
 
 import pytest
 
-from tasks.measures.jackknife import bound_figure
+from tasks.measures.jackknife import MOST_GROUPS, bound_figure
 from tasks.measures.statistics import Score, estimate_mean
 from tasks.measures.student_t import t_quantile
 
@@ -40,6 +41,25 @@ def test_a_persona_leaves_as_a_whole() -> None:
     found = bound_figure(rows, name, average)
     assert found.value == 2.5
     assert found.high == pytest.approx(2.5 + error * t_quantile(0.975, 2))
+
+
+def test_of_many_personas_several_leave_together_and_the_interval_stays_what_it_was() -> None:
+    dice = random.Random(1)
+    rows = [(f"p{number}", dice.gauss(0, 1)) for number in range(1_000)]
+    asked: list[int] = []
+
+    def count(some: Sequence[Row]) -> float | None:
+        asked.append(len(some))
+        return average(some)
+
+    found = bound_figure(rows, name, count)
+    told = estimate_mean([Score(who, who, "", value) for who, value in rows])
+    assert (len(asked), found.personas) == (1 + MOST_GROUPS, 1_000)
+    assert found.low is not None and told.low is not None
+    assert found.value is not None and told.mean is not None
+    assert found.value - found.low == pytest.approx(told.mean - told.low, rel=0.15)
+    dice.shuffle(rows)
+    assert bound_figure(rows, name, average) == found
 
 
 def test_bounds_stay_within_the_limits_of_the_figure() -> None:

@@ -76,6 +76,7 @@ def make_card(figures: CardFigures) -> JudgeCard:
             usd=None,
         ),
         nodes={"calibration_a/judge": "4c"},
+        demo=True,
         made_at="2026-11-27T12:00:00+00:00",
         versions={"vllm": "0.32.0"},
     )  # fmt: skip
@@ -195,11 +196,13 @@ def test_biases_are_told_with_their_size() -> None:
     same = read_texts(count_figures(rows, padded=rows, turned=rows))
     assert "True Empty words do not raise its scores: 0.00 points" in same
     assert "True The order of the anchors does not move its scores" in same
+    shorter = [Rated(row.item, (row.score or 0) - 1) for row in rows]
+    assert "True Empty words lower its scores" in read_texts(count_figures(rows, padded=shorter))
 
 
 def test_what_was_not_measured_is_said_with_what_it_would_need() -> None:
     left = " ".join(list_unmeasured(count_figures(rate_well()), has_reference=False))
-    for word in ("no second one", "anchors", "`author`", "`in_voice`"):
+    for word in ("no second one", "anchors", "field author", "field in_voice"):
         assert word in left
 
 
@@ -209,6 +212,7 @@ def test_the_page_shows_the_figures_and_runs_nothing(tmp_path: Path) -> None:
     page = render_card(make_card(figures))
     assert "&lt;script&gt;" in page and "<script" not in page
     assert not re.search(r"(?:src|href)=", page)
+    assert "proves the machinery, not the quality" in " ".join(page.split())
     (people, *tasks) = figures.people
     assert len(tasks) == 5
     assert people.alpha.value is not None
