@@ -152,8 +152,10 @@ def test_a_role_that_answered_under_two_prompts_is_two_models(storage: Storage) 
     names = ("base", "base-personagym", "tuned-personagym")
     one = evaluate_run(storage, "one", dict.fromkeys(names, LOW))
     asked = [{"role": role, "prompt": "personagym"} for role in ("base", "tuned")]
-    config = {"models": {"base": {"model": "meta/base-model"}}}
-    config |= {"evaluation": {"models": ["base", *asked]}}
+    config = {
+        "models": {"base": {"model": "meta/base-model"}},
+        "evaluation": {"models": ["base", *asked]},
+    }
     storage.write_bytes("runs/one/config.yaml", yaml.safe_dump(config).encode())
     found = compare(one, one)
     assert found.a.models == {
