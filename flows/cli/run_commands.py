@@ -1,4 +1,4 @@
-"""Offers the commands that run a configuration: `run | evaluate | plan | doctor`.
+"""Offers the commands that run a configuration: `run | evaluate | judge-card | plan | doctor`.
 
 Nothing heavy is imported before a command needs it.
 """
@@ -17,7 +17,7 @@ from flows.recipe.stages import Stage
 
 def add_commands(app: App) -> None:
     """Add the commands to the command line."""
-    for command in (run, evaluate, plan, doctor):
+    for command in (run, evaluate, judge_card, plan, doctor):
         app.command(command)
 
 
@@ -102,6 +102,45 @@ def evaluate(config: str, /, *, model: Names = None, set_: Overrides = None) -> 
         await_server()
         with Terminal() as terminal, watch(terminal), stop_on_signals(terminal):
             result = score(config, models, overrides)
+    print(result.model_dump_json(), flush=True)
+
+
+def judge_card(
+    config: str,
+    /,
+    *,
+    judge: str | None = None,
+    rows: str | None = None,
+    set_: Overrides = None,
+) -> None:
+    """Measure a judge on answers whose score is known, and write its card; a second one is free.
+
+    Prints progress to standard error and one JSON line to standard output at the end, which names
+    the page and the JSON under <root>/judge_cards.
+
+    Parameters
+    ----------
+    config:
+        YAML file with the judge among its `models`; it needs no personas.
+    judge:
+        Any role of `models`. Left out: the first of `evaluation.judges`.
+    rows:
+        JSONL of labelled answers. Left out: the judge's own `calibration`, else the shipped ones.
+    """
+    quiet_prefect()
+    from infra.cluster.reaper import reap_children
+    from infra.orchestration.embedded_server import embedded_server
+
+    overrides = tuple(set_ or ())
+    with reap_children(), embedded_server() as await_server:
+        from flows.control.display import Terminal, watch
+        from flows.look.judge_card.preparing import prepare_card
+        from flows.look.judge_card.running import judge_card as measure
+
+        prepare_card(config, judge, rows, overrides)
+        await_server()
+        with Terminal() as terminal, watch(terminal), stop_on_signals(terminal):
+            result = measure(config, judge, rows, overrides)
     print(result.model_dump_json(), flush=True)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from flows.recipe.evaluation_checks import (
     check_evaluation,
+    check_judges,
     list_evaluation_roles,
 )
 from flows.recipe.model_templates import check_format, check_template
@@ -97,6 +98,15 @@ def check_scoring(settings: Settings) -> None:
     """Raise :class:`ConfigError` with every problem of an evaluation of models that are there."""
     roles = set(list_evaluation_roles(settings).values())
     problems = [*_check_root(settings), *check_budget(settings), *check_evaluation(settings)]
+    _refuse(settings, [*problems, *_check_models(settings, roles, None)])
+
+
+def check_judging(settings: Settings) -> None:
+    """Raise :class:`ConfigError` with every problem of the judges, whatever else is evaluated."""
+    config = settings.evaluation
+    assert config is not None
+    roles = {judge.model for judge in config.judges}
+    problems = [*_check_root(settings), *check_budget(settings), *check_judges(config)]
     _refuse(settings, [*problems, *_check_models(settings, roles, None)])
 
 

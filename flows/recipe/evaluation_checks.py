@@ -50,8 +50,7 @@ def check_evaluation(settings: Settings) -> Iterator[Problem]:
     yield from _check_names(config)
     yield from _check_questions(settings, config.questions)
     yield from _check_answer_prompts(config)
-    for judge in config.judges:
-        yield from _check_judge(judge, config.questions)
+    yield from check_judges(config)
     yield from _collect(lambda: digest_sheets(config.people))
     yield from check_abilities(config.abilities)
     known = [*list_recipes(), EVERY]
@@ -147,6 +146,12 @@ def _check_prompt(name: str, where: str, values: frozenset[str]) -> Iterator[Pro
     if unknown:
         what = f"uses {', '.join(sorted(unknown))}, which nobody fills in"
         yield Problem(f"{where} ({name})", what, f"known values: {', '.join(sorted(values))}")
+
+
+def check_judges(config: EvaluationConfig) -> Iterator[Problem]:
+    """Yield every problem of the judges' prompts, rubrics and labelled rows."""
+    for judge in config.judges:
+        yield from _check_judge(judge, config.questions)
 
 
 def _check_judge(judge: JudgeConfig, questions: QuestionConfig) -> Iterator[Problem]:

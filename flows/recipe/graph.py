@@ -20,7 +20,13 @@ from tasks.curation.nodes import Curation
 from tasks.dialogues.nodes import Dialogues, TakenDialogues
 from tasks.dialogues.strategies import STRATEGIES, choose_strategies
 from tasks.evaluation.config import EvaluationConfig
-from tasks.evaluation.judging.nodes import Anchors, JudgeCalibration, JudgeExamples, Judgements
+from tasks.evaluation.judging.nodes import (
+    Anchors,
+    JudgeCalibration,
+    JudgeExamples,
+    Judgements,
+    JudgeProbe,
+)
 from tasks.evaluation.nodes import Abilities, Answers, Attributions, Scores
 from tasks.evaluation.questions.nodes import Questions, QuestionSettings, QuestionTexts
 from tasks.evaluation.questions.personagym import name_question_folder
@@ -52,6 +58,7 @@ KINDS: tuple[type[Node], ...] = (
     Answers,
     JudgeExamples,
     JudgeCalibration,
+    JudgeProbe,
     Anchors,
     Judgements,
     Attributions,

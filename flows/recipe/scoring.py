@@ -19,7 +19,7 @@ from tasks.records import TUNED
 
 _STAGES = ("evaluation", "report")
 _NOBODY = "none"
-_ABSENT = {"personas": {"source": _NOBODY}, "instructions": {}}
+ABSENT = {"personas": {"source": _NOBODY}, "instructions": {}}
 """What stands for the sections that a configuration without synthesis leaves out."""
 
 
@@ -32,7 +32,7 @@ def prepare_scoring(
     that the configuration asks under a prompt of its own; those of the configuration if there are
     none. Raises :class:`ConfigError` with every problem at once.
     """
-    settings = load_settings(config, overrides, absent=_ABSENT)
+    settings = load_settings(config, overrides, absent=ABSENT)
     if settings.evaluation is None:
         todo = "add the section, such as the one of configs/demo.yaml"
         raise ConfigError(Problem("evaluation", "this configuration has none", todo))

@@ -95,6 +95,10 @@ class Node(ABC):
         """Return the nodes that must be done before it: those above, and those it only names."""
         return (*self.upstream(), *self._list_nodes(named=True))
 
+    def remarks(self) -> Mapping[str, str]:
+        """Return what a report has to say of it that stands neither in its rows nor its name."""
+        return {}
+
     def _list_nodes(self, *, named: bool) -> list[Node]:
         found: list[Node] = []
         for one in fields(self):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 from tasks.records import Ability
 from tasks.reporting.charts import draw_attribution, draw_funnel, draw_scores
 from tasks.reporting.config import ReportConfig
@@ -16,12 +19,15 @@ from tasks.reporting.sections.contamination import (
 )
 from tasks.reporting.sections.headline import list_figures, list_verdicts
 from tasks.reporting.sections.judges import (
+    JudgeLine,
     build_agreement_table,
     build_calibration_table,
     build_habit_table,
+    find_single_rubrics,
     list_anchor_notes,
     list_habit_notes,
     list_judge_notes,
+    list_self_notes,
 )
 from tasks.reporting.sections.learning import TrainingLine, describe_training
 from tasks.reporting.sections.making import (
@@ -45,12 +51,14 @@ from tasks.reporting.sections.scoring import (
     build_published_table,
     build_score_table,
     build_style_table,
+    drop_task_scores,
     list_judges,
     split_comparisons,
     tell_prompts,
 )
 from tasks.reporting.sections.side_by_side import choose_pairs
 from tasks.reporting.sections.win_rates import build_win_rate_tables
+from tasks.reporting.tables import Table
 from tasks.scores import (
     AgreementLine,
     AnchorOrder,
@@ -79,7 +87,7 @@ def assemble_report(
         models=build_model_table(nodes, run.models),
         nodes=build_node_table(nodes),
         licences=list_licences(nodes),
-        scores=_assemble_scores(nodes, training),
+        scores=_assemble_scores(nodes, training, run.judges),
         making=_assemble_making(nodes, config),
         training=training,
         rows=encode_rows(rows) if rows else None,
@@ -95,9 +103,12 @@ def assemble_pairs(nodes: RunNodes, config: ReportConfig, report: str) -> PairFa
     return PairFacts(config.title, len(rows.pairs), rows.total, encode_rows(rows))
 
 
-def _assemble_scores(nodes: RunNodes, training: TrainingLine | None) -> ScoreFacts:
-    measures = nodes.read_part("scores", "measures", Measure)
-    comparisons = nodes.read_part("scores", "comparisons", Comparison)
+def _assemble_scores(
+    nodes: RunNodes, training: TrainingLine | None, lines: Sequence[JudgeLine]
+) -> ScoreFacts:
+    rubrics = find_single_rubrics(lines)
+    measures = drop_task_scores(nodes.read_part("scores", "measures", Measure), rubrics)
+    comparisons = drop_task_scores(nodes.read_part("scores", "comparisons", Comparison), rubrics)
     calibrations = nodes.read_part("scores", "calibrations", Calibration)
     habits = nodes.read_part("scores", "habits", JudgeHabit)
     published = nodes.read_part("scores", "published", PublishedScore)
@@ -105,34 +116,22 @@ def _assemble_scores(nodes: RunNodes, training: TrainingLine | None) -> ScoreFac
     main, other = split_comparisons(comparisons)
     table = nodes.find("scores")
     facts = table.facts if table is not None else {}
-    prompts, suite = tell_prompts(facts), published[0].suite if published else ""
-    # The paper's rows stand once, beside the scores that are shown first.
-    beside = [item for item in published if item.suite == suite]
-    apart = [item for item in published if item.suite != suite]
-    scores = [
-        build_score_table(
-            measures,
-            judge,
-            () if place else beside,
-            prompts=prompts,
-            set_up=facts.get("set_up", ""),
-        )
-        for place, judge in enumerate(judges)
-    ]
+    prompts = tell_prompts(facts)
     claims = correct_claims(comparisons)
     return ScoreFacts(
-        figures=list_figures(nodes, training, measures, comparisons),
-        verdicts=list_verdicts(comparisons),
-        scores=(*scores, build_published_table(apart)) if scores and apart else tuple(scores),
-        score_chart=draw_scores(measures, judges[0]) if judges else None,
-        differences=build_difference_table(main, claims, prompts),
-        other_differences=build_difference_table(other, claims, prompts),
+        figures=list_figures(nodes, training, measures, comparisons, rubrics),
+        verdicts=list_verdicts(comparisons, rubrics),
+        scores=_build_score_tables(measures, published, facts, rubrics),
+        score_chart=draw_scores(measures, judges[0], rubrics) if judges else None,
+        differences=build_difference_table(main, claims, prompts, rubrics),
+        other_differences=build_difference_table(other, claims, prompts, rubrics),
         attribution=build_attribution_table(measures),
         attribution_chart=draw_attribution(measures),
         style=build_style_table(measures),
         abilities=build_ability_table(nodes.read_rows(Ability, "abilities_")),
         calibration=build_calibration_table(calibrations),
-        judge_notes=list_judge_notes(calibrations),
+        judge_notes=(*list_self_notes(lines), *list_judge_notes(calibrations)),
+        one_rubric=bool(judges) and all(judge in rubrics for judge in judges),
         habits=build_habit_table(habits),
         habit_notes=(
             *list_habit_notes(habits),
@@ -141,6 +140,37 @@ def _assemble_scores(nodes: RunNodes, training: TrainingLine | None) -> ScoreFac
         agreement=build_agreement_table(nodes.read_part("scores", "agreements", AgreementLine)),
         win_rates=build_win_rate_tables(nodes.read_part("scores", "win_rates", WinRate)),
     )
+
+
+def _build_score_tables(
+    measures: Sequence[Measure],
+    published: Sequence[PublishedScore],
+    facts: Mapping[str, Any],
+    rubrics: Mapping[str, str],
+) -> tuple[Table, ...]:
+    """Return a table a judge; the paper's rows stand once, beside tasks as the paper has them."""
+    judges = list_judges(measures)
+    if not judges:
+        return ()
+    prompts, set_up = tell_prompts(facts), facts.get("set_up", "")
+    suite = published[0].suite if published else ""
+    ours = [item for item in published if item.suite == suite]
+    apart = [item for item in published if item.suite != suite]
+    beside = next((judge for judge in judges if judge not in rubrics), None)
+    tables = [
+        build_score_table(
+            measures,
+            judge,
+            ours if judge == beside else (),
+            prompts=prompts,
+            set_up=set_up,
+            rubrics=rubrics,
+        )
+        for judge in judges
+    ]
+    if beside is None and ours:
+        tables.append(build_score_table((), "", ours, set_up=set_up))
+    return (*tables, build_published_table(apart)) if apart else tuple(tables)
 
 
 def _assemble_making(nodes: RunNodes, config: ReportConfig) -> MakingFacts:

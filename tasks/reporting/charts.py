@@ -7,7 +7,7 @@ replaces by the page's own.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
@@ -16,9 +16,9 @@ from markupsafe import Markup
 
 from tasks.records import TASKS
 from tasks.reporting.figures import write_count
-from tasks.reporting.measure_names import name_task
+from tasks.reporting.measure_names import name_measure, name_task
 from tasks.reporting.pictures import embed_svg
-from tasks.reporting.sections.scoring import find_measure, list_models
+from tasks.reporting.sections.scoring import NO_RUBRICS, find_measure, list_models
 from tasks.scores import Measure
 
 _INK, _SOFT, _LINE = "#010101", "#020202", "#030303"
@@ -51,13 +51,17 @@ class FunnelBar:
     rejected: int
 
 
-def draw_scores(measures: Sequence[Measure], judge: str) -> Markup | None:
+def draw_scores(
+    measures: Sequence[Measure], judge: str, rubrics: Mapping[str, str] = NO_RUBRICS
+) -> Markup | None:
     """Return a dot with its interval for every task and model; ``None`` without scores.
 
     The axis is the whole scale from 1 to 5: a cut one would make small differences look large.
     """
     judged = [item for item in measures if item.judge == judge]
-    rows: list[tuple[str, str, str]] = [("PersonaScore", "persona_score", "")]
+    rows: list[tuple[str, str, str]] = [
+        (name_measure("persona_score", judge, rubrics), "persona_score", "")
+    ]
     rows += [(name_task(task), "score", task) for task in TASKS]
     rows = [row for row in rows if any((item.name, item.task) == row[1:] for item in judged)]
     models = list_models(judged)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from infra.text.markdown import escape_markdown
 from tasks.reporting.measure_names import name_judge
 from tasks.reporting.sections.claims import correct_claims
 from tasks.reporting.sections.scoring import (
+    NO_RUBRICS,
     build_attribution_table,
     build_difference_table,
     build_score_table,
+    drop_task_scores,
     list_judges,
     split_comparisons,
 )
@@ -22,16 +24,23 @@ _SHOWN = ("models", "measure", "difference", "95 % interval", "p", "corrected")
 """Columns of a difference that a summary has room for; the others are in the report."""
 
 
-def summarise_scores(measures: Sequence[Measure], comparisons: Sequence[Comparison]) -> str:
+def summarise_scores(
+    measures: Sequence[Measure],
+    comparisons: Sequence[Comparison],
+    rubrics: Mapping[str, str] = NO_RUBRICS,
+) -> str:
     """Return the score tables, attribution and main differences; empty if nothing was scored."""
+    measures = drop_task_scores(measures, rubrics)
+    comparisons = drop_task_scores(comparisons, rubrics)
     sections = []
     for judge in list_judges(measures):
         name = f"Scores, judge: {name_judge(judge)}"
-        sections.append((name, build_score_table(measures, judge)))
+        sections.append((name, build_score_table(measures, judge, rubrics=rubrics)))
     sections.append(("Character attribution", build_attribution_table(measures)))
     main, _ = split_comparisons(comparisons)
+    claims = correct_claims(comparisons)
     sections.append(
-        ("Paired differences", _cut(build_difference_table(main, correct_claims(comparisons))))
+        ("Paired differences", _cut(build_difference_table(main, claims, rubrics=rubrics)))
     )
     texts = [
         f"### {escape_markdown(name)}\n\n{write_markdown(table)}"

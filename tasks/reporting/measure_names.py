@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from tasks.measures.registry import find_measure_kind, list_names
 from tasks.records import TASKS
@@ -18,6 +18,15 @@ STYLE_MEASURES = list_names("style")
 def name_task(task: str) -> str:
     """Return a task's name for people: ``linguistic_habits`` is “Linguistic habits”."""
     return task.replace("_", " ").capitalize() if task in TASKS else task
+
+
+def name_measure(name: str, judge: str, rubrics: Mapping[str, str]) -> str:
+    """Return a measure's label; a PersonaScore by one rubric for all tasks is that rubric's score.
+
+    ``rubrics`` are the names of such rubrics, by judge.
+    """
+    single = rubrics.get(judge) if name == "persona_score" else None
+    return find_measure_kind(name).label if single is None else single
 
 
 def name_judge(judge: str) -> str:

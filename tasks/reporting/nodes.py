@@ -23,7 +23,7 @@ class Report(JobNode):
 
     kind = "report"
     stage = "report"
-    version = 4  # claims with all comparisons counted, a page of pairs beside it
+    version = 4  # all comparisons counted, a page of pairs, one rubric as one column
     record = Measure
 
     config: ReportConfig
@@ -41,6 +41,7 @@ class Report(JobNode):
         from tasks.reporting.markdown_summary import summarise_scores
         from tasks.reporting.page import render_pairs, render_report
         from tasks.reporting.run_nodes import RunNodes
+        from tasks.reporting.sections.judges import describe_judges, find_single_rubrics
         from tasks.reporting.sections.overview import ModelLine, RunFacts
 
         context, storage = self.context, self.context.storage
@@ -54,6 +55,7 @@ class Report(JobNode):
             ),
             versions=tuple(context.versions().items()),
             config_text=self.config_text,
+            judges=describe_judges(self.shown),
         )
         templates = read_templates(self.config.template)
         pairs = assemble_pairs(nodes, self.config, self.spec.fingerprint)
@@ -65,6 +67,7 @@ class Report(JobNode):
         summary = summarise_scores(
             nodes.read_part("scores", "measures", Measure),
             nodes.read_part("scores", "comparisons", Comparison),
+            find_single_rubrics(run.judges),
         )
         files = [write_file(storage, path, text.encode()) for path, text in pages.values()]
         paths = {name: path for name, (path, _) in pages.items()}

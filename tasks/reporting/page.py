@@ -42,6 +42,7 @@ class ScoreFacts:
     abilities: Table = _NOTHING
     calibration: Table = _NOTHING
     judge_notes: tuple[JudgeNote, ...] = ()
+    one_rubric: bool = False
     habits: Table = _NOTHING
     habit_notes: tuple[JudgeNote, ...] = ()
     agreement: Table = _NOTHING

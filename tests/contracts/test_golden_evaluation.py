@@ -9,7 +9,7 @@ that this environment leaves out (``abilities``).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any
 
 import polars as pl
@@ -21,8 +21,13 @@ from infra.store.fingerprints import content_key, hash_json
 from infra.store.schema import to_plain, to_table
 from tasks.evaluation.answering import Answerer, AnswerInput
 from tasks.evaluation.judging.anchors import choose_anchors, list_replies, measure_order
-from tasks.evaluation.judging.calibration import Labelled, measure_calibration
+from tasks.evaluation.judging.calibration import (
+    Labelled,
+    measure_calibration,
+    plan_calibration,
+)
 from tasks.evaluation.judging.judging import ExamplesInput, ExampleWriter, Judge, JudgementInput
+from tasks.evaluation.judging.probes import pad_answers, turn_rubrics
 from tasks.evaluation.judging.rubrics import JudgingPrompts, Rubric, bind_rubrics
 from tasks.evaluation.measures import attribution
 from tasks.evaluation.measures.scoring import choose_headline, compare_models, measure_models
@@ -70,6 +75,7 @@ GOLDEN = {
     "judgements": Golden(3, "8d4c03fb7b1cc4e93fc0ac08460389e8"),
     "anchors": Golden(1, "1cfcb1add16e2e5a6240b1898ab58a76"),
     "calibration": Golden(3, "437e843c84ac5a29517f1814906a0475"),
+    "probe": Golden(1, "b1c7c078a177414d4b7b0bfb3f6c4de4"),
     "attribution": Golden(1, "b753b24a1f7669fdddddafbcb444bd59"),
 }
 MEASURES = {
@@ -264,6 +270,33 @@ def calibrate() -> str:
     return digest_records([measure_calibration("judge", "file", labelled, given)])
 
 
+def probe_judge() -> str:
+    rubric = Rubric(task="voice", description="Is it heard?", anchors=("a", "b", "c", "d", "e"))
+    lists = "{{ question }}{% for anchor in anchors %}\n{{ loop.index }}: {{ anchor }}{% endfor %}"
+    prompts = bind_rubrics(
+        dict.fromkeys(TASKS, rubric),
+        verdict=PromptTemplate(f"[user]\n{lists}\n{{{{ answer }}}}", "v"),
+        examples=PromptTemplate(f"[user]\n{lists}\n{{{{ score }}}}", "e"),
+        structured=False,
+    )
+    turned = turn_rubrics(prompts)
+    assert turned is not None
+    labelled = [
+        Labelled(f"k{n}", text, "", TASKS[n % 5], question, f"Ah, {question}", 3.0, None)
+        for n, text in enumerate(PERSONAS)
+        for question in QUESTIONS
+    ]
+    shown = {"padded": (prompts, pad_answers(labelled)), "turned": (turned, labelled)}
+    made = {}
+    for name, (asked, rows) in shown.items():
+        planned = plan_calibration("recipe", rows)
+        inputs = planned.select([field.name for field in fields(JudgementInput)])
+        judge = Judge(asked, "judge", structured=False, max_justification_chars=200)
+        given = [JudgementInput(**row) for row in inputs.iter_rows(named=True)]
+        made[name] = make_rows(judge, given, both_fates=False)
+    return hash_json(made)
+
+
 def attribute_answers() -> str:
     plan = attribution.plan_attribution(
         list_examples(), list_characters(), SYSTEM, recipe="recipe", candidates=3, per_character=2
@@ -337,6 +370,7 @@ KINDS: dict[str, Callable[[], str]] = {
     "judgements": judge_answers,
     "anchors": judge_own_examples,
     "calibration": calibrate,
+    "probe": probe_judge,
     "attribution": attribute_answers,
 }
 

@@ -105,6 +105,31 @@ def measure_agreement(
     )
 
 
+def find_alpha(units: Iterable[Sequence[float]]) -> float | None:
+    """Return the alpha of :func:`measure_agreement` alone, from the ratings of each unit."""
+    patterns = Counter(tuple(sorted(given)) for given in units if len(given) > 1)
+    kinds = sorted(patterns)
+    if not kinds:
+        return None
+    counts = np.array([[patterns[kind] for kind in kinds]], dtype=np.float64)
+    return _number(float(_alpha(counts, _count_coincidences([(kind,) for kind in kinds]))[0]))
+
+
+def find_kappa(pairs: Sequence[tuple[float, float]]) -> float | None:
+    """Return Cohen's kappa with quadratic weights for two raters; ``None`` where it is 0 / 0.
+
+    It is 1 less the mean squared distance of the two, over that of every rating of the one from
+    every rating of the other (Cohen 1968). Unlike alpha it takes each rater's own distribution
+    for granted: of two who differ in leniency it is the higher one.
+    """
+    ours, theirs = Counter(one for one, _ in pairs), Counter(two for _, two in pairs)
+    seen = math.fsum((one - two) ** 2 for one, two in pairs) * len(pairs)
+    expected = math.fsum(
+        many * more * (one - two) ** 2 for one, many in ours.items() for two, more in theirs.items()
+    )
+    return 1 - seen / expected if expected else None
+
+
 def _number(value: float) -> float | None:
     return None if math.isnan(value) else value
 

@@ -1,8 +1,9 @@
 """Measures judges on answers whose score is known, so that a judge is tested and not trusted.
 
 A labelled file holds one JSON object a line: ``persona``, ``question``, ``answer`` and ``score``
-(1 to 5); optional are ``profile``, ``task`` (one of PersonaGym's five) and ``in_voice``: whether
-it is the persona's own voice that is heard. The judge sees what it always sees, and no label.
+(1 to 5); optional are ``profile``, ``task`` (one of PersonaGym's five), ``in_voice``: whether it is
+the persona's own voice that is heard, and ``author``: the model that wrote the answer. The judge
+sees what it always sees, and none of these labels.
 """
 
 from __future__ import annotations
@@ -29,7 +30,9 @@ from tasks.scores import Calibration
 CALIBRATION: Literal["calibration"] = "calibration"
 """Stands where a judgement names the model that answered."""
 
-_FIELDS = frozenset({"persona", "profile", "task", "question", "answer", "score", "in_voice"})
+_FIELDS = frozenset(
+    {"persona", "profile", "task", "question", "answer", "score", "in_voice", "author"}
+)
 _DEFAULT_TASK: EvalTask = "linguistic_habits"
 _SHOWN_PROBLEMS = 20
 _TODO = "fix the row, or take it out"
@@ -40,7 +43,7 @@ class Labelled:
     """Answer whose score is known.
 
     ``key`` names what the judge sees and leaves the labels out, so that a corrected label needs
-    no new verdict. ``in_voice`` is ``None`` where the file does not say.
+    no new verdict. ``in_voice`` is ``None`` where the file does not say, ``author`` is empty.
     """
 
     key: str
@@ -51,6 +54,7 @@ class Labelled:
     answer: str
     score: float
     in_voice: bool | None
+    author: str = ""
 
 
 def read_labelled(path: str | Path) -> tuple[Labelled, ...]:
@@ -193,6 +197,9 @@ def _read_row(values: Mapping[str, object]) -> Labelled | list[str]:
     in_voice = values.get("in_voice")
     if not isinstance(in_voice, bool | None):
         faults.append(f"in_voice is {in_voice!r}, not true or false")
+    author = values.get("author")
+    if not isinstance(author, str | None):
+        faults.append(f"author is {author!r}, not the name of a model")
     if faults:
         return faults
     parts = (texts["persona"], texts["profile"], str(task), texts["question"], texts["answer"])
@@ -205,6 +212,7 @@ def _read_row(values: Mapping[str, object]) -> Labelled | list[str]:
         answer=texts["answer"],
         score=float(cast(float, score)),
         in_voice=cast("bool | None", in_voice),
+        author=clean_text(cast("str | None", author) or ""),
     )
 
 

@@ -1,4 +1,4 @@
-"""Offers the nodes of judges: their score examples, their verdicts, and their calibration."""
+"""Offers the nodes of judges: score examples, verdicts, and what calibrates and probes them."""
 
 from __future__ import annotations
 
@@ -16,8 +16,14 @@ from infra.nodes.rows import Rows
 from infra.paths import require_path
 from tasks.evaluation.config import JudgeConfig, QuestionConfig, ScoreExampleConfig
 from tasks.evaluation.judging.anchors import choose_anchors, list_replies
-from tasks.evaluation.judging.calibration import digest_labelled, plan_calibration, read_labelled
+from tasks.evaluation.judging.calibration import (
+    Labelled,
+    digest_labelled,
+    plan_calibration,
+    read_labelled,
+)
 from tasks.evaluation.judging.judging import ExampleWriter, Judge
+from tasks.evaluation.judging.probes import Probe, pad_answers, turn_rubrics
 from tasks.evaluation.judging.rubrics import JudgingPrompts, bind_rubrics, load_rubrics
 from tasks.evaluation.planning import plan_examples, plan_judgements
 from tasks.evaluation.questions.personagym import read_prompts
@@ -105,15 +111,25 @@ class Verdicts(RowNode):
         """Return the judge's knobs; those of its score examples count in their own node."""
         return self.config.model_copy(update={"examples": None})
 
+    @property
+    def prompts(self) -> JudgingPrompts:
+        """Return what the judge is asked."""
+        return load_judging(self.config, self.suite)
+
     def prompt_source(self) -> str:
         """Return the content of the prompt and the rubrics."""
-        return load_judging(self.config, self.suite).verdict_source
+        return self.prompts.verdict_source
+
+    def remarks(self) -> Mapping[str, str]:
+        """Return the rubric's name, where one serves all tasks: scores by task then say nothing."""
+        rubric = self.prompts.single_rubric
+        return {} if rubric is None else {"rubric": rubric}
 
     def maker(self) -> RowMaker[Any]:
         """Return the judge."""
         config = self.config
         return Judge(
-            prompts=load_judging(config, self.suite),
+            prompts=self.prompts,
             judge=config.model,
             structured=config.structured,
             max_justification_chars=config.max_justification_chars,
@@ -189,12 +205,52 @@ class JudgeCalibration(Verdicts):
 
     def plan(self, given: Rows) -> pl.DataFrame:
         """Return a row for each labelled one."""
-        return plan_calibration(self.spec.recipe, read_labelled(str(self.config.calibration)))
+        return plan_calibration(self.spec.recipe, self.read_labelled())
+
+    def read_labelled(self) -> tuple[Labelled, ...]:
+        """Return the rows with their labels, as the file has them."""
+        return read_labelled(str(self.config.calibration))
 
     @property
     def _path(self) -> Path:
         where = f"evaluation.judges.{self.config.model}.calibration"
         return require_path(str(self.config.calibration), where)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class JudgeProbe(JudgeCalibration):
+    """Verdicts of one judge on the same rows, shown in a way that must not matter."""
+
+    kind = "probe"
+    version = 1
+    row_kind = RowKind("judgement under a probe", _VERDICT)
+
+    probe: Probe
+
+    @property
+    def parameters(self) -> Mapping[str, str]:
+        """Return the judge and what is done to the rows."""
+        return {"judge": self.config.model, "probe": self.probe}
+
+    def identity(self) -> Mapping[str, Any]:
+        """Return what a verdict is made of, and what is done to the rows."""
+        return {**super().identity(), "probe": self.probe}
+
+    @property
+    def prompts(self) -> JudgingPrompts:
+        """Return what the judge is asked; :class:`ValueError` if nothing in it can be turned."""
+        asked = super().prompts
+        turned = turn_rubrics(asked) if self.probe == "turned" else asked
+        if turned is None:
+            raise ValueError(f"{self.name}: the judge's prompt lists no anchors, a line each")
+        return turned
+
+    def plan(self, given: Rows) -> pl.DataFrame:
+        """Return a row for each labelled one."""
+        rows = self.read_labelled()
+        return plan_calibration(
+            self.spec.recipe, pad_answers(rows) if self.probe == "padded" else rows
+        )
 
 
 def load_judging(judge: JudgeConfig, questions: QuestionConfig) -> JudgingPrompts:

@@ -87,6 +87,16 @@ class JudgingPrompts:
         return hash_json({task: prompt.source for task, prompt in self.verdicts.items()})
 
     @property
+    def single_rubric(self) -> str | None:
+        """Return the name of the one rubric that serves all tasks; ``None`` if there are more."""
+        found = {
+            prompt.rubric if isinstance(prompt, RubricPrompt) else None
+            for prompt in self.verdicts.values()
+        }
+        rubric = found.pop() if len(found) == 1 else None
+        return rubric.task if rubric is not None else None
+
+    @property
     def example_source(self) -> str:
         """Return what enters the recipe key of score examples."""
         return hash_json({task: prompt.source for task, prompt in self.examples.items()})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,6 +13,7 @@ from tasks.reporting.figures import write_count, write_number, write_p, write_sh
 from tasks.reporting.measure_names import (
     MAIN_MEASURES,
     name_judge,
+    name_measure,
     write_change,
     write_change_interval,
     write_difference,
@@ -23,6 +24,7 @@ from tasks.reporting.run_nodes import RunNodes
 from tasks.reporting.sections.claims import Claims, correct_claims, is_clear
 from tasks.reporting.sections.learning import TrainingLine
 from tasks.reporting.sections.scoring import (
+    NO_RUBRICS,
     find_measure,
     list_judges,
     list_models,
@@ -55,19 +57,22 @@ def list_figures(
     training: TrainingLine | None,
     measures: Sequence[Measure],
     comparisons: Sequence[Comparison],
+    rubrics: Mapping[str, str] = NO_RUBRICS,
 ) -> tuple[Figure, ...]:
     """Return up to four figures, of what the run has."""
     judge = next(iter(list_judges(measures)), "")
     found = (
-        _compare_figure("persona_score", judge, measures, comparisons),
-        _compare_figure("attribution", "", measures, comparisons),
+        _compare_figure("persona_score", judge, measures, comparisons, rubrics),
+        _compare_figure("attribution", "", measures, comparisons, rubrics),
         _loss_figure(training),
         _rows_figure(nodes),
     )
     return tuple(figure for figure in found if figure is not None)
 
 
-def list_verdicts(comparisons: Sequence[Comparison]) -> tuple[Verdict, ...]:
+def list_verdicts(
+    comparisons: Sequence[Comparison], rubrics: Mapping[str, str] = NO_RUBRICS
+) -> tuple[Verdict, ...]:
     """Return a sentence a comparison of what models are trained for, over all tasks.
 
     Faults that became more frequent are told as well. What is called clear of 0 is so with all
@@ -75,7 +80,7 @@ def list_verdicts(comparisons: Sequence[Comparison]) -> tuple[Verdict, ...]:
     """
     claims = correct_claims(comparisons)
     return tuple(
-        _judge_difference(item, claims)
+        _judge_difference(item, claims, rubrics)
         for item in order_comparisons(comparisons)
         if not item.task and (item.name in MAIN_MEASURES or _is_alarming(item))
     )
@@ -86,8 +91,8 @@ def _is_alarming(item: Comparison) -> bool:
     return rose and find_measure_kind(item.name).alarms
 
 
-def _judge_difference(item: Comparison, claims: Claims) -> Verdict:
-    measure = find_measure_kind(item.name).label
+def _judge_difference(item: Comparison, claims: Claims, rubrics: Mapping[str, str]) -> Verdict:
+    measure = name_measure(item.name, item.judge, rubrics)
     by = f" by {name_judge(item.judge)}" if item.judge else ""
     pair = f"{item.model} and {item.against}"
     if item.mean is None:
@@ -133,7 +138,11 @@ def _tell_rows(item: Comparison) -> Iterator[str]:
 
 
 def _compare_figure(
-    name: str, judge: str, measures: Sequence[Measure], comparisons: Sequence[Comparison]
+    name: str,
+    judge: str,
+    measures: Sequence[Measure],
+    comparisons: Sequence[Comparison],
+    rubrics: Mapping[str, str],
 ) -> Figure | None:
     found = [item for item in measures if (item.name, item.judge, item.task) == (name, judge, "")]
     pairs = [
@@ -151,7 +160,9 @@ def _compare_figure(
     before = find_measure(found, name, against, judge) if against else None
     if after is None or after.mean is None:
         return None
-    label = "PersonaScore" if name == "persona_score" else "Character attribution"
+    label = "Character attribution"
+    if name == "persona_score":
+        label = name_measure(name, judge, rubrics)
     if pair and before is not None:
         interval = write_change_interval(name, pair.low, pair.high)
         change = write_change(name, pair.mean)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from infra.engines.identity import identify_model
+from infra.nodes.node import Node, RowNode
 from tasks.measures.statistics import FEW_PERSONAS
 from tasks.reporting.figures import UNKNOWN, write_count, write_number, write_share
 from tasks.reporting.tables import Cell, Column, Row, Table, Tone, name_columns
-from tasks.scores import AgreementLine, AnchorOrder, Calibration, JudgeHabit
+from tasks.scores import PANEL, AgreementLine, AnchorOrder, Calibration, JudgeHabit
 
 WITHIN_ONE_ASKED = 0.8
 AUC_ASKED = 0.9
@@ -18,6 +20,22 @@ MOST_OF_ONE_SCORE = 0.95
 FEWEST_ROWS = 10
 """A judge that gives one score to so many of its rows, if it has so many, is called out."""
 
+_WRITTEN = ("instructions", "characters", "dialogues")
+"""Stages whose rows become training data."""
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeLine:
+    """What is known of a judge before it judges.
+
+    ``rubric`` is the name of the one that serves all tasks, empty if each has its own; ``wrote``
+    are the nodes of training data that the judge's model wrote.
+    """
+
+    role: str
+    rubric: str
+    wrote: tuple[str, ...]
+
 
 @dataclass(frozen=True, slots=True)
 class JudgeNote:
@@ -25,6 +43,50 @@ class JudgeNote:
 
     good: bool
     text: str
+
+
+def describe_judges(nodes: Sequence[Node]) -> tuple[JudgeLine, ...]:
+    """Say of each judge by how many rubrics it rates, and which training data its model wrote.
+
+    Models are compared by what they are, weights or an endpoint's model, whatever their roles are
+    called: two roles of one model are one.
+    """
+    asking = [node for node in nodes if isinstance(node, RowNode)]
+    judging = {node.role: node for node in asking if node.kind == "judgements"}
+    return tuple(
+        JudgeLine(
+            role,
+            node.remarks().get("rubric", ""),
+            tuple(
+                one.name
+                for one in asking
+                if one.stage in _WRITTEN and identify_model(one.model) == identify_model(node.model)
+            ),
+        )
+        for role, node in judging.items()
+    )
+
+
+def find_single_rubrics(judges: Iterable[JudgeLine]) -> Mapping[str, str]:
+    """Return the names of rubrics that serve all tasks, by judge; of the panel, if all share it."""
+    lines = list(judges)
+    found = {line.role: line.rubric for line in lines if line.rubric}
+    shared = {line.rubric for line in lines}
+    return {**found, PANEL: shared.pop()} if len(shared) == 1 and found else found
+
+
+def list_self_notes(judges: Iterable[JudgeLine]) -> tuple[JudgeNote, ...]:
+    """Say of each judge whose model wrote training data that it may prefer its own words."""
+    return tuple(
+        JudgeNote(
+            False,
+            f"Judge {line.role} and the teacher are one model: it wrote {_join(line.wrote)}, which"
+            " the trained model learned from. A judge may prefer what sounds like itself; to rule"
+            " that out, add a judge of another model.",
+        )
+        for line in judges
+        if line.wrote
+    )
 
 
 def build_calibration_table(calibrations: Sequence[Calibration]) -> Table:
@@ -161,6 +223,11 @@ def _count_personas(line: AgreementLine) -> Cell:
     few = line.personas < FEW_PERSONAS
     hover = "too few: the interval is narrower than it should be" if few else ""
     return Cell(write_count(line.personas), tone="bad" if few else "", hover=hover)
+
+
+def _join(nodes: Sequence[str]) -> str:
+    names = [name.replace("_", " ") for name in nodes]
+    return ", ".join(names[:-1]) + (" and " if names[1:] else "") + names[-1]
 
 
 def _mark(value: float | None, asked: float) -> Tone:

@@ -9,6 +9,7 @@ from infra.store.manifests import Manifest
 from tasks.records import TUNED
 from tasks.reporting.figures import write_count
 from tasks.reporting.run_nodes import RunNodes
+from tasks.reporting.sections.judges import JudgeLine
 from tasks.reporting.sections.making import name_stage
 from tasks.reporting.tables import Cell, Column, Row, Table, name_columns
 
@@ -31,6 +32,7 @@ class RunFacts:
     models: tuple[ModelLine, ...]
     versions: tuple[tuple[str, str], ...]
     config_text: str
+    judges: tuple[JudgeLine, ...] = ()
 
 
 def build_model_table(nodes: RunNodes, models: tuple[ModelLine, ...]) -> Table:

@@ -6,7 +6,8 @@ A missing verdict is said wherever it is missing; it entered no mean (:mod:`task
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from types import MappingProxyType
+from typing import Any, TypeVar
 
 from tasks.measures.registry import MEASURES, find_measure_kind
 from tasks.records import BASE, TASKS, TUNED, Ability
@@ -22,6 +23,7 @@ from tasks.reporting.measure_names import (
     MAIN_MEASURES,
     STYLE_MEASURES,
     name_judge,
+    name_measure,
     name_task,
     write_change,
     write_change_interval,
@@ -31,6 +33,11 @@ from tasks.reporting.measure_names import (
 from tasks.reporting.sections.claims import Claims
 from tasks.reporting.tables import Cell, Column, Row, Table, Tone, drop_empty_columns, name_columns
 from tasks.scores import PANEL, Comparison, Measure, PublishedScore
+
+S = TypeVar("S", Measure, Comparison)
+
+NO_RUBRICS: Mapping[str, str] = MappingProxyType({})
+"""Every judge has a rubric for each task."""
 
 _NO_BREAK = "\N{NO-BREAK SPACE}"
 
@@ -54,6 +61,11 @@ def list_judges(measures: Iterable[Measure]) -> tuple[str, ...]:
     return tuple(sorted(found, key=_rank_judge))
 
 
+def drop_task_scores(rows: Iterable[S], rubrics: Mapping[str, str]) -> list[S]:
+    """Return the rows without scores by task of judges that rate all tasks by one rubric."""
+    return [row for row in rows if row.name != "score" or row.judge not in rubrics]
+
+
 def find_measure(
     measures: Iterable[Measure], name: str, model: str, judge: str = "", task: str = ""
 ) -> Measure | None:
@@ -72,17 +84,21 @@ def build_score_table(
     *,
     prompts: Mapping[str, str] | None = None,
     set_up: str = "",
+    rubrics: Mapping[str, str] = NO_RUBRICS,
 ) -> Table:
     """Return models by PersonaScore and tasks under one judge, the paper's rows below.
 
     ``prompts`` are those of :func:`tell_prompts`; ``set_up`` says in what the paper's rows differ
-    from ours.
+    from ours; ``rubrics`` are the names of rubrics that serve all tasks, by judge.
     """
     judged = [item for item in measures if item.judge == judge]
     rows = [_score_row(judged, model, judge, prompts or {}) for model in list_models(judged)]
-    caption = f"Judge: {name_judge(judge)}" if judge else ""
-    told = (caption, set_up if published else "")
-    return _tabulate_scores([*rows, *_published_rows(published)], ". ".join(filter(None, told)))
+    told = (_write_caption(judge, rubrics), set_up if published else "")
+    return _tabulate_scores(
+        [*rows, *_published_rows(published)],
+        ". ".join(filter(None, told)),
+        name_measure("persona_score", judge, rubrics),
+    )
 
 
 def build_published_table(published: Sequence[PublishedScore]) -> Table:
@@ -103,11 +119,15 @@ def tell_prompts(facts: Mapping[str, Any]) -> dict[str, str]:
 
 
 def build_difference_table(
-    comparisons: Sequence[Comparison], claims: Claims, prompts: Mapping[str, str] | None = None
+    comparisons: Sequence[Comparison],
+    claims: Claims,
+    prompts: Mapping[str, str] | None = None,
+    rubrics: Mapping[str, str] = NO_RUBRICS,
 ) -> Table:
     """Return the paired differences; those that are clear of 0 are marked.
 
-    ``prompts`` are those of :func:`tell_prompts`, told of what judges scored.
+    ``prompts`` are those of :func:`tell_prompts`, told of what judges scored; ``rubrics`` are as
+    for :func:`build_score_table`.
     """
     return drop_empty_columns(
         Table(
@@ -126,7 +146,9 @@ def build_difference_table(
                 Column("missing", hover="pairs left out because a value of either is missing"),
                 Column("unmatched", hover="rows that only one of the models has"),
             ),
-            rows=tuple(_difference_row(item, claims, prompts or {}) for item in comparisons),
+            rows=tuple(
+                _difference_row(item, claims, prompts or {}, rubrics) for item in comparisons
+            ),
         ),
         ("corrected", "unmatched"),
     )
@@ -236,11 +258,11 @@ def _rank_judge(judge: str) -> tuple[bool, str]:
     return judge != PANEL, judge
 
 
-def _tabulate_scores(rows: Sequence[Row], caption: str) -> Table:
+def _tabulate_scores(rows: Sequence[Row], caption: str, total: str = "PersonaScore") -> Table:
     table = Table(
         columns=name_columns(
             "model",
-            "PersonaScore",
+            total,
             Column("sd", hover="standard deviation over personas"),
             *(name_task(task) for task in TASKS),
             "personas",
@@ -250,6 +272,13 @@ def _tabulate_scores(rows: Sequence[Row], caption: str) -> Table:
         caption=caption,
     )
     return drop_empty_columns(table, ("personas", *(name_task(task) for task in TASKS)))
+
+
+def _write_caption(judge: str, rubrics: Mapping[str, str]) -> str:
+    if not judge:
+        return ""
+    single = ", by one rubric for all tasks" if judge in rubrics else ""
+    return f"Judge: {name_judge(judge)}{single}"
 
 
 def _score_row(
@@ -301,8 +330,10 @@ def _published_cell(score: PublishedScore | None) -> Cell:
     return Cell(write_number(score.value, 2), note=spread)
 
 
-def _difference_row(item: Comparison, claims: Claims, prompts: Mapping[str, str]) -> Row:
-    measure = find_measure_kind(item.name).label
+def _difference_row(
+    item: Comparison, claims: Claims, prompts: Mapping[str, str], rubrics: Mapping[str, str]
+) -> Row:
+    measure = name_measure(item.name, item.judge, rubrics)
     judge = f"judge: {name_judge(item.judge)}" if item.judge else ""
     return Row(
         f"{item.model}{_NO_BREAK}{MINUS}{_NO_BREAK}{item.against}",

@@ -56,6 +56,9 @@ def test_a_row_is_read_with_its_defaults(tmp_path: Path) -> None:
     (told,) = read_labelled(write_rows(tmp_path, full))
     assert (told.profile, told.task, told.in_voice) == ("Name: Ada", "toxicity_control", False)
     assert told.key != row.key
+    (signed,) = read_labelled(write_rows(tmp_path, {**ROW, "author": " gpt-4o "}))
+    assert (signed.author, row.author) == ("gpt-4o", "")
+    assert signed.key == row.key  # a label: no new verdict for it
 
 
 def test_a_corrected_label_keeps_the_key_and_moves_the_digest(tmp_path: Path) -> None:

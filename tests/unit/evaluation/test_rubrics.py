@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from configs.demo.world.rubrics import DEMO_RUBRIC
 from infra.errors import ConfigError
 from infra.paths import packaged_configs
 from infra.rendering.prompts import PromptTemplate
-from tasks.evaluation.judging.rubrics import bind_rubrics, load_rubrics
+from tasks.evaluation.judging.rubrics import JudgingPrompts, bind_rubrics, load_rubrics
 from tasks.records import TASKS
 
 from .asking import load_prompt
@@ -48,6 +49,22 @@ def test_our_rubrics_have_five_different_anchors_for_each_task_and_reach_the_jud
         assert "Name: {{ Ada }}" in user.content
         assert "Because.\n\nAnd so on." in user.content
     assert len({prompt.source for prompt in prompts.verdicts.values()}) == 5
+
+
+def test_a_single_rubric_for_all_tasks_is_known_by_its_name() -> None:
+    def bind(path: Path) -> JudgingPrompts:
+        return bind_rubrics(
+            load_rubrics(path),
+            verdict=load_prompt("evaluation/judge.j2"),
+            examples=EXAMPLES,
+            structured=True,
+        )
+
+    assert bind(DEMO).single_rubric == "In Character"
+    assert bind(OWN).single_rubric is None
+    whole = PromptTemplate("[user]\n{{ answer }}", "PersonaGym's own")
+    alike = replace(bind(DEMO), verdicts=dict.fromkeys(TASKS, whole))
+    assert alike.single_rubric is None
 
 
 def test_how_the_verdict_is_asked_for_follows_what_the_engine_can_do() -> None:

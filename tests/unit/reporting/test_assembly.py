@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -12,6 +13,7 @@ from tasks.reporting.assembly import assemble_report
 from tasks.reporting.config import ReportConfig
 from tasks.reporting.page import render_report
 from tasks.reporting.run_nodes import RunNodes
+from tasks.reporting.sections.judges import JudgeLine
 from tasks.reporting.sections.overview import ModelLine, RunFacts
 from tasks.reporting.templates import read_templates
 
@@ -28,8 +30,11 @@ from .worlds import (
 RUN = RunFacts("f" * 32, False, (ModelLine("base", "tiny", "vllm"),), (("ray", "1"),), "a: 1\n")
 
 
-def make_page(storage: Storage, references: list[NodeRef], config: ReportConfig) -> str:
-    facts = assemble_report(RunNodes(storage, references), config, RUN)
+def make_page(
+    storage: Storage, references: list[NodeRef], config: ReportConfig, *judges: JudgeLine
+) -> str:
+    run = replace(RUN, judges=judges)
+    facts = assemble_report(RunNodes(storage, references), config, run)
     return render_report(facts, read_templates(config.template))
 
 
@@ -89,6 +94,29 @@ def test_a_nasty_persona_changes_no_tag(storage: Storage) -> None:
     nasty = make_page(storage, write_synthesis(storage, persona=NASTY), ReportConfig())
     assert read(calm).tags == read(nasty).tags
     assert NASTY in "".join(read(nasty).text)  # among the rejects
+
+
+def test_one_rubric_for_all_tasks_is_one_column_under_its_own_name(storage: Storage) -> None:
+    rubric = "Sounds <right>"
+    line = JudgeLine("judge", rubric, ())
+    page = make_page(storage, [write_scores(storage)], ReportConfig(), line)
+    text = " ".join("".join(read(page).text).split())
+    results = text[text.index("Results") : text.index("Style")]
+    assert "Scores by one rubric" in results and "its five tasks" not in results
+    ours, _, paper = results.partition("the paper")
+    assert rubric in ours and f"in {rubric} by judge" in text
+    # The paper's own rows stay, in a table of their own, with the tasks that they have.
+    assert "Toxicity control" not in ours.partition("PersonaScore")[0]
+    assert paper
+
+
+def test_a_judge_that_wrote_the_training_data_is_told_even_where_nothing_calibrates_it(
+    storage: Storage,
+) -> None:
+    line = JudgeLine("judge", "", ("characters",))
+    page = make_page(storage, write_evaluation(storage), ReportConfig(), line)
+    assert 'id="judges"' in page and 'href="#judges"' in page
+    assert "Judge judge and the teacher are one model" in page
 
 
 def test_several_judges_have_a_table_each_and_the_paper_stands_once(storage: Storage) -> None:

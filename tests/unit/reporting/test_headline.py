@@ -102,6 +102,18 @@ def test_what_is_clear_of_0_by_itself_alone_is_not_claimed() -> None:
     assert "p 0.030, 0.060 corrected for 2 comparisons (Holm)" in weak.evidence
 
 
+def test_a_judge_of_one_rubric_is_claimed_under_its_name_and_counted_once() -> None:
+    from_one = make_comparison("persona_score", 0.8, judge="j", p_value=0.03)
+    both = [from_one, make_comparison("attribution", 0.04, p_value=0.4)]
+    weak, other = list_verdicts(both, {"j": "Sounds right"})
+    assert weak.claim == (
+        "tuned and base cannot be told apart in Sounds right by j with all 2 comparisons counted."
+    )
+    assert other.claim == list_verdicts(both)[1].claim
+    (alone,) = list_verdicts([from_one], {"j": "Sounds right"})
+    assert alone.claim == "tuned is 0.80 points above base in Sounds right by j, clear of 0."
+
+
 def test_faults_that_did_not_rise_are_counted_though_they_are_not_told() -> None:
     (verdict,) = list_verdicts(
         [make_comparison("persona_score", 0.8), make_comparison("loops", 0.0, p_value=1.0)]

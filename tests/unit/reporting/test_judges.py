@@ -5,14 +5,17 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tasks.reporting.sections.judges import (
+    JudgeLine,
     build_agreement_table,
     build_calibration_table,
     build_habit_table,
+    find_single_rubrics,
     list_anchor_notes,
     list_habit_notes,
     list_judge_notes,
+    list_self_notes,
 )
-from tasks.scores import AgreementLine, AnchorOrder, Calibration, JudgeHabit
+from tasks.scores import PANEL, AgreementLine, AnchorOrder, Calibration, JudgeHabit
 
 GOOD = Calibration("k", "judge", "rows.jsonl", 118, 2, 0.71, 0.8, 0.9)
 
@@ -74,6 +77,27 @@ def test_a_judge_that_does_not_order_its_own_examples_is_called_out() -> None:
     )
     assert (sure.good, guessing.good, mute.good) == (True, False, False)
     assert "puts 52.0 % of 200 pairs of its own example replies to 20 questions" in guessing.text
+
+
+def test_a_judge_whose_model_wrote_training_data_is_told_once_with_what_it_wrote() -> None:
+    lines = [
+        JudgeLine("judge", "", ("guesses", "characters", "dialogues_generate")),
+        JudgeLine("other", "", ()),
+    ]
+    (note,) = list_self_notes(lines)
+    assert not note.good
+    assert "Judge judge and the teacher are one model" in note.text
+    assert "guesses, characters and dialogues generate" in note.text
+    (alone,) = list_self_notes([JudgeLine("judge", "", ("characters",))])
+    assert "it wrote characters, which" in alone.text
+
+
+def test_a_panel_has_one_rubric_only_where_all_its_judges_share_it() -> None:
+    one, two, five = (JudgeLine("a", "X", ()), JudgeLine("b", "Y", ()), JudgeLine("c", "", ()))
+    assert find_single_rubrics([one, replace(one, role="b")]) == {"a": "X", "b": "X", PANEL: "X"}
+    assert find_single_rubrics([one, two]) == {"a": "X", "b": "Y"}
+    assert find_single_rubrics([one, five]) == {"a": "X"}
+    assert find_single_rubrics([five]) == {}
 
 
 def test_agreement_says_who_rated() -> None:

@@ -14,6 +14,7 @@ from tasks.reporting.sections.scoring import (
     build_published_table,
     build_score_table,
     build_style_table,
+    drop_task_scores,
     list_judges,
     list_models,
     split_comparisons,
@@ -110,6 +111,35 @@ def test_prompts_are_told_where_models_answered_under_several() -> None:
         "both under one.j2", "under one.j2 and PersonaGym's line", "",
     ]  # fmt: skip
     assert {row.note for row in build_difference_table(judged, claims).rows} == {""}
+
+
+def test_scores_by_task_of_a_judge_with_one_rubric_are_left_out() -> None:
+    rubrics = {"weak": "In Character"}
+    measures = drop_task_scores(make_measures(("judge", "weak")), rubrics)
+    assert {item.judge for item in measures if item.name == "score"} == {"judge"}
+    table = build_score_table(measures, "weak", rubrics=rubrics)
+    assert [column.name for column in table.columns] == [
+        "model", "In Character", "sd", "personas", "missing",
+    ]  # fmt: skip
+    assert read(table, table.rows[1], "In Character")[0] == "3.90"
+    assert table.caption == "Judge: weak, by one rubric for all tasks"
+    other = build_score_table(measures, "judge", rubrics=rubrics)
+    assert other == build_score_table(make_measures(("judge",)), "judge")
+
+
+def test_differences_of_a_judge_with_one_rubric_bear_its_name_and_count_once() -> None:
+    rubrics = {"weak": "In Character"}
+    given = make_comparisons(("judge", "weak"))
+    kept = drop_task_scores(given, rubrics)
+    assert {item.judge for item in kept if item.name == "score"} == {"judge"}
+    claims = correct_claims(kept)
+    assert claims == correct_claims(given)  # scores by task are tested by no claim
+    rows = build_difference_table(split_comparisons(kept)[0], claims, rubrics=rubrics).rows
+    assert [row.cells[0].text for row in rows if row.cells[0].note == "judge: weak"] == [
+        "In Character"
+    ]
+    tasks = [row.cells[0] for row in build_difference_table(kept, claims, rubrics=rubrics).rows]
+    assert sum(cell.note == "judge: judge" for cell in tasks) == 1 + len(TASKS)
 
 
 def test_a_mean_of_nothing_is_a_dash() -> None:

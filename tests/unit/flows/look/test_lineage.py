@@ -11,8 +11,10 @@ import pytest
 from rich.console import Console
 
 from flows.look.lineage import Branch, Lineage, print_lineage, show_lineage, trace_lineage
+from flows.recipe.graph import KINDS
 from flows.recipe.settings import load_settings
 from infra.errors import ConfigError
+from infra.nodes.node import JobNode
 from infra.store.fingerprints import content_key, row_key
 from infra.store.row_store import encode_rows
 from infra.store.storage import Storage
@@ -302,3 +304,12 @@ def test_a_written_question_leads_through_the_request_and_the_settings(tmp_path:
     assert (branch.key, branch.text) == (chosen.key, "a bar")
     assert len(branch.branches[0].branches) == 2
     assert trace_lineage(storage, done, wanting).came_from[0].key == BAKER.key
+
+
+def test_every_kind_of_rows_says_in_columns_of_its_own_what_its_rows_are() -> None:
+    rows = [kind for kind in KINDS if not issubclass(kind, JobNode)]
+    for kind in rows:
+        assert kind.row_kind is not None, kind
+        assert {*kind.row_kind.text.meta.root_names()} <= {*kind.record.__annotations__}, kind
+    names = [kind.row_kind.name for kind in rows if kind.row_kind and kind.stage == "evaluation"]
+    assert len(set(names)) == len(names)

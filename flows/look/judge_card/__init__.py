@@ -1,0 +1,1 @@
+"""Measures a judge on labelled rows, and writes its card."""
