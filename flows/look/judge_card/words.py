@@ -42,20 +42,21 @@ def find_worth(figures: CardFigures) -> Worth:
 
 
 def list_findings(figures: CardFigures) -> Iterator[Finding]:
-    """Yield what the figures mean, the agreement with the labels first."""
+    """Yield what the figures mean, the agreement with the labels first.
+
+    One that says nearly always the same is praised for no bias that it cannot show.
+    """
     yield _judge_agreement(figures)
     yield from _judge_missing(figures)
     yield from _judge_scores(figures)
-    if figures.length is not None:
-        yield from _judge_length(figures.length)
-    if figures.order is not None:
-        yield from _judge_order(figures)
-    if figures.own is not None:
-        yield _judge_preference(figures.own)
+    mute = _says_one_score(figures)
+    yield from (found for found in _judge_biases(figures) if not (mute and found.good))
 
 
 def list_unmeasured(figures: CardFigures, *, has_reference: bool) -> Iterator[str]:
     """Yield what was not measured, and what would have to be there for it."""
+    if _says_one_score(figures):
+        yield "Absence of biases: a judge that says nearly always the same cannot show it."
     if not has_reference:
         yield "Agreement with another judge: the configuration has no second one."
     if figures.order is None:
@@ -134,6 +135,15 @@ def _judge_scores(figures: CardFigures) -> Iterator[Finding]:
             f" the labels say no score to more than {write_share(common.share_of_labels)}."
         )
         yield Finding(good=False, text=text)
+
+
+def _judge_biases(figures: CardFigures) -> Iterator[Finding]:
+    if figures.length is not None:
+        yield from _judge_length(figures.length)
+    if figures.order is not None:
+        yield from _judge_order(figures)
+    if figures.own is not None:
+        yield _judge_preference(figures.own)
 
 
 def _judge_length(length: LengthBias) -> Iterator[Finding]:

@@ -204,6 +204,16 @@ def test_biases_are_told_with_their_size() -> None:
     assert "True Empty words lower its scores" in read_texts(count_figures(rows, padded=shorter))
 
 
+def test_a_judge_that_says_one_score_is_praised_for_no_absent_bias() -> None:
+    rows = rate(1.0)
+    figures = count_figures(rows, padded=rows, turned=rows)
+    assert "True" not in read_texts(figures)
+    turned = [Rated(row.item, 5.0) for row in rows]
+    told = read_texts(count_figures(rows, turned=turned))
+    assert "False The order of the anchors moves its scores" in told
+    assert "Absence of biases" in " ".join(list_unmeasured(figures, has_reference=True))
+
+
 def test_what_was_not_measured_is_said_with_what_it_would_need() -> None:
     left = " ".join(list_unmeasured(count_figures(rate_well()), has_reference=False))
     for word in ("no second one", "anchors", "field author", "field in_voice"):
