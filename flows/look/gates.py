@@ -122,11 +122,15 @@ def _read_gate(text: str) -> Gate | Problem:
         )
         return Problem(where, "is no measure=number", todo)
     kind = MEASURES.get(found["measure"])
-    if kind is None or isinstance(kind, CorpusMeasure):
-        what = (
-            "no such measure" if kind is None else "has no interval: it is of all answers at once"
-        )
-        compared = [one.name for one in MEASURES.values() if not isinstance(one, CorpusMeasure)]
+    if kind is None or isinstance(kind, CorpusMeasure) or kind.alarms:
+        what = "has no interval: it is of all answers at once"
+        if kind is None or kind.alarms:
+            what = "no such measure" if kind is None else "is a fault: it is worse when it rises"
+        compared = [
+            one.name
+            for one in MEASURES.values()
+            if not isinstance(one, CorpusMeasure) and not one.alarms
+        ]
         return Problem(where, what, f"take one of {', '.join(compared)}")
     return Gate(text, kind, found["task"] or "", found["model"] or "", bound)
 

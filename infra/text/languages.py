@@ -37,12 +37,7 @@ _SCRIPTS: tuple[tuple[tuple[str, ...], str, int], ...] = (
     (("el",), "\u0370-\u03ff\u1f00-\u1fff", 1),
     (("he",), "\u05d0-\u05f2", 1),
 )
-_ENGLISH = re.compile(
-    r"\b(?:the|who|with|and|that|their|from|which|whose|through|about|into|this|these|those|they"
-    r"|them|she|would|could|should|where|when|while|because|between|years|often|using|works|working"
-    r"|loves|enjoys|wants|looking|trying|seeking|living|learning|teaching|studying|specializing"
-    r"|interested|passionate|experienced|young)\b"
-)
+_ENGLISH = re.compile(r"\b(?:the|who|with|and|that|their|from|which|whose|through)\b")
 """Words of no other language here, in lower case: a title ("The Who") proves nothing."""
 
 _UKRAINIAN = re.compile("[іїєґІЇЄҐ]")

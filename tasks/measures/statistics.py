@@ -345,7 +345,7 @@ def find_least_error(found: Estimate, step: float, *, share: bool = False) -> fl
     """
     if found.mean is None or found.standard_error is None:
         return 0.0
-    if found.standard_error > _TIE:
+    if found.standard_error > _TIE * max(1.0, abs(found.mean)):
         return step / (found.rows + 2) if share else 0.0
     signs = min(found.clusters, _MOST_SIGNS)
     by_sign = abs(found.mean) / t_quantile(1 - 0.5**signs, signs - 1)

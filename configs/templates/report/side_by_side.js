@@ -177,7 +177,7 @@
 
   // --- the sheet ---
 
-  // As people.py's neutralise: no spreadsheet runs such a cell, and reading gives the text back.
+  // As sheet_files.py's neutralise: no spreadsheet runs such a cell, and reading gives the text back.
   const neutralise = value => /^'*[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]/.test(value) ? `'${value}` : value;
   const quote = value => `"${neutralise(value).replaceAll('"', '""')}"`;
 

@@ -46,11 +46,16 @@ class HostedServer:
     async def start(self) -> EngineFacts:
         """Load the model and return the engine's facts; :class:`EngineError` if it cannot."""
         began = time.monotonic()
+        finding = asyncio.ensure_future(asyncio.to_thread(self._find_host))
         try:
-            self._host = await asyncio.to_thread(self._find_host)
+            self._host = await asyncio.shield(finding)
             self._calls = await SocketCalls.over(self._host.connection)
             facts: EngineFacts = await self._calls.call("start")
         except BaseException:
+            if self._own is not None:
+                self._own.close()  # whom the thread may be waiting for
+            with suppress(EngineError):
+                self._host = await finding
             await self._kill()
             raise
         if facts.spare_cores:

@@ -15,11 +15,12 @@ import psutil  # type: ignore[import-untyped]
 
 from infra.engines.core_binding import leave_engine_cores
 from infra.engines.vllm.forking import BORN_TO_FORK
-from infra.engines.vllm.server import open_engine
+from infra.engines.vllm.server import DIE_WITH_PARENT, open_engine
 
 
 def main() -> None:
     """Serve until told to stop."""
+    os.environ[DIE_WITH_PARENT] = str(os.getpid())  # for an engine that is spawned
     signal.signal(signal.SIGTERM, _interrupt)  # as long as vLLM's own handler is not there
     import uvloop
     from vllm.entrypoints.launchers.cli_args import make_arg_parser, validate_parsed_serve_args

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
@@ -77,6 +78,7 @@ class OpenAiServer:
         self._key, self._log = key, log
         self._process: subprocess.Popen[bytes] | None = None
         self._stopping = False
+        self._lock = threading.Lock()
 
     def __enter__(self) -> OpenAiServer:
         self.start()
@@ -86,7 +88,10 @@ class OpenAiServer:
         self.close()
 
     def start(self) -> None:
-        """Start the process; :class:`ConfigError` if its port is taken."""
+        """Start the process; :class:`ConfigError` if its port is taken.
+
+        Fetching its model may take minutes: if it is told to stop meanwhile, nothing is started.
+        """
         _check_port(self.plan)
         shorten_socket_paths()
         settle_sampler()
@@ -99,7 +104,10 @@ class OpenAiServer:
         if self._key is not None:  # not an argument: those show in the list of processes
             environment["VLLM_API_KEY"] = self._key.reveal()
         command = self.plan.command(on_cpu=on_cpu)
-        with self._log.open("wb") if self._log is not None else nullcontext(sys.stderr) as log:
+        opened = self._log.open("wb") if self._log is not None else nullcontext(sys.stderr)
+        with self._lock, opened as log:
+            if self._stopping:
+                return
             self._process = subprocess.Popen(
                 command,
                 stdout=log,
@@ -111,17 +119,18 @@ class OpenAiServer:
     def close(self) -> None:
         """Stop the process in order, or at once if that takes long; again does nothing."""
         self.stop()
-        process, self._process = self._process, None
+        with self._lock:
+            process, self._process = self._process, None
         if process is None:
             return
         with suppress(ProcessLookupError):
             process.terminate()
-        try:
+        with suppress(subprocess.TimeoutExpired):
             process.wait(_GRACE_S)
-        except subprocess.TimeoutExpired:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+        # Of a server that was killed its engine may be left, which is of its group.
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
     def stop(self) -> None:
         """Have the waits below return; safe inside a signal handler."""

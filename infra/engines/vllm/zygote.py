@@ -22,6 +22,7 @@ import sys
 import tempfile
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -177,7 +178,12 @@ def _fork_hosts(listener: socket.socket, alive: int) -> socket.socket | None:
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel buries hosts
     while alive not in select.select([listener.fileno(), alive], [], [])[0]:
         connection, _ = listener.accept()
-        if os.fork() == 0:
+        try:
+            child = os.fork()
+        except OSError:  # no memory, no process left: the asker is told so by the closed connection
+            traceback.print_exc()
+            child = -1
+        if child == 0:
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             listener.close()
             os.close(alive)

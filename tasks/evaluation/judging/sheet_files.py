@@ -23,6 +23,7 @@ from infra.errors import ConfigError, Problem
 from infra.store.storage import FileStat, digest_input, find_inputs, open_input
 from tasks.evaluation.judging.argilla import read_record
 from tasks.evaluation.judging.label_studio import read_task
+from tasks.scores import PEOPLE
 
 ROW, SCORE, COMMENT, RATER = "row", "score", "comment", "rater"
 LEFT, RIGHT, PREFERRED, BLIND = "left", "right", "preferred", "blind"
@@ -66,8 +67,12 @@ class Sheet:
     lines: tuple[SheetLine, ...]
 
     def name_rater(self, line: SheetLine) -> str:
-        """Return who filled in a line: the column ``rater``, else the file's name."""
-        return line.read(RATER) or Path(self.path).stem
+        """Return who filled in a line: the column ``rater``, else the file's name.
+
+        Never :data:`PEOPLE`, which all of them together are called.
+        """
+        name = line.read(RATER) or Path(self.path).stem
+        return f"{name} (one)" if name == PEOPLE else name
 
     def explain_strangers(self, strangers: int) -> Problem | None:
         """Return one problem for a sheet of which no row is of this run, where it has several."""

@@ -172,7 +172,8 @@ def list_anchor_notes(anchors: Sequence[AnchorOrder]) -> tuple[JudgeNote, ...]:
             item.ordered is not None and item.ordered >= AUC_ASKED,
             f"Judge {item.judge} puts {write_share(item.ordered)} of {write_count(item.pairs)} "
             f"pairs of its own example replies to {write_count(item.questions)} questions in the "
-            f"order they were made in; one half is guessing, {write_share(AUC_ASKED, 0)} is asked.",
+            f"order they were made in; one half is guessing, {write_share(AUC_ASKED, 0)} is asked."
+            + (f" {write_count(item.missing)} pairs lack a verdict." if item.missing else ""),
         )
         for item in anchors
     )

@@ -104,7 +104,8 @@ def choose_pairs(nodes: RunNodes, limit: int | None, seed: int, report: str) -> 
     }
     shared = {model: keys[model] & keys[against] for model in others}
     ranked = sorted(set().union(*shared.values()), key=lambda key: _draw("question", seed, key))
-    chosen = set(ranked if limit is None else ranked[: limit // len(others)])
+    most = limit and max(1, limit // len(others))  # none is no limit, 0 is none
+    chosen = set(ranked[:most])
     given = {
         (item.question_key, item.model): item
         for item in revive(Answer, _pick(answers, "question_key", chosen))
