@@ -66,6 +66,13 @@ class Page:
             raise RuntimeError(f"{expression}: {found['exceptionDetails']}")
         return found["result"].get("value")
 
+    def start_anew(self) -> None:
+        """Forget what happened, and be a desk's size and light again."""
+        self.problems.clear()
+        self.requests.clear()
+        self.prefer("light")
+        self.resize(1280, 900)
+
     def resize(self, width: int, height: int, *, phone: bool = False) -> None:
         """Give the page another size, and on a phone another way to lay itself out."""
         scale = 2 if phone else 1

@@ -1,4 +1,4 @@
-"""Starts what the end-to-end tests share: a Prefect server, and a local Ray."""
+"""Starts what the end-to-end tests share: a Prefect server, a local Ray, a browser."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.chromium import Page, open_chromium
 from tests.e2e.prefect_homes import DATABASE, make_home
 from tests.e2e.scripted import ScriptedWorld
 
@@ -71,3 +72,9 @@ def ray_cluster() -> Iterator[None]:
 def world(tmp_path: Path, prefect_server: str, ray_cluster: None) -> ScriptedWorld:
     """A small pipeline with a scripted engine, in a folder of its own."""
     return ScriptedWorld.make(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+    with open_chromium(tmp_path_factory.mktemp("chromium") / "profile") as page:
+        yield page

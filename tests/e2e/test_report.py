@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from tasks.reporting.page import render_report
 from tasks.reporting.run_nodes import RunNodes
 from tasks.reporting.sections.overview import ModelLine, RunFacts
 from tasks.reporting.templates import read_templates
-from tests.e2e.chromium import Page, open_chromium
+from tests.e2e.chromium import Page
 from tests.unit.reporting.worlds import NASTY, make_persona_text, write_run
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
@@ -51,19 +50,10 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> str:
     return write_page(tmp_path_factory.mktemp("report"), PEOPLE).as_uri()
 
 
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
-    with open_chromium(tmp_path_factory.mktemp("chromium") / "profile") as page:
-        yield page
-
-
 @pytest.fixture
 def page(browser: Page, address: str) -> Page:
     """The report, opened anew at the size of a desk."""
-    browser.problems.clear()
-    browser.requests.clear()
-    browser.prefer("light")
-    browser.resize(1280, 900)
+    browser.start_anew()
     browser.open("about:blank")
     browser.open(address)
     return browser

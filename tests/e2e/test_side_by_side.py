@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -24,7 +23,7 @@ from tasks.reporting.page import render_pairs
 from tasks.reporting.run_nodes import RunNodes
 from tasks.reporting.sections.win_rates import build_win_rate_tables
 from tasks.reporting.templates import read_templates
-from tests.e2e.chromium import Page, open_chromium
+from tests.e2e.chromium import Page
 from tests.unit.reporting.worlds import NASTY, write_evaluation
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
@@ -69,19 +68,10 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     return World(tmp_path_factory.mktemp("pairs"))
 
 
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
-    with open_chromium(tmp_path_factory.mktemp("chromium") / "profile") as page:
-        yield page
-
-
 @pytest.fixture
 def page(browser: Page, world: World) -> Page:
     """The page of pairs, opened anew by somebody who rated nothing yet."""
-    browser.problems.clear()
-    browser.requests.clear()
-    browser.prefer("light")
-    browser.resize(1280, 900)
+    browser.start_anew()
     browser.open(world.address)
     browser.evaluate("localStorage.clear()")
     return reload(browser, world)
