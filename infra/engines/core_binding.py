@@ -9,16 +9,18 @@ whole step until it is gone. Measured on two cores: keeping them off took the st
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 
 import psutil  # type: ignore[import-untyped]
 
 
 def leave_engine_cores(processes: Sequence[psutil.Process]) -> tuple[int, ...]:
-    """Move those of an engine's processes that are bound to nothing to the cores left out.
+    """Move all of an engine that does not compute to the cores left out.
 
-    Call it once the engine is up. Returns those cores; empty if the engine bound none or all.
+    That is processes that are bound to nothing, and threads that do no more than share the core of
+    the process's first. Call it once the engine is up. Returns those cores; empty if the engine
+    bound none or all.
     """
     allowed = os.sched_getaffinity(0)
     bound = {core for process in processes for core in _own_cores(process.pid, allowed)}
@@ -26,8 +28,7 @@ def leave_engine_cores(processes: Sequence[psutil.Process]) -> tuple[int, ...]:
     if not bound or not spare:
         return ()
     for process in processes:
-        if not _own_cores(process.pid, allowed):
-            keep_to_cores(spare, process.pid)
+        _bind(list(_list_others(process.pid, allowed)), spare)
     return tuple(sorted(spare))
 
 
@@ -38,10 +39,26 @@ def count_engine_threads(spare: Iterable[int]) -> int:
 
 def keep_to_cores(cores: Iterable[int], pid: int = 0) -> None:
     """Bind every thread of a process to the given cores; threads to come inherit it."""
-    wanted = set(cores)
-    for thread in _list_threads(pid):
+    _bind(_list_threads(pid or os.getpid()), cores)
+
+
+def _bind(threads: Iterable[int], cores: Iterable[int]) -> None:
+    for thread in threads:
+        with suppress(OSError):  # it has ended
+            os.sched_setaffinity(thread, set(cores))
+
+
+def _list_others(pid: int, allowed: set[int]) -> Iterator[int]:
+    """Yield the threads of a process that do not compute: all, if none is bound."""
+    threads = _list_threads(pid)
+    if not _own_cores(pid, allowed):
+        yield from threads
+        return
+    for thread in threads:
         with suppress(OSError):
-            os.sched_setaffinity(thread, wanted)
+            # OpenMP binds each of its own threads elsewhere; the rest were born with the first's.
+            if thread != pid and os.sched_getaffinity(thread) == os.sched_getaffinity(pid):
+                yield thread
 
 
 def _own_cores(pid: int, allowed: set[int]) -> set[int]:
@@ -57,5 +74,5 @@ def _own_cores(pid: int, allowed: set[int]) -> set[int]:
 
 def _list_threads(pid: int) -> list[int]:
     with suppress(OSError):
-        return [int(name) for name in os.listdir(f"/proc/{pid or os.getpid()}/task")]  # noqa: PTH208
+        return [int(name) for name in os.listdir(f"/proc/{pid}/task")]  # noqa: PTH208
     return []

@@ -1,10 +1,10 @@
 """Has vLLM fork the processes of a CPU engine from the one that has imported it.
 
-An engine is three processes: the frontend with ``AsyncLLM``, the engine core, and the worker that
-computes. On CPUs vLLM spawns the latter two, and each imports vLLM for itself, which takes a slow
-core 12 to 18 s. It knows how to fork as well, but a fork lacks what a spawned process gets, and
-what is made up for here: a tie to its parent, and OpenMP's binding, which is read when the library
-is loaded. On GPUs vLLM's own way stays, for there the weights take the time.
+An engine is a frontend with ``AsyncLLM``, an engine core, and workers where there are several: one
+worker is part of the core. vLLM spawns them on CPUs, and each imports vLLM for itself, which takes
+a slow core 12 to 18 s. It knows how to fork as well, but a fork lacks what a spawned process gets,
+and what is made up for here: a tie to its parent, and OpenMP's binding, which is read when the
+library is loaded. On GPUs vLLM's own way stays, for there the weights take the time.
 """
 
 from __future__ import annotations

@@ -42,6 +42,28 @@ def test_who_is_bound_to_nothing_goes_where_nobody_computes(
     assert os.sched_getaffinity(frontend.pid) == set(CORES[1:])
 
 
+@needs_two
+def test_threads_that_only_share_the_first_one_s_core_leave_it() -> None:
+    code = (
+        "import os, threading\n"
+        f"os.sched_setaffinity(0, {{{CORES[0]}}})\n"
+        "thread = threading.Thread(target=threading.Event().wait, daemon=True)\n"
+        "thread.start()\n"
+        "print(thread.native_id, flush=True)\n"
+        "input()\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as core:
+        assert core.stdout is not None
+        thread = int(core.stdout.readline())
+        assert os.sched_getaffinity(thread) == {CORES[0]}
+        assert leave_engine_cores([psutil.Process(core.pid)]) == tuple(CORES[1:])
+        found = os.sched_getaffinity(core.pid), os.sched_getaffinity(thread)
+        core.kill()
+    assert found == ({CORES[0]}, set(CORES[1:]))
+
+
 def test_where_none_is_bound_all_stay(processes: list[psutil.Process]) -> None:
     assert leave_engine_cores(processes) == ()
     assert all(os.sched_getaffinity(process.pid) == set(CORES) for process in processes)
