@@ -95,7 +95,7 @@ personagym: $(STAMP) ## Ask the demo's models PersonaGym's questions: make perso
 		--set 'evaluation.judges=$(DEMO_JUDGE)' $(SET)
 
 control: $(STAMP) ## Train on shuffled profiles as well: what of the gain is the profile's?
-	@$(BIN)/python -m tests.benchmarks.control --config $(CONFIG)
+	@$(OPENCHARACTER) run $(CONFIG) --set 'evaluation.models=[base, tuned, control]' $(SET)
 
 # Lint has one core to itself, as the harness has; the others use both. The resolver mostly waits.
 test: $(STAMP) $(HARNESS)/.installed ## Lint, types, layers and all tests

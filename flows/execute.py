@@ -25,7 +25,8 @@ class Execution:
         """Start nodes, upstream first; those that are started already go on.
 
         What trains waits for all that asks models and does not need it: engines have no place
-        beside ranks, and would have to start once more behind them.
+        beside ranks, and would have to start once more behind them. For the same reason what asks
+        models waits for every training that was started before it, whether it needs it or not.
         """
         for node in nodes:
             if node.name in self._started:
@@ -33,6 +34,8 @@ class Execution:
             awaited = [read.name for read in node.reads()]
             if node.use == "ranks":
                 awaited += [one.name for one in self._list_asking_before(node)]
+            elif node.use == "models":
+                awaited += [one.name for one in self._graph if one.use == "ranks"]
             after = [
                 self._started[name] for name in dict.fromkeys(awaited) if name in self._started
             ]

@@ -200,11 +200,12 @@ def check_outside(settings: Settings, context: RunContext, graph: Graph) -> None
     check_machine(settings, context, graph)
     if needs_approval(settings, graph):
         check_approval(context)
-    published, encoding = graph.find_one(Publication), graph.find_one(Encoding)
+    published = graph.find_one(Publication)
     if published is not None and published.find() is None:
         check_hub(settings.publish)
-    if encoding is not None and encoding.find() is None:
-        check_training(encoding.config, context)
+    encodings = [encoding for encoding in graph.find(Encoding) if encoding.find() is None]
+    if encodings:
+        check_training(encodings[0].config, context)
 
 
 def score_run(manifests: dict[str, Manifest]) -> dict[str, float]:

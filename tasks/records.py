@@ -24,8 +24,9 @@ EvalTask = Literal[
 
 TASKS: tuple[EvalTask, ...] = get_args(EvalTask)
 
-BASE, TUNED = "base", "tuned"
-"""Roles of the model that a run trains from, as a rule, and of the one it trains."""
+BASE, TUNED, CONTROL = "base", "tuned", "control"
+"""Roles of the model that a run trains from, as a rule, of the one it trains, and of the one that
+it trains on the same answers under other characters' profiles."""
 
 PROFILE_FIELDS: tuple[tuple[str, str], ...] = (
     ("Name", "name"),

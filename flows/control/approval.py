@@ -27,9 +27,8 @@ _REFUSED = (
 
 def needs_approval(settings: Settings, graph: Graph) -> bool:
     """Tell whether this run will ask: it is to, and there is a training to be done."""
-    training = graph.find_one(Training)
     asked = settings.run.approve_before_training
-    return asked and training is not None and training.find() is None
+    return asked and any(training.find() is None for training in graph.find(Training))
 
 
 def check_approval(context: RunContext) -> None:

@@ -134,10 +134,12 @@ class CostEstimator:
             examples, tokens = self._estimate_examples(training, rows)
             filled = config.max_length * _FILLED
             packed = math.ceil(tokens / filled) if config.packing else examples
-        make, learnt = self.given.find(training) is None, tokens * config.epochs
+        # A control learns from as many tokens.
+        todo = [one for one in self.graph.find(Training) if self.given.find(one) is None]
+        make, learnt = bool(todo), tokens * config.epochs * len(todo)
         rate = self.measured.find_training_rate(training.spec.identity.get("model"))
         rate = rate or self._knobs.training_tokens_per_s
-        hours = learnt / rate / _HOUR_S if rate and make else (None if make else 0.0)
+        hours = learnt / rate / _HOUR_S if rate and todo else (None if todo else 0.0)
         price = price_engine_hour(self.settings)
         facts_of_base = find_model_facts(self.settings.models[config.model])
         return TrainingPlan(

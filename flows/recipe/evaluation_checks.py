@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from flows.recipe.evaluation_nodes import list_trained_roles
 from flows.recipe.settings import Settings
 from infra.errors import ConfigError, Problem
 from infra.paths import require_path
@@ -18,7 +19,7 @@ from tasks.evaluation.measures.published import EVERY, list_recipes
 from tasks.evaluation.questions.personagym import check_checkout, read_line
 from tasks.evaluation.questions.writing import QUESTION_VALUES, SETTINGS_VALUES, load_settings
 from tasks.evaluation.subjects import REWORDED, read_answer_prompt, read_prompt
-from tasks.records import TUNED
+from tasks.records import CONTROL, TUNED
 
 _WHERE = "evaluation"
 
@@ -31,7 +32,7 @@ def list_evaluation_roles(settings: Settings) -> dict[str, str]:
     roles = {
         f"{_WHERE}.models.{model.name}": model.role
         for model in config.models
-        if model.role != TUNED or settings.training is None
+        if model.role not in list_trained_roles(settings)
     }
     roles |= {f"{_WHERE}.judges.{judge.model}": judge.model for judge in config.judges}
     if config.questions.suite == "generated":
@@ -48,6 +49,7 @@ def check_evaluation(settings: Settings) -> Iterator[Problem]:
         return
     yield from _check_roles(settings)
     yield from _check_names(config)
+    yield from _check_control(settings, config)
     yield from _check_questions(settings, config.questions)
     yield from _check_answer_prompts(config)
     yield from check_judges(config)
@@ -76,8 +78,8 @@ def _check_roles(settings: Settings) -> Iterator[Problem]:
     for where, role in list_evaluation_roles(settings).items():
         if role in settings.models:
             continue
-        if role == TUNED:
-            what, todo = "this run trains no model", "set training={}, or leave `tuned` out"
+        if role in (TUNED, CONTROL):
+            what, todo = "this run trains no model", f"set training={{}}, or leave `{role}` out"
         else:
             what = f"names a model {role!r} that is not configured"
             todo = f"known: {', '.join(sorted(settings.models)) or 'none'}"
@@ -113,6 +115,14 @@ def _check_names(config: EvaluationConfig) -> Iterator[Problem]:
         if len(pairs) > 1:
             what = f"two nodes would be called {name}: {', and '.join(pairs)}"
             yield Problem(f"{_WHERE}.judges", what, "rename one of these models")
+
+
+def _check_control(settings: Settings, config: EvaluationConfig) -> Iterator[Problem]:
+    training = settings.training
+    wanted = CONTROL in config.roles and CONTROL in list_trained_roles(settings)
+    if wanted and training is not None and training.control != "none":
+        what = "the run's own model is a control already, so this one would be the same"
+        yield Problem(f"{_WHERE}.models.{CONTROL}", what, "set training.control=none")
 
 
 def _check_questions(settings: Settings, config: QuestionConfig) -> Iterator[Problem]:

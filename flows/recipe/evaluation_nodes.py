@@ -13,7 +13,7 @@ from tasks.evaluation.judging.nodes import Anchors, JudgeCalibration, JudgeExamp
 from tasks.evaluation.nodes import Abilities, Answers, Attributions, Scores
 from tasks.evaluation.questions.nodes import Questions, QuestionSettings, QuestionTexts
 from tasks.evaluation.subjects import Subject
-from tasks.records import TUNED
+from tasks.records import CONTROL, TUNED
 
 N = TypeVar("N", bound=Node)
 
@@ -39,9 +39,21 @@ class Builder(Protocol):
         """Return the model, if this run trains one."""
         ...
 
+    @property
+    def control(self) -> Node | None:
+        """Return the model that learns the same answers under others' profiles."""
+        ...
+
     def node(self, kind: type[N], **fields: Any) -> N:
         """Make a node of a kind."""
         ...
+
+
+def list_trained_roles(settings: Settings) -> set[str]:
+    """Return the roles of models that a run trains: no control where a model is called so."""
+    if settings.training is None:
+        return set()
+    return {TUNED} | ({CONTROL} - settings.models.keys())
 
 
 class EvaluationNodes:
@@ -189,10 +201,11 @@ class EvaluationNodes:
         return {role: self._choose_subject(role) for role in self._config.roles}
 
     def _choose_subject(self, role: str) -> Subject:
-        config = self._builder.settings.training
-        if role != TUNED or config is None:
+        settings = self._builder.settings
+        if settings.training is None or role not in list_trained_roles(settings):
             return Subject(role, role)
-        return Subject(role, config.model, self._builder.training)
+        trained = self._builder.control if role == CONTROL else self._builder.training
+        return Subject(role, settings.training.model, trained)
 
     @property
     def _local(self) -> list[Subject]:

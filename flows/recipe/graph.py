@@ -34,7 +34,9 @@ from tasks.export.nodes import Export
 from tasks.instructions.nodes import Guesses, Instructions
 from tasks.personas.nodes import Personas
 from tasks.publishing.nodes import Publication
+from tasks.records import CONTROL, TUNED
 from tasks.reporting.nodes import Report
+from tasks.training.config import TrainingConfig
 from tasks.training.nodes import Encoding, Training
 from tasks.training.origins import Origins, Upstream
 
@@ -101,7 +103,7 @@ class Graph:
         return [node for node in self if isinstance(node, kind)]
 
     def find_one(self, kind: type[N]) -> N | None:
-        """Return the node of a class of which a run has one at most."""
+        """Return the first node of a class, which is the only one of most."""
         return next(iter(self.find(kind)), None)
 
     def specs(self) -> list[NodeSpec]:
@@ -264,19 +266,31 @@ class GraphBuilder:
     def training(self) -> Training | None:
         """Return the model, if this run trains one."""
         config = self.settings.training
-        if config is None:
+        return None if config is None else self._train(config, TUNED)
+
+    @cached_property
+    def control(self) -> Training | None:
+        """Return the model that learns from the same answers under others' profiles."""
+        config = self.settings.training
+        if config is None or self.training is None:
             return None
+        shuffled = config.model_copy(update={"control": "shuffled_profiles", "gguf": "none"})
+        return self._train(shuffled, CONTROL, after=[self.training])
+
+    def _train(self, config: TrainingConfig, role: str, after: Sequence[Training] = ()) -> Training:
         funnel = [self.personas, *self.instructions, self.characters]
         evaluation = self.settings.evaluation if reaches(self.until, "evaluation") else None
         judges = evaluation.judges if evaluation else ()
         return self.node(
             Training,
             config=config,
-            encoding=self.node(Encoding, config=config, examples=self.curation),
+            encoding=self.node(Encoding, config=config, examples=self.curation, role=role),
             examples=self.curation,
             funnel=[*funnel, *self.dialogues, self.curation],
             origins=list_origins(self.settings),
             asked_later=[judge.model for judge in judges],
+            role=role,
+            after=after,
         )
 
     @cached_property

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from flows.recipe.checks import check_scoring
+from flows.recipe.evaluation_nodes import list_trained_roles
 from flows.recipe.graph import Graph, GraphBuilder
 from flows.recipe.opening import resolve_settings
 from flows.recipe.settings import Settings, load_settings
@@ -106,11 +107,12 @@ def _name_models(settings: Settings, models: Sequence[str]) -> Settings:
 
 
 def _find_model(settings: Settings, wanted: str) -> tuple[str, ModelConfig | None]:
-    if wanted in settings.models or (wanted == TUNED and settings.training is not None):
+    trained = list_trained_roles(settings)
+    if wanted in settings.models or wanted in trained:
         return wanted, None
     path = find_path(wanted)
     if path is None:
-        roles = ", ".join([*sorted(settings.models), *([TUNED] if settings.training else [])])
+        roles = ", ".join([*sorted(settings.models), *sorted(trained, reverse=True)])
         what = "neither a role nor the folder or GGUF file of a model"
         raise ConfigError(Problem(f"--model {wanted}", what, f"roles: {roles}; or a path"))
     role = re.sub("[^A-Za-z0-9.-]+", "-", path.stem if path.is_file() else path.name)

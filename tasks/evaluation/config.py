@@ -219,7 +219,8 @@ class EvaluationConfig(Knobs):
         (BASE, TUNED),
         min_length=1,
         description="Models to compare: a role, or {role: base, prompt: personagym} for one that"
-        " answers under a prompt of its own; `tuned` is the model this run trains",
+        " answers under a prompt of its own; `tuned` is the model this run trains, `control` one"
+        " that it trains beside it on the same answers under other characters' profiles",
     )
     questions: QuestionConfig = group(QuestionConfig, description="What is asked")
     answers: AnswerConfig = group(AnswerConfig, description="How it is answered")

@@ -29,7 +29,7 @@ from tasks.reporting.sections.judges import (
     list_judge_notes,
     list_self_notes,
 )
-from tasks.reporting.sections.learning import TrainingLine, describe_training
+from tasks.reporting.sections.learning import TrainingLine, describe_control, describe_training
 from tasks.reporting.sections.making import (
     FUNNEL,
     SCORED,
@@ -131,6 +131,7 @@ def _assemble_scores(
         abilities=build_ability_table(nodes.read_rows(Ability, "abilities_")),
         calibration=build_calibration_table(calibrations),
         judge_notes=(*list_self_notes(lines), *list_judge_notes(calibrations)),
+        control=describe_control(nodes),
         one_rubric=bool(judges) and all(judge in rubrics for judge in judges),
         habits=build_habit_table(habits),
         habit_notes=(

@@ -45,6 +45,7 @@ class ScoreFacts:
     one_rubric: bool = False
     habits: Table = _NOTHING
     habit_notes: tuple[JudgeNote, ...] = ()
+    control: str = ""
     agreement: Table = _NOTHING
     win_rates: tuple[Table, ...] = ()
 

@@ -49,10 +49,12 @@ _FREE_MEMORY = 0.5
 class TrainingOrder:
     """What is to be trained, on what, and who is told where it comes from.
 
-    Engines leave before the ranks start, but those of the roles in ``asked_later``.
+    ``role`` is what the model is called. Engines leave before the ranks start, but those of the
+    roles in ``asked_later``.
     """
 
     context: RunContext
+    role: str
     node: NodeSpec
     config: TrainingConfig
     encoded: Manifest
@@ -96,6 +98,7 @@ def train_model(order: TrainingOrder, examples: pl.DataFrame) -> JobOutput:
         outcome = run_job(job, context.cluster, stop=context.stop, on_progress=_tell(context))
     finishing = Finishing(
         context=context,
+        role=order.role,
         node=order.node,
         job=job,
         outcome=outcome,

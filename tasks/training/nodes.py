@@ -10,7 +10,7 @@ from infra.context import RunContext, model_identity
 from infra.engines.config import ModelConfig
 from infra.nodes.node import NAMED, JobNode, JobOutput, Node
 from infra.nodes.rows import Rows
-from tasks.records import Example
+from tasks.records import TUNED, Example
 from tasks.training.config import TrainingConfig
 from tasks.training.origins import Origins
 from tasks.training.rows.templates import read_templates
@@ -29,6 +29,12 @@ class Encoding(JobNode):
 
     config: TrainingConfig
     examples: Node
+    role: str = TUNED
+
+    @property
+    def parameters(self) -> Mapping[str, str]:
+        """Return the role of the model, where it is not the run's own."""
+        return name_role(self.role)
 
     @property
     def base(self) -> ModelConfig:
@@ -55,9 +61,9 @@ class Encoding(JobNode):
 class Training(JobNode):
     """Model that a run trains: the base, fine-tuned on the token rows, exported and checked.
 
-    ``funnel`` are the nodes from personas to SFT rows, for the model card. Engines leave before
-    the ranks start, but those of the roles in ``asked_later``, which stay where they hold nothing
-    that the ranks need.
+    ``funnel`` are the nodes from personas to SFT rows, for the model card. ``after`` are trainings
+    that come first: ranks have no place beside ranks. Engines leave before the ranks start, but
+    those of the roles in ``asked_later``, which stay where they hold nothing that the ranks need.
     """
 
     kind = "training"
@@ -72,6 +78,13 @@ class Training(JobNode):
     funnel: Sequence[Node] = field(metadata=NAMED)
     origins: Origins
     asked_later: Sequence[str] = ()
+    role: str = TUNED
+    after: Sequence[Node] = field(default=(), metadata=NAMED)
+
+    @property
+    def parameters(self) -> Mapping[str, str]:
+        """Return the role of the model, where it is not the run's own."""
+        return name_role(self.role)
 
     @property
     def engine(self) -> str | None:
@@ -94,6 +107,7 @@ class Training(JobNode):
         self.examples.vet(given)
         order = TrainingOrder(
             context=self.context,
+            role=self.role,
             node=self.spec,
             config=self.config,
             encoded=self.encoding.manifest,
@@ -102,6 +116,11 @@ class Training(JobNode):
             asked_later=self.asked_later,
         )
         return train_model(order, given.frame(self.examples))
+
+
+def name_role(role: str) -> Mapping[str, str]:
+    """Return what tells a training from the run's own, which is called nothing but training."""
+    return {} if role == TUNED else {"role": role}
 
 
 def check_training(config: TrainingConfig, context: RunContext) -> None:

@@ -121,6 +121,20 @@ def test_the_demo_is_killed_resumed_loses_its_engine_finishes_and_is_cached(home
     assert cached["engines_started"] == {}
 
 
+def test_a_control_is_trained_beside_the_model_and_compared_with_it(home: Path) -> None:
+    """Goes on in the store of the run before: all but two new trainings is there."""
+    models = "evaluation.models=[base, tuned, control]"
+    own = ("--set", calibrate_less(home), "--set", models, "--set", "training.seed=1")
+    command = run_demo(home, *SMALLER, *own)
+    result = closing_line(run_command(command, environment(home), timeout_s=LONGEST_S))
+    assert result["engines_started"] == {"tuned": 1, "control": 1, "teacher": 1}
+    asked = [result["counts"][f"answers_{role}"] for role in ("tuned", "control")]
+    assert asked[0]["planned"] == asked[1]["planned"] > 0
+    assert {"attribution_control", "attribution_tuned_over_control_gain"} <= result["scores"].keys()
+    page = Path(result["report"]).read_text()
+    assert "control learned the same answers as tuned" in page
+
+
 def read_artifacts(home: Path, key: str) -> list[str]:
     """Return what Prefect's server would show under a key, oldest first."""
     with closing(sqlite3.connect(home / "prefect" / DATABASE)) as database:

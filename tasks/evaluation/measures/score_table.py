@@ -26,7 +26,15 @@ from tasks.evaluation.measures.scoring import choose_headline, compare_models, m
 from tasks.evaluation.measures.win_rates import measure_win_rates
 from tasks.measures.evidence import Evidence
 from tasks.measures.statistics import count_missing
-from tasks.records import Ability, Answer, Attribution, Judgement, ScoreExamples
+from tasks.records import (
+    CONTROL,
+    TUNED,
+    Ability,
+    Answer,
+    Attribution,
+    Judgement,
+    ScoreExamples,
+)
 from tasks.scores import (
     AgreementLine,
     AnchorOrder,
@@ -142,7 +150,8 @@ def pair_models(config: EvaluationConfig) -> list[tuple[str, str]]:
 
     So one run holds the clean pairing, of two models under one prompt, and the paper's, of a
     baseline under PersonaGym's line and a trained model under its own. The prompts of the first
-    one's role are compared with those named before them.
+    one's role are compared with those named before them, and the tuned model with its control
+    under the same prompt: what it has over that, it has from the profiles.
     """
     first = config.models[0].role
     against = [model.name for model in config.models if model.role == first]
@@ -150,7 +159,18 @@ def pair_models(config: EvaluationConfig) -> list[tuple[str, str]]:
     others = [model.name for model in config.models if model.role != first]
     others += [role for role in config.roles if role != first and role not in others]
     found = [(name, one) for place, name in enumerate(against) for one in against[:place]]
-    return [*found, *((name, one) for name in others for one in against)]
+    found += [(name, one) for name in others for one in against]
+    return found if first in (TUNED, CONTROL) else [*found, *_pair_controls(config)]
+
+
+def _pair_controls(config: EvaluationConfig) -> list[tuple[str, str]]:
+    tuned, controls = (
+        {model.prompt: model.name for model in config.models if model.role == role}
+        for role in (TUNED, CONTROL)
+    )
+    found = [(name, controls[prompt]) for prompt, name in tuned.items() if prompt in controls]
+    roles = [(TUNED, CONTROL)] if tuned and controls else []  # measured of a role, whatever prompt
+    return list(dict.fromkeys([*found, *roles]))
 
 
 def check_missing(config: EvaluationConfig, judgements: Sequence[Judgement]) -> None:

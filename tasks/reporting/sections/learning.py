@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from tasks.records import CONTROL, TUNED
+from tasks.reporting.figures import write_number, write_share
 from tasks.reporting.pictures import embed_svg
 from tasks.reporting.run_nodes import RunNodes
 
@@ -68,6 +70,29 @@ def describe_training(nodes: RunNodes) -> TrainingLine | None:
         curves=embed_svg(curves, "curves", "Loss, learning rate, gradient norm and speed by step"),
         samples=tuple(_read_samples(nodes, facts.get("samples"), int(facts["steps"]))),
     )
+
+
+def describe_control(nodes: RunNodes) -> str:
+    """Say what the run's control is for and what it lost; empty if the run trains none."""
+    control, training = nodes.find(f"training_{CONTROL}"), nodes.find("training")
+    if control is None or training is None:
+        return ""
+    text = (
+        f"{CONTROL} learned the same answers as {TUNED}, each under another character's profile:"
+        f" what {TUNED} has over it is the profile's share, what it has over the base is style and"
+        " topic."
+    )
+    before = training.facts["eval_loss_before"]
+    tuned, spoiled = training.facts["eval_loss_after"], control.facts["eval_loss_after"]
+    if None in (before, tuned, spoiled):
+        return text
+    losses = ", ".join(
+        f"{write_number(loss, 3)} {name}"
+        for loss, name in ((before, "before"), (spoiled, CONTROL), (tuned, TUNED))
+    )
+    share = write_share((spoiled - tuned) / (before - tuned), 0) if before > tuned else ""
+    told = f": {share} of the gain is the profile's" if share else ""
+    return f"{text} Held-out loss in nats a token: {losses}{told}."
 
 
 def _read_samples(nodes: RunNodes, path: str | None, step: int) -> Iterator[ShownSample]:

@@ -121,7 +121,7 @@ def _count_row(manifest: Manifest) -> Row:
 
 
 def _trained(manifest: Manifest) -> bool:
-    return manifest.stage == "training"
+    return manifest.stage.partition("_")[0] == "training"
 
 
 def _time_of(manifest: Manifest) -> float:

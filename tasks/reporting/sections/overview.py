@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from infra.store.manifests import Manifest
-from tasks.records import TUNED
+from tasks.records import CONTROL, TUNED
 from tasks.reporting.figures import write_count
 from tasks.reporting.run_nodes import RunNodes
 from tasks.reporting.sections.judges import JudgeLine
@@ -41,6 +41,10 @@ def build_model_table(nodes: RunNodes, models: tuple[ModelLine, ...]) -> Table:
     training = nodes.find("training")
     if training is not None and all(line.role != TUNED for line in lines):
         lines.append(ModelLine(TUNED, str(training.facts["base"]), "trained here"))
+    control = nodes.find(f"training_{CONTROL}")
+    if control is not None:
+        told = "trained here, under other characters' profiles"
+        lines.append(ModelLine(CONTROL, str(control.facts["base"]), told))
     return Table(
         columns=name_columns("role", Column("model", "text"), Column("engine", "text")),
         rows=tuple(

@@ -33,7 +33,7 @@ from infra.store.manifests import (
     refer_to_file,
 )
 from infra.store.storage import Storage, is_remote
-from tasks.records import TUNED, Example
+from tasks.records import Example
 from tasks.training.config import TrainingConfig
 from tasks.training.curves import draw_curves
 from tasks.training.model.card import (
@@ -76,6 +76,7 @@ class Finishing:
     """Training that is over, with what its export needs to know."""
 
     context: RunContext
+    role: str
     node: NodeSpec
     job: TrainJob
     outcome: TrainOutcome
@@ -107,7 +108,7 @@ def finish_model(finishing: Finishing, encoded: Manifest, examples: Sequence[Exa
     if probes:
         context.pool.get_ready(tuned)
     written, parts = _export(finishing, chat, path)
-    context.add_model(TUNED, tuned)
+    context.add_model(finishing.role, tuned)
     try:
         reloaded = _check_reload(finishing, tuned)
         endings = _check_serving(finishing, probes)
@@ -262,16 +263,16 @@ def _check_reload(finishing: Finishing, tuned: ModelConfig) -> LossFacts | None:
 def _check_serving(finishing: Finishing, probes: Sequence[Probe]) -> EndingFacts | None:
     """Load the export in the engine that will serve it; it must end its answers by itself.
 
-    The engine stays open for the stages that ask the tuned model.
+    The engine stays open for the stages that ask the model.
     """
     if not probes:
         return None
-    context, job = finishing.context, finishing.job
+    context, role, job = finishing.context, finishing.role, finishing.job
     try:
-        with context.pool.use(TUNED):
+        with context.pool.use(role):
             found = asyncio.run(
                 measure_endings(
-                    context.pool.engine(TUNED),
+                    context.pool.engine(role),
                     [probe.token_ids for probe in probes],
                     max_new_tokens=job.config.samples.max_new_tokens,
                     seed=job.config.seed,
@@ -279,7 +280,7 @@ def _check_serving(finishing: Finishing, probes: Sequence[Probe]) -> EndingFacts
             )
         check_endings(found)
     except BaseException:
-        context.pool.close_model(TUNED)
+        context.pool.close_model(role)
         raise
     return found
 

@@ -12,6 +12,7 @@ from tasks.measures.evidence import Evidence
 from tasks.records import Attribution, Judgement
 
 GYM = {"role": "base", "prompt": "personagym"}
+TUNED_GYM, CONTROL_GYM = ({**GYM, "role": role} for role in ("tuned", "control"))
 SCORES = {"base": 2.0, "base-personagym": 2.5, "tuned": 4.0}
 
 
@@ -64,6 +65,23 @@ def gather(config: EvaluationConfig) -> Inputs:
             [GYM, "tuned"],
             [("base", "base-personagym"), ("tuned", "base-personagym"), ("tuned", "base")],
         ),
+        (
+            ["base", "tuned", "control"],
+            [("tuned", "base"), ("control", "base"), ("tuned", "control")],
+        ),
+        # A control is beside the tuned model under the same prompt, and where a role is measured.
+        (
+            ["base", "tuned", TUNED_GYM, CONTROL_GYM],
+            [
+                ("tuned", "base"),
+                ("tuned-personagym", "base"),
+                ("control-personagym", "base"),
+                ("control", "base"),
+                ("tuned-personagym", "control-personagym"),
+                ("tuned", "control"),
+            ],
+        ),
+        (["tuned", "control"], [("control", "tuned")]),
     ],
 )
 def test_every_model_is_compared_with_the_first_role_under_each_prompt(

@@ -369,6 +369,12 @@ def write_training(storage: Storage) -> NodeRef:
     )  # fmt: skip
 
 
+def write_control(storage: Storage, loss: float) -> NodeRef:
+    """Write a training under shuffled profiles that ended at a held-out loss."""
+    facts = {"base": "tiny", "seconds": 90.0, "tokens": 1_234_567, "eval_loss_after": loss}
+    return write_node(storage, "training_control", Persona, [], facts=facts)
+
+
 def write_evaluation(
     storage: Storage,
     people: int = 12,
