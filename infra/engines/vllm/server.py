@@ -205,8 +205,8 @@ def compute_in_core(arguments: Any) -> bool:
     """Have the engine core of a CPU engine compute itself, if it has one worker; tell whether.
 
     Scheduler and worker take turns on CPUs. As two processes each spins while the other works, on
-    a core that the other computes on: with 135 M parameters on two cores this
-    took the stage runner from 0.87 to 0.94 of ``LLM.generate`` (two pairs each, on a noisy machine). vLLM parts them for the sake of OpenMP's
+    a core that the other computes on: with 135 M parameters on two cores it took the stage runner
+    from 0.87 to 0.94 of ``LLM.generate`` (two pairs each). vLLM parts them for the sake of OpenMP's
     variables, which a worker needs from its start and a fork is given anyhow.
     """
     from vllm.v1.executor.uniproc_executor import UniProcExecutor
