@@ -90,8 +90,10 @@ def describe_control(nodes: RunNodes) -> str:
         f"{write_number(loss, 3)} {name}"
         for loss, name in ((before, "before"), (spoiled, CONTROL), (tuned, TUNED))
     )
-    share = write_share((spoiled - tuned) / (before - tuned), 0) if before > tuned else ""
-    told = f": {share} of the gain is the profile's" if share else ""
+    told = ""
+    if before > tuned:
+        share = write_share((spoiled - tuned) / (before - tuned), 0) if spoiled > tuned else "none"
+        told = f": {share} of the gain is the profile's"
     return f"{text} Held-out loss in nats a token: {losses}{told}."
 
 

@@ -33,6 +33,11 @@ def test_a_control_says_which_share_of_the_gain_is_the_profile_s(storage: Storag
     assert [row.name for row in costs.rows] == ["training", "training control", "all"]
 
 
+def test_a_control_that_learned_as_much_leaves_nothing_to_the_profile(storage: Storage) -> None:
+    nodes = RunNodes(storage, [write_training(storage), write_control(storage, 0.4)])
+    assert "0.500 tuned: none of the gain is the profile's" in describe_control(nodes)
+
+
 def test_a_run_without_a_control_says_nothing_of_one(storage: Storage) -> None:
     assert describe_control(RunNodes(storage, [write_training(storage)])) == ""
 
