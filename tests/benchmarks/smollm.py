@@ -3,7 +3,7 @@
 Generation: the stage runner as users have it, against ``LLM.generate`` on the same requests in
 the best arrangement of threads that vLLM offers, found first; the figure is our rate over its.
 Training: a rank as users have it, against a plain PyTorch loop over the same packed rows in fp32.
-Pairs alternate, every side in a process of its own, start-up left out.
+Both sides take turns by seconds, start-up left out: machines are shared.
 
     make bench ONLY=smollm
 """
@@ -24,7 +24,9 @@ from typing import Any
 from infra.engines.cpu_threads import BINDING
 from infra.models.folders import fetch_model
 from tasks.training.config import TrainingConfig
-from tests.benchmarks.generation import run_side
+from tests.benchmarks.generation import RUNNER, run_pairs
+from tests.benchmarks.generation_sides import Side as GenerationSide
+from tests.benchmarks.generation_sides import Task
 from tests.benchmarks.hardware import describe_hardware
 from tests.benchmarks.training_rows import DATA, lay_out_rows
 from tests.benchmarks.training_sides import UNDISTURBED, Setup, Side, train
@@ -56,8 +58,9 @@ def main() -> None:
     """Run the pairs and print the ratios."""
     parser = argparse.ArgumentParser(prog=f"python -m {_HERE}", description=__doc__)
     parser.add_argument("--model", default=_MODEL)
-    parser.add_argument("--pairs", type=int, default=3)
-    parser.add_argument("--rows", type=int, default=160, help="answers to generate")
+    parser.add_argument("--pairs", type=int, default=9, help="batches of answers of each side")
+    parser.add_argument("--trainings", type=int, default=3, help="trainings of each side")
+    parser.add_argument("--rows", type=int, default=96, help="answers of a batch")
     parser.add_argument("--new-tokens", type=int, default=64, help="most tokens of an answer")
     parser.add_argument("--examples", type=int, default=40, help="dialogues to train on")
     parser.add_argument("--only", choices=("generation", "training"))
@@ -65,7 +68,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if not Path(arguments.model).is_file():
         raise SystemExit(f"{arguments.model} is not there: run `make smollm` first")
-    arguments.model, arguments.engine = fetch_model(arguments.model), _ENGINE
+    arguments.model = fetch_model(arguments.model)
     found: dict[str, Any] = {}
     if arguments.only != "training":
         found["generation"] = compare_generation(arguments)
@@ -83,24 +86,26 @@ def main() -> None:
 
 def compare_generation(arguments: argparse.Namespace) -> dict[str, Any]:
     """Find the best bare arrangement, then run it and the runner in turn; print the ratios."""
+    task = Task(arguments.model, arguments.rows, arguments.new_tokens, _ENGINE)
     bindings = _list_bindings()
-    tried = {name: _rate("generate", arguments, own) for name, own in bindings.items()}
+    tried = {name: _try(task, own) for name, own in bindings.items()}
     best = max(tried, key=tried.__getitem__)
     told = ", ".join(f"{name} {rate:.2f}" for name, rate in tried.items())
     print(f"LLM.generate, rows/s: {told}; the pairs take: {best}", flush=True)
-    rounds = []
-    for number in range(arguments.pairs):
-        sides = {"runner": ("runner", {}), best: ("generate", bindings[best])}
-        order = list(sides) if number % 2 else list(reversed(sides))
-        rates = {name: _rate(sides[name][0], arguments, sides[name][1]) for name in order}
-        rounds.append({name: rates[name] for name in sides})
-        told = ", ".join(f"{name} {rates[name]:.2f}" for name in sides)
-        print(f"pair {number + 1}, rows/s: {told}", flush=True)
-    return {"tried": tried, **_judge("generation", rounds, "runner")}
+    rounds = [
+        {name: round(found["rows_per_s"], 4) for name, found in pair.items()}
+        for pair in run_pairs(task, arguments.pairs, bindings[best])
+    ]
+    return {"tried": tried, "best": best, **_judge("generation", rounds, RUNNER)}
 
 
-def _rate(side: str, arguments: argparse.Namespace, own: Mapping[str, str]) -> float:
-    return round(float(run_side(side, arguments, own)["rows_per_s"]), 4)
+def _try(task: Task, environment: Mapping[str, str]) -> float:
+    side = GenerationSide("generate", task, environment)
+    try:
+        side.measure(0)
+        return round(side.measure(1)["rows_per_s"], 4)
+    finally:
+        side.close()
 
 
 def compare_training(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -110,7 +115,7 @@ def compare_training(arguments: argparse.Namespace) -> dict[str, Any]:
         root = Path(folder)
         config = TrainingConfig.model_validate(_TRAINING)
         lay_out_rows(root / DATA, arguments.model, config, train=arguments.examples, validation=2)
-        for number in range(arguments.pairs):
+        for number in range(arguments.trainings):
             order: tuple[Side, ...] = ("ours", "plain") if number % 2 else ("plain", "ours")
             rates: dict[str, float] = {}
             for side in order:
