@@ -94,8 +94,11 @@ personagym: $(STAMP) ## Ask the demo's models PersonaGym's questions: make perso
 		--set evaluation.questions.suite=personagym --set evaluation.questions.path=$(CHECKOUT) \
 		--set 'evaluation.judges=$(DEMO_JUDGE)' $(SET)
 
-control: $(STAMP) ## Train on shuffled profiles as well: what of the gain is the profile's?
-	@$(OPENCHARACTER) run $(CONFIG) --set 'evaluation.models=[base, tuned, control]' $(SET)
+# The base as people would prompt it; and a model that learned under other characters' profiles.
+CONTROLS := [base, {role: base, prompt: prompts/evaluation/roleplay_strong.j2}, tuned, control]
+
+control: $(STAMP) ## What of the gain is training's, what the profile's? Prompted base, shuffled profiles
+	@$(OPENCHARACTER) run $(CONFIG) --set 'evaluation.models=$(CONTROLS)' $(SET)
 
 # Lint has one core to itself, as the harness has; the others use both. The resolver mostly waits.
 test: $(STAMP) $(HARNESS)/.installed ## Lint, types, layers and all tests

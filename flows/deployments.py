@@ -27,10 +27,11 @@ from flows.control.stopping import run_until_told_to_stop
 from flows.look.comparing import RunComparison, compare_runs
 from flows.look.gates import read_gates, require_passed
 from flows.parameters import Gates, Recipe, SynthesisSize, list_preview_overrides
-from flows.pipeline import RunResult, run_pipeline
+from flows.pipeline import run_pipeline
 from flows.recipe.opening import prepare
 from flows.recipe.settings import load_settings
 from flows.recipe.stages import Stage
+from flows.runs.closing import RunResult
 from infra.cluster.reaper import reap_children
 from infra.errors import ConfigError, OpenCharacterError, Problem
 from infra.orchestration.leases import outlive_lost_leases

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import contextvars
-import json
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 
 from prefect import flow
-from pydantic import BaseModel, ConfigDict
 
 from flows.control.approval import ask_for_approval, check_approval, needs_approval
 from flows.control.budget import BudgetGuard
@@ -22,44 +20,17 @@ from flows.recipe.graph import Graph, build_graph
 from flows.recipe.machine_checks import check_machine
 from flows.recipe.opening import open_context, prepare
 from flows.recipe.scoring import build_scores, prepare_scoring
-from flows.recipe.settings import Settings, dump_settings
-from flows.runs.history import RunRecord, note_end, record_run
+from flows.recipe.settings import Settings
+from flows.runs.closing import RunResult, write_run
+from flows.runs.history import record_run
 from infra.context import Listener, Listeners, RunContext
 from infra.generation.reruns import write_reruns
 from infra.orchestration.events import StageMonitor
-from infra.orchestration.tasks import PrefectListener, publish_plan, publish_report
-from infra.store.manifests import Manifest, NodeRef, read_manifest
-from infra.store.storage import Storage
+from infra.orchestration.tasks import PrefectListener, publish_plan
 from tasks.dialogues.nodes import Dialogues, require_cast
-from tasks.export.nodes import Export
 from tasks.personas.nodes import Personas
 from tasks.publishing.nodes import Publication, check_hub
-from tasks.reporting.page import PAIRS_FILE
 from tasks.training.nodes import Encoding, Training, check_training
-
-
-class StageCounts(BaseModel):
-    """Counts of a node's rows: planned = accepted + rejected; made now, or reused."""
-
-    model_config = ConfigDict(frozen=True)
-
-    planned: int
-    accepted: int
-    rejected: int
-
-
-class RunResult(BaseModel):
-    """What a run came to; printed as the closing JSON line."""
-
-    model_config = ConfigDict(frozen=True)
-
-    run: str
-    report: str
-    dataset: str
-    model: str
-    scores: dict[str, float]
-    counts: dict[str, StageCounts]
-    engines_started: dict[str, int]
 
 
 @flow(name="opencharacter", flow_run_name="{config}")
@@ -107,13 +78,9 @@ def run_pipeline(
         graph = build_graph(settings, context, reruns, until)
         if refresh or retry_rejects:
             write_reruns(context.storage, reruns)
-        kept, made_with = context.storage, context.provenance()
-        with record_run(kept, settings, graph.specs(), provenance=made_with, until=until) as record:
-            check_outside(settings, context, graph)
-            with show_plan(settings, graph), guard.explain_stop():
-                references = start_nodes(context, settings, graph).collect()
-            close_reruns(settings, context)
-            return write_run(context, settings, graph, references, record)
+        made = make_graph(settings, context, graph, guard, until, foresee=True)
+        close_reruns(settings, context)
+        return made
 
 
 @flow(name="evaluate", flow_run_name="{config}")
@@ -130,12 +97,29 @@ def evaluate(config: str, models: Sequence[str] = (), overrides: Sequence[str] =
         graph, notes = build_scores(settings, context)
         for note in notes:
             context.listener.node_note("evaluate", note)
-        kept, made_with = context.storage, context.provenance()
-        with record_run(kept, settings, graph.specs(), provenance=made_with) as record:
-            check_outside(settings, context, graph)
-            with guard.explain_stop():
-                references = start_nodes(context, settings, graph).collect()
-            return write_run(context, settings, graph, references, record)
+        return make_graph(settings, context, graph, guard)
+
+
+def make_graph(
+    settings: Settings,
+    context: RunContext,
+    graph: Graph,
+    guard: BudgetGuard,
+    until: str = "report",
+    *,
+    foresee: bool = False,
+) -> RunResult:
+    """Make every node of a graph, on the record, and write the run's folder.
+
+    ``foresee`` publishes the plan of the configuration beside it.
+    """
+    kept, made_with = context.storage, context.provenance()
+    with record_run(kept, settings, graph.specs(), provenance=made_with, until=until) as record:
+        check_outside(settings, context, graph)
+        shown = show_plan(settings, graph) if foresee else nullcontext()
+        with shown, guard.explain_stop():
+            references = start_nodes(context, settings, graph).collect()
+        return write_run(context, settings, graph, references, record)
 
 
 @contextmanager
@@ -206,79 +190,3 @@ def check_outside(settings: Settings, context: RunContext, graph: Graph) -> None
     encodings = [encoding for encoding in graph.find(Encoding) if encoding.find() is None]
     if encodings:
         check_training(encodings[0].config, context)
-
-
-def score_run(manifests: dict[str, Manifest]) -> dict[str, float]:
-    """Return the figures that the closing line shows."""
-    scores: dict[str, float] = {}
-    if "training" in manifests:
-        facts = manifests["training"].facts
-        wanted = {"eval_loss_base": "eval_loss_before", "eval_loss_tuned": "eval_loss_after"}
-        scores |= {
-            name: round(float(facts[fact]), 6)
-            for name, fact in wanted.items()
-            if facts.get(fact) is not None
-        }
-    if "scores" in manifests:
-        scores |= manifests["scores"].facts["headline"]
-    return scores
-
-
-def copy_pages(storage: Storage, report: Manifest, folder: str) -> None:
-    """Copy the report, and the page of pairs if there is one, to the folder of a run."""
-    for fact, name in (("page", "report.html"), ("pairs", PAIRS_FILE)):
-        if fact in report.facts:
-            storage.write_bytes(f"{folder}/{name}", storage.read_bytes(str(report.facts[fact])))
-
-
-def write_run(
-    context: RunContext,
-    settings: Settings,
-    graph: Graph,
-    references: dict[str, NodeRef],
-    record: RunRecord,
-) -> RunResult:
-    """Write the resolved config and the summary of a run, and return its result."""
-    folder = f"runs/{settings.run.name}"
-    manifests = {
-        name: read_manifest(context.storage, reference.manifest)
-        for name, reference in references.items()
-    }
-    result = RunResult(
-        run=settings.run.name,
-        report=context.storage.url(f"{folder}/report.html") if "report" in references else "",
-        dataset="".join(context.storage.url(node.folder) for node in graph.find(Export)),
-        model=context.storage.url(str(manifests["training"].facts["export"]))
-        if "training" in manifests
-        else "",
-        scores=score_run(manifests),
-        counts={
-            name: StageCounts(
-                planned=manifest.counts.planned,
-                accepted=manifest.counts.accepted,
-                rejected=manifest.counts.rejected,
-            )
-            for name, manifest in manifests.items()
-        },
-        engines_started=context.count_starts(),
-    )
-    summary = {
-        **result.model_dump(),
-        "provenance": context.provenance(),
-        "manifests": {name: reference.manifest for name, reference in references.items()},
-        "rejects": {name: manifest.reasons for name, manifest in manifests.items()},
-        "usage": {name: manifest.usage.model_dump() for name, manifest in manifests.items()},
-        "endpoints": {
-            name: manifest.facts["endpoint"]
-            for name, manifest in manifests.items()
-            if "endpoint" in manifest.facts
-        },
-    }
-    if "report" in references:
-        copy_pages(context.storage, manifests["report"], folder)
-        publish_report(str(manifests["report"].facts["summary"]), result.report)
-    context.storage.write_bytes(f"{folder}/config.yaml", dump_settings(settings).encode())
-    context.storage.write_bytes(f"{folder}/summary.json", json.dumps(summary, indent=1).encode())
-    done = list(manifests.values())
-    note_end(context.storage, record, "finished", manifests=done, scores=result.scores)
-    return result

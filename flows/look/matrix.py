@@ -13,9 +13,10 @@ from pydantic import BaseModel, ConfigDict
 from rich.console import Console
 
 from flows.look.comparing import RunComparison, check_seed, compare_runs
-from flows.pipeline import RunResult, opencharacter
+from flows.pipeline import opencharacter
 from flows.recipe.opening import prepare
 from flows.recipe.settings import Settings, check_run_name
+from flows.runs.closing import RunResult
 from infra.errors import ConfigError, Problem
 from infra.orchestration.tasks import publish_report
 from infra.paths import require_path

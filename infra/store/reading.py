@@ -27,15 +27,21 @@ def iterate_accepted(storage: Storage, reference: NodeRef, record: type[R]) -> I
         yield from_plain(record, row)
 
 
-def read_accepted_frame(storage: Storage, reference: NodeRef) -> pl.DataFrame:
-    """Return the accepted rows of a node, sorted by key."""
+def read_accepted_frame(
+    storage: Storage, reference: NodeRef, columns: Sequence[str] | None = None
+) -> pl.DataFrame:
+    """Return the accepted rows of a node, sorted by key; of columns all, or key and those named."""
     manifest = read_manifest(storage, reference.manifest)
+    named = None if columns is None else list(dict.fromkeys(("key", *columns)))
     if manifest.members is not None:
-        rows = read_rows(storage, manifest)
-        return rows.filter(pl.col("status") == "accepted") if rows.height else rows
-    parts = [part for part in manifest.parts if part.holds == "accepted"]
-    rows = read_tables(storage, parts)
-    return rows.sort("key") if parts else rows
+        held = None if named is None else ["status", *(name for name in named if name != "key")]
+        rows = read_rows(storage, manifest, held)
+        rows = rows.filter(pl.col("status") == "accepted") if rows.height else rows
+    else:
+        parts = [part for part in manifest.parts if part.holds == "accepted"]
+        rows = read_tables(storage, parts, named)
+        rows = rows.sort("key") if parts else rows
+    return rows.select(named) if named is not None and rows.width else rows
 
 
 def read_frames(

@@ -6,12 +6,33 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tasks.records import Ability
-from tasks.reporting.charts import draw_attribution, draw_funnel, draw_scores
+from tasks.reporting.charts import (
+    draw_attribution,
+    draw_funnel,
+    draw_lengths,
+    draw_scores,
+    draw_shares,
+)
 from tasks.reporting.config import ReportConfig
-from tasks.reporting.page import PAIRS_FILE, MakingFacts, PairFacts, ReportFacts, ScoreFacts
+from tasks.reporting.page import (
+    PAIRS_FILE,
+    CompositionFacts,
+    MakingFacts,
+    PairFacts,
+    ReportFacts,
+    ScoreFacts,
+    SharePicture,
+)
 from tasks.reporting.run_nodes import RunNodes
 from tasks.reporting.sections.browser import Limits, choose_rows, encode_rows
 from tasks.reporting.sections.claims import correct_claims
+from tasks.reporting.sections.composition import (
+    build_length_table,
+    list_languages,
+    list_lengths,
+    list_profile_shares,
+    list_topics,
+)
 from tasks.reporting.sections.contamination import (
     build_contamination_table,
     count_contamination,
@@ -89,6 +110,7 @@ def assemble_report(
         licences=list_licences(nodes),
         scores=_assemble_scores(nodes, training, run.judges),
         making=_assemble_making(nodes, config),
+        composition=_assemble_composition(nodes),
         training=training,
         rows=encode_rows(rows) if rows else None,
         pairs=PAIRS_FILE if paired else "",
@@ -172,6 +194,23 @@ def _build_score_tables(
     if beside is None and ours:
         tables.append(build_score_table((), "", ours, set_up=set_up))
     return (*tables, build_published_table(apart)) if apart else tuple(tables)
+
+
+def _assemble_composition(nodes: RunNodes) -> CompositionFacts:
+    lines = list_lengths(nodes)
+    groups = (*list_profile_shares(nodes), *list_languages(nodes), *list_topics(nodes))
+    return CompositionFacts(
+        lengths=build_length_table(lines),
+        length_chart=draw_lengths(lines),
+        pictures=tuple(
+            SharePicture(
+                group.title,
+                group.note,
+                draw_shares(group.bars, f"shares-{place}", f"{group.title}, {group.note}"),
+            )
+            for place, group in enumerate(groups)
+        ),
+    )
 
 
 def _assemble_making(nodes: RunNodes, config: ReportConfig) -> MakingFacts:

@@ -1,4 +1,4 @@
-"""Draws the charts of the page as SVG: scores by task, attribution, the funnel.
+"""Draws the charts of the page as SVG: scores by task, attribution, the funnel, what rows are like.
 
 Figures are narrow, so that their letters stay readable on a phone; letters are text, not outlines,
 so that they take the page's typeface. Colours are placeholders that :mod:`tasks.reporting.pictures`
@@ -15,7 +15,7 @@ from typing import Any
 from markupsafe import Markup
 
 from tasks.records import TASKS
-from tasks.reporting.figures import write_count
+from tasks.reporting.figures import write_count, write_share
 from tasks.reporting.measure_names import name_measure, name_task
 from tasks.reporting.pictures import embed_svg
 from tasks.reporting.sections.scoring import NO_RUBRICS, find_measure, list_models
@@ -49,6 +49,24 @@ class FunnelBar:
     name: str
     accepted: int
     rejected: int
+
+
+@dataclass(frozen=True, slots=True)
+class LengthLine:
+    """Tokens that a row of one node took: the quantiles of 5, 25, 50, 75 and 95 %, and the most."""
+
+    name: str
+    rows: int
+    quantiles: tuple[float, ...]
+    most: int
+
+
+@dataclass(frozen=True, slots=True)
+class ShareBar:
+    """One bar; ``share`` is of 1."""
+
+    name: str
+    share: float
 
 
 def draw_scores(
@@ -137,6 +155,39 @@ def draw_funnel(bars: Sequence[FunnelBar]) -> Markup | None:
 
     label = "Rows accepted and rejected, stage by stage"
     return _draw(paint, [bar.name for bar in bars], "funnel", label, height=0.72) if bars else None
+
+
+def draw_lengths(lines: Sequence[LengthLine]) -> Markup | None:
+    """Return a node's middle half thick, nine rows in ten thin, the median as a dot."""
+
+    def paint(axes: Any) -> None:
+        colour = _colour(1)
+        for row, line in enumerate(lines):
+            low, lower, median, upper, high = line.quantiles
+            axes.plot([low, high], [row, row], color=colour, lw=1.5, solid_capstyle="butt")
+            axes.plot([lower, upper], [row, row], color=colour, lw=7, solid_capstyle="butt")
+            axes.plot([median], [row], "o", color=_INK, ms=5)
+        axes.set_xlim(left=0)
+        axes.set_xlabel("tokens a row: median, middle half, 5 to 95 %")
+
+    label = "Tokens a row, node by node"
+    return _draw(paint, [line.name for line in lines], "lengths", label, 0.72) if lines else None
+
+
+def draw_shares(bars: Sequence[ShareBar], name: str, label: str) -> Markup | None:
+    """Return a bar a share with its figure beside it; ``name`` tells the picture from others."""
+
+    def paint(axes: Any) -> None:
+        most = max(bar.share for bar in bars) or 1
+        for row, bar in enumerate(bars):
+            axes.barh(row, 100 * bar.share, height=0.62, color=_colour(1))
+            axes.text(100 * (bar.share + 0.015 * most), row, write_share(bar.share), va="center")
+        axes.set_xlim(0, 116 * most)
+        axes.set_xticks([])
+        axes.grid(visible=False)
+        axes.spines["bottom"].set_visible(False)
+
+    return _draw(paint, [bar.name for bar in bars], name, label, 0.6) if bars else None
 
 
 def _draw(

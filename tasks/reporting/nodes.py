@@ -23,7 +23,7 @@ class Report(JobNode):
 
     kind = "report"
     stage = "report"
-    version = 4  # all comparisons counted, a page of pairs, one rubric as one column
+    version = 5  # what the rows are like, and links from figures to rows
     record = Measure
 
     config: ReportConfig

@@ -65,6 +65,28 @@ class MakingFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class SharePicture:
+    """Picture of shares, with what they are of; ``note`` says of how many rows."""
+
+    title: str
+    note: str
+    chart: Markup | None
+
+
+@dataclass(frozen=True, slots=True)
+class CompositionFacts:
+    """What the page says of what the rows are like."""
+
+    lengths: Table = _NOTHING
+    length_chart: Markup | None = None
+    pictures: tuple[SharePicture, ...] = ()
+
+    def __bool__(self) -> bool:
+        """Tell whether there is anything to show."""
+        return bool(self.lengths or self.pictures)
+
+
+@dataclass(frozen=True, slots=True)
 class ReportFacts:
     """Everything the page says."""
 
@@ -75,6 +97,7 @@ class ReportFacts:
     licences: tuple[tuple[str, str], ...]
     scores: ScoreFacts = field(default_factory=ScoreFacts)
     making: MakingFacts = field(default_factory=MakingFacts)
+    composition: CompositionFacts = field(default_factory=CompositionFacts)
     training: TrainingLine | None = None
     rows: Markup | None = None
     pairs: str = ""

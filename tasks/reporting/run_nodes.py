@@ -70,11 +70,11 @@ class RunNodes:
         return revive(record, read_tables(self.storage, parts))
 
     def read_columns(self, stage: str, *columns: str) -> pl.DataFrame:
-        """Return some columns of a set node's accepted rows; empty if the node is absent."""
-        manifest = self.find(stage)
-        parts = manifest.parts if manifest else ()
-        wanted = [part for part in parts if part.holds == "accepted"]
-        return read_tables(self.storage, wanted, columns)
+        """Return keys and some columns of a node's accepted rows; empty if the node is absent."""
+        reference = self._references.get(stage)
+        if reference is None:
+            return pl.DataFrame()
+        return read_accepted_frame(self.storage, reference, columns)
 
     def read_rejects(self) -> Iterator[tuple[str, pl.DataFrame]]:
         """Return the rejected rows of every node that has some: key, reason and detail."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 CellKind = Literal["number", "text", "key"]
@@ -21,6 +21,8 @@ class Cell:
     hover: str = ""
     kind: CellKind = "number"
     tone: Tone = ""
+    link: str = ""
+    """Where on the page the rows are that it was reckoned from; empty if nowhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,10 @@ class Row:
     note: str = ""
     quiet: bool = False
     """Whether it is not of this run (a published figure, a sum) and steps back."""
+    link: str = ""
+    """Where on the page more is told of what its name names."""
+    anchor: str = ""
+    """What links call it by."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +82,7 @@ def drop_empty_columns(table: Table, optional: Sequence[str]) -> Table:
     return Table(
         columns=tuple(table.columns[place] for place in kept),
         rows=tuple(
-            Row(row.name, tuple(row.cells[place - 1] for place in kept[1:]), row.note, row.quiet)
+            replace(row, cells=tuple(row.cells[place - 1] for place in kept[1:]))
             for row in table.rows
         ),
         caption=table.caption,

@@ -13,7 +13,8 @@ from pathlib import Path
 import ray
 from prefect import flow
 
-from flows.pipeline import RunResult, opencharacter
+from flows.pipeline import opencharacter
+from flows.runs.closing import RunResult
 
 SCRIPTED = (
     "models={teacher: {engine: scripted, model: script}}",

@@ -12,9 +12,10 @@ from typing import Any
 import polars as pl
 import yaml
 
-from flows.pipeline import RunResult, opencharacter
+from flows.pipeline import opencharacter
 from flows.recipe.graph import Graph, build_graph
 from flows.recipe.opening import open_context, prepare
+from flows.runs.closing import RunResult
 from infra.context import Listener
 from infra.engines.scripted_answers import write_answer
 from infra.progress import Progress

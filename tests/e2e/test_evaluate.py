@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import yaml
 
-from flows.pipeline import RunResult, evaluate
+from flows.pipeline import evaluate
 from flows.recipe.scoring import prepare_scoring
+from flows.runs.closing import RunResult
 from infra.errors import ConfigError
 from tests.e2e.odd_endpoint import OddEndpoint, serve_oddities
 from tests.e2e.test_pipeline import latest_states

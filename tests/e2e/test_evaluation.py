@@ -15,8 +15,8 @@ from flows.look.comparing import compare_runs
 from flows.look.lineage import show_lineage
 from flows.look.matrix import opencharacter_matrix
 from flows.look.sheets import SheetOptions, write_sheet
-from flows.pipeline import RunResult
 from flows.recipe.opening import open_context, prepare
+from flows.runs.closing import RunResult
 from infra.errors import ConfigError, StorageError, YieldError
 from infra.nodes.node import JobNode, Node, RowNode, SetNode
 from infra.store.manifests import NodeRef, read_manifest, read_tables

@@ -207,6 +207,31 @@ def test_a_row_can_be_linked_to_from_outside(page: Page, address: str) -> None:
     assert len(read_cards(page)) > 1
 
 
+def test_a_figure_leads_to_the_rows_it_came_from(page: Page) -> None:
+    broken: list[str] = page.evaluate(
+        """[...document.querySelectorAll('a[href^="#"]')].map(link => link.getAttribute("href"))
+            .filter(href => !href.startsWith("#browse/") &&
+                !document.getElementById(decodeURIComponent(href.slice(1))))"""
+    )
+    # Stores of this world hold no trials of attribution.
+    assert [href for href in broken if not href.startswith("#node-attribution")] == []
+    page.evaluate(
+        """(async () => {
+            const links = [...document.querySelectorAll("#results td a")];
+            const moved = new Promise(done => addEventListener("hashchange", done, {once: true}));
+            const wanted = link => /Linguistic.*base/.test(link.hash);
+            links.find(wanted).click();
+            await moved;
+        })()"""
+    )
+    chosen = page.evaluate(
+        "[...document.querySelectorAll('#filters select')].map(select => select.value)"
+    )
+    assert chosen[:2] == ["Linguistic habits", "base"]
+    assert found(page).startswith("800 of 4,000 questions")
+    assert all("Linguistic habits" in card for card in read_cards(page))
+
+
 def test_a_persona_is_text_whatever_it_holds(page: Page) -> None:
     for name in ("characters", "dialogues", "answers"):
         choose_tab(page, name)

@@ -268,10 +268,20 @@
     const parts = location.hash.slice(1).split("/");
     if (parts[0] !== "browse" || !Object.hasOwn(kinds, parts[1])) return false;
     const kind = kinds[parts[1]];
-    const focused = parts.length === 4 && Object.hasOwn(kind.focus, parts[2]);
-    openKind(parts[1], focused ? { field: parts[2], value: decodeKey(parts[3]) } : null);
+    const told = parts.length === 4 ? decodeKey(parts[3]) : "";
+    const focused = Object.hasOwn(kind.focus, parts[2] ?? "");
+    openKind(parts[1], focused ? { field: parts[2], value: told } : null);
+    if (parts[2] === "filter") setFilters(new URLSearchParams(told));
     find("browser").scrollIntoView();
     return true;
+  }
+
+  function setFilters(wanted) {
+    for (const select of find("filters").querySelectorAll("select")) {
+      select.value = wanted.get(select.name) ?? "";
+      if (select.selectedIndex < 0) select.value = "";
+    }
+    search();
   }
 
   function decodeKey(value) {

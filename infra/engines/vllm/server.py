@@ -30,6 +30,7 @@ from infra.models.folders import fetch_model
 from infra.protocol import Completion, Request
 
 _LINGER_S = 0.15
+_LONG_LINGER_S = 1.0
 _POLL_S = 5.0
 _LONGEST_SOCKET_FOLDER = 60
 DIE_WITH_PARENT = "OPENCHARACTER_ENGINE_PARENT"
@@ -67,7 +68,7 @@ class VllmServer:
         self._tasks: set[asyncio.Task[None]] = set()
         self._finished: list[tuple[str, Completion | EngineError]] = []
         self._some, self._many = asyncio.Event(), asyncio.Event()
-        self._enough = 1
+        self._enough = self._batch = 1
 
     async def start(self) -> EngineFacts:
         """Load the model and return the engine's facts; :class:`EngineError` if it cannot."""
@@ -96,7 +97,7 @@ class VllmServer:
         settings = self._engine.vllm_config
         self._limit = int(settings.model_config.max_model_len)
         cache, sequences = settings.cache_config, int(settings.scheduler_config.max_num_seqs)
-        self._enough = max(1, sequences // 8)
+        self._enough, self._batch = max(1, sequences // 8), sequences
         own = psutil.Process()
         spare = leave_engine_cores([own, *own.children(recursive=True)]) if on_cpu else ()
         return EngineFacts(
@@ -122,13 +123,16 @@ class VllmServer:
         """Return what was finished since the last call, by request id.
 
         Waits until an eighth of a full batch is finished, or 0.15 s have passed since
-        the first, so that one call carries many answers and no caller waits long.
+        the first, so that one call carries many answers and no caller waits long. While more than
+        a batch is in hand, the engine lacks nothing: then it may take 1 s. Every call wakes three
+        processes, on cores that a CPU engine computes on.
         """
         try:
             await asyncio.wait_for(self._some.wait(), _POLL_S)
             if len(self._finished) < self._enough:
                 self._many.clear()
-                await asyncio.wait_for(self._many.wait(), _LINGER_S)
+                full = len(self._tasks) > self._batch
+                await asyncio.wait_for(self._many.wait(), _LONG_LINGER_S if full else _LINGER_S)
         except TimeoutError:
             pass
         finished, self._finished = self._finished, []

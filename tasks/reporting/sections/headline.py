@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from tasks.measures.registry import find_measure_kind
@@ -50,6 +50,8 @@ class Verdict:
     tone: Literal["better", "worse", "open"]
     claim: str
     evidence: str
+    aside: bool = False
+    """Whether it is of two models of which the run trained neither, beside one that it did."""
 
 
 def list_figures(
@@ -79,11 +81,20 @@ def list_verdicts(
     comparisons counted that are tested here.
     """
     claims = correct_claims(comparisons)
-    return tuple(
-        _judge_difference(item, claims, rubrics)
+    told = [
+        item
         for item in order_comparisons(comparisons)
         if not item.task and (item.name in MAIN_MEASURES or _is_alarming(item))
+    ]
+    tuned = any(_is_of_tuned(item) for item in told)
+    return tuple(
+        replace(_judge_difference(item, claims, rubrics), aside=tuned and not _is_of_tuned(item))
+        for item in told
     )
+
+
+def _is_of_tuned(item: Comparison) -> bool:
+    return TUNED in (item.model, item.against)
 
 
 def _is_alarming(item: Comparison) -> bool:

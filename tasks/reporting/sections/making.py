@@ -15,6 +15,7 @@ from tasks.reporting.figures import (
     write_seconds,
     write_share,
 )
+from tasks.reporting.links import anchor_rejects, link_node, link_rejects
 from tasks.reporting.run_nodes import RunNodes
 from tasks.reporting.tables import Cell, Column, Row, Table, drop_empty_columns, name_columns
 
@@ -39,6 +40,8 @@ class RejectGroup:
     reason: str
     rows: int
     examples: tuple[str, ...]
+    anchor: str = ""
+    """What links call it by: the first reason of a stage is called by all of them."""
 
 
 def name_stage(stage: str) -> str:
@@ -91,10 +94,12 @@ def list_rejects(nodes: RunNodes, each: int) -> Iterator[RejectGroup]:
     """Return every reason of every node, commonest first, with a few raw examples."""
     for stage, frame in nodes.read_rejects():
         counted = frame["reason"].value_counts(sort=True, name="rows")
-        for reason, rows in sorted(counted.rows(), key=lambda row: (-row[1], row[0])):
+        groups = sorted(counted.rows(), key=lambda row: (-row[1], row[0]))
+        for place, (reason, rows) in enumerate(groups):
             details = frame.filter(frame["reason"] == reason)["detail"].head(each).to_list()
             examples = tuple(str(text)[:_SHOWN_CHARS] for text in details)
-            yield RejectGroup(name_stage(stage), str(reason), int(rows), examples)
+            anchor = "" if place else anchor_rejects(stage)
+            yield RejectGroup(name_stage(stage), str(reason), int(rows), examples, anchor)
 
 
 def _order(nodes: RunNodes, kinds: Sequence[str]) -> list[str]:
@@ -113,10 +118,14 @@ def _count_row(manifest: Manifest) -> Row:
         (
             Cell(write_count(counts.planned)),
             Cell(write_count(counts.accepted)),
-            Cell(write_count(counts.rejected)),
+            Cell(
+                write_count(counts.rejected),
+                link=link_rejects(manifest.stage) if counts.rejected else "",
+            ),
             Cell(write_share(share)),
             Cell(", ".join(told), kind="text", tone="soft"),
         ),
+        link=link_node(manifest.stage),
     )
 
 
@@ -145,6 +154,7 @@ def _cost_row(manifest: Manifest, usd_per_hour: float | None) -> Row:
             Cell(write_number(made / seconds, 0) if whole and seconds else UNKNOWN),
             *_price(seconds, usd_per_hour),
         ),
+        link=link_node(manifest.stage),
     )
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from infra.store.manifests import Manifest
 from tasks.records import CONTROL, TUNED
 from tasks.reporting.figures import write_count
+from tasks.reporting.links import anchor_node
 from tasks.reporting.run_nodes import RunNodes
 from tasks.reporting.sections.judges import JudgeLine
 from tasks.reporting.sections.making import name_stage
@@ -61,6 +62,7 @@ def build_node_table(nodes: RunNodes) -> Table:
             "node",
             "rows",
             Column("reused", hover="rows that an earlier run had made"),
+            Column("files", "text", hover="folder of its rows in the store"),
             Column("recipe key", "key", hover="moves with whatever changes rows"),
             Column("fingerprint", "key", hover="moves with whatever the node was made from"),
             Column("made", "text"),
@@ -86,6 +88,7 @@ def _node_row(manifest: Manifest) -> Row:
         (
             Cell(write_count(counts.planned)),
             Cell(write_count(counts.reused)),
+            Cell(_find_folder(manifest), kind="text", tone="soft"),
             Cell(manifest.recipe, kind="key"),
             Cell(manifest.fingerprint, kind="key"),
             Cell(
@@ -95,4 +98,10 @@ def _node_row(manifest: Manifest) -> Row:
                 tone="soft",
             ),
         ),
+        anchor=anchor_node(manifest.stage),
     )
+
+
+def _find_folder(manifest: Manifest) -> str:
+    first = next(iter(manifest.parts), None)
+    return first.path.rpartition("/")[0] if first else ""

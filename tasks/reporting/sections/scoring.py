@@ -19,6 +19,7 @@ from tasks.reporting.figures import (
     write_p,
     write_share,
 )
+from tasks.reporting.links import link_measure
 from tasks.reporting.measure_names import (
     MAIN_MEASURES,
     STYLE_MEASURES,
@@ -377,6 +378,7 @@ def _measure_cell(measure: Measure | None) -> Cell:
         note="\n".join(note for note in notes if note),
         hover=f"{write_count(measure.rows)} values of {write_count(measure.clusters)} personas, "
         f"{write_count(measure.missing)} missing",
+        link=link_measure(measure),
     )
 
 

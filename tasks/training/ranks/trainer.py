@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -239,11 +240,18 @@ def build_trainer(
         peft_config=lora,
     )
     trainer.remove_callback(PrinterCallback)
+    if arguments.world_size == 1 and not job.deepspeed:
+        share_with_nobody(trainer.accelerator)
     head = trainer.model.get_output_embeddings()
     if lora is not None and not hasattr(head, "bias"):
         # peft wraps a head of which single rows are trained, and hides what TRL's loss looks for.
         head.bias = None
     return trainer
+
+
+def share_with_nobody(accelerator: Any) -> None:
+    """Leave out what would share the gradients of the only rank: it copies all of them twice."""
+    accelerator.prepare_model = partial(accelerator.prepare_model, evaluation_mode=True)
 
 
 def score_trained_tokens_only() -> None:

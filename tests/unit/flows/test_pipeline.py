@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from flows.pipeline import copy_pages
+from flows.runs.closing import copy_pages
 from infra.store.manifests import NodeSpec, read_manifest
 from infra.store.set_store import write_set
 from infra.store.storage import Storage

@@ -40,9 +40,18 @@ def make_page(
 
 def test_a_whole_run_shows_every_section(storage: Storage) -> None:
     page = make_page(storage, write_run(storage), ReportConfig(usd_per_engine_hour=2.0))
-    for section in ("results", "judges", "training", "rows-made", "cost", "provenance", "browser"):
+    for section in (
+        "results",
+        "judges",
+        "training",
+        "rows-made",
+        "composition",
+        "cost",
+        "provenance",
+        "browser",
+    ):
         assert f'id="{section}"' in page
-    assert page.count("<svg") == 4
+    assert page.count("<svg") == 10
     text = " ".join("".join(read(page).text).split())
     for wanted in (
         "tuned is 1.80 points above base in PersonaScore by judge, "

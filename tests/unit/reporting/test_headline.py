@@ -129,3 +129,17 @@ def test_too_few_rows_are_said_and_tasks_are_left_to_the_table() -> None:
     assert [item.tone for item in verdicts] == ["open", "open"]
     assert "too few personas" in verdicts[0].evidence
     assert "share no rows" in verdicts[1].claim
+
+
+def test_what_other_models_are_among_themselves_steps_aside() -> None:
+    ours = make_comparison("persona_score", 0.8, judge="j")
+    others = make_comparison("persona_score", 0.1, judge="j", model="control")
+    prompted = make_comparison("persona_score", 0.5, judge="j", against="base-strong")
+    told = {
+        item.claim.partition(" in ")[0]: item.aside
+        for item in list_verdicts([ours, others, prompted])
+    }
+    assert [aside for claim, aside in told.items() if claim.startswith("control")] == [True]
+    assert [aside for claim, aside in told.items() if claim.startswith("tuned")] == [False, False]
+    (alone,) = list_verdicts([others])
+    assert not alone.aside

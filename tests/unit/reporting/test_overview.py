@@ -28,10 +28,10 @@ def test_every_node_shows_its_whole_keys(storage: Storage) -> None:
     references = write_synthesis(storage)
     table = build_node_table(RunNodes(storage, references))
     assert [row.name for row in table.rows][:2] == ["personas", "characters"]
-    recipe, fingerprint = table.rows[0].cells[2:4]
+    recipe, fingerprint = table.rows[0].cells[3:5]
     assert fingerprint.text == references[0].fingerprint and fingerprint.kind == "key"
     assert len(recipe.text) == 32 and recipe.kind == "key"
-    assert table.rows[0].cells[4].text == "2026-11-25 03:40"
+    assert table.rows[0].cells[5].text == "2026-11-25 03:40"
     assert "on desk" in table.rows[0].cells[4].hover
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from flows.look import matrix
 from flows.look.matrix import MatrixReport, opencharacter_matrix, prepare_all, report_matrix
-from flows.pipeline import RunResult, StageCounts
+from flows.runs.closing import RunResult, StageCounts
 from infra.errors import ConfigError
 from infra.store.storage import Storage
 from tests.unit.flows.evaluated import evaluate_run
