@@ -32,7 +32,7 @@ def test_every_node_shows_its_whole_keys(storage: Storage) -> None:
     assert fingerprint.text == references[0].fingerprint and fingerprint.kind == "key"
     assert len(recipe.text) == 32 and recipe.kind == "key"
     assert table.rows[0].cells[5].text == "2026-11-25 03:40"
-    assert "on desk" in table.rows[0].cells[4].hover
+    assert "on desk" in table.rows[0].cells[5].hover
 
 
 def test_licences_are_those_the_data_set_knows(storage: Storage) -> None:
