@@ -109,12 +109,12 @@ class Gates(Form):
         description="Finished run to compare with: a name in the recipe's store, or its folder.",
     )
     fail_below: tuple[str, ...] = Field(
-        ("persona_score=0",),
+        ("persona_score=-0.2",),
         min_length=1,
         title="Bounds",
         description="Each as measure=bound, in the measure's unit; the lower end of the interval "
-        "of the difference must not be below.",
-        examples=[["persona_score=0", "attribution=-5", "score:toxicity_control=-0.2"]],
+        "of the difference must not be below. Equal runs have an interval too: leave a margin.",
+        examples=[["persona_score=-0.2", "attribution=-5", "score:toxicity_control=-0.2"]],
     )
 
 

@@ -83,6 +83,7 @@ class Dispatcher:
         self._asked: dict[Any, int] = {}
         self._heard = [time.monotonic()] * len(replicas)
         self._loose_parts: dict[str, None] = {}
+        self._landed = False
         self.talk = EngineTalk(self._replicas, context.pool.tell, context.allowance)
 
     def run(self) -> None:
@@ -109,7 +110,8 @@ class Dispatcher:
                 self.talk.listen()
                 self._ask()
         except BaseException:
-            self._land()
+            if not self._landed:
+                self._land()
             raise
         finally:
             self.talk.listen(last=True)
@@ -130,18 +132,26 @@ class Dispatcher:
         return list(done)
 
     def _lend(self) -> None:
-        """Keep every worker's window covered, with one chunk waiting behind it."""
-        for index, replica in enumerate(self._replicas):
-            while self._book.open_rows(index) < replica.window + self._book.chunk_rows:
-                lease = self._book.lend(index)
-                if lease is None:
-                    break
-                rows = self._rows.take(lease.rows)
-                label = uuid4().hex
-                flight = replica.worker.run_chunk.remote(self._job, rows, label)
-                self._flights[flight] = _Flight(lease, replica.generation, label)
-                self._open[label] = lease
-                self._counts.open(label)
+        """Keep every worker's window covered, with one chunk waiting behind it.
+
+        Who holds least comes first: a busy worker would else take rows that were moved from it.
+        """
+        book = self._book
+        while True:
+            index = min(range(len(self._replicas)), key=self._cover)
+            lease = book.lend(index) if self._cover(index) < book.chunk_rows else None
+            if lease is None:
+                return
+            replica, rows = self._replicas[index], self._rows.take(lease.rows)
+            label = uuid4().hex
+            flight = replica.worker.run_chunk.remote(self._job, rows, label)
+            self._flights[flight] = _Flight(lease, replica.generation, label)
+            self._open[label] = lease
+            self._counts.open(label)
+
+    def _cover(self, index: int) -> int:
+        """Return how many rows wait behind a worker's window; below zero it is not full."""
+        return self._book.open_rows(index) - self._replicas[index].window
 
     def _ask(self) -> None:
         """Ask the workers of which nothing was heard for a second how far their chunks are."""
@@ -276,6 +286,7 @@ class Dispatcher:
         What is finished is committed at once, in case nobody waits, and again after the wait
         where rows take longer than that.
         """
+        self._landed = True
         for replica in self._replicas:
             self._ask_back(replica, _EVERYTHING)
         if not self._flights:
