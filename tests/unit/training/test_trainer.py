@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +13,7 @@ from tasks.training.ranks.trainer import (
     last_losses,
     refuse_divergence,
     score_trained_tokens_only,
+    share_with_nobody,
 )
 
 
@@ -37,6 +39,27 @@ def test_numbers_pass() -> None:
 def test_the_last_losses_are_those_of_steps() -> None:
     history = [{"eval_loss": 9.0}, *({"loss": float(number)} for number in range(8))]
     assert last_losses(history) == [3.0, 4.0, 5.0, 6.0, 7.0]
+
+
+def test_a_lone_rank_is_not_wrapped_to_share_gradients(tmp_path: Path) -> None:
+    import torch
+    from accelerate import Accelerator  # type: ignore[import-untyped]
+    from accelerate.state import AcceleratorState  # type: ignore[import-untyped]
+    from accelerate.utils import DistributedType  # type: ignore[import-untyped]
+    from torch import distributed
+
+    distributed.init_process_group("gloo", f"file://{tmp_path / 'meet'}", rank=0, world_size=1)
+    try:
+        accelerator = Accelerator(cpu=True)
+        accelerator.state.distributed_type = DistributedType.MULTI_CPU
+        model = torch.nn.Linear(2, 2)
+        wrapped = accelerator.prepare(model)
+        assert type(wrapped).__name__ == "DistributedDataParallel"
+        share_with_nobody(accelerator)
+        assert accelerator.prepare(torch.nn.Linear(2, 2)).__class__ is torch.nn.Linear
+    finally:
+        distributed.destroy_process_group()
+        AcceleratorState._reset_state(reset_partial_state=True)
 
 
 def test_only_tokens_with_loss_go_through_the_vocabulary(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -201,9 +201,11 @@ def test_rows_of_a_lost_engine_are_lent_again_and_it_is_restarted(bench: Bench) 
 
 
 def test_of_a_lost_worker_only_what_is_not_committed_is_lent_again(bench: Bench) -> None:
+    lost: Exception = RayActorError()
+
     def die(worker: Worker, keys: list[str], label: str) -> Exception:
         commit_chunk(bench.storage, FOLDER, encode_rows(Note, [make_row(keys[0])]))
-        return RayActorError()
+        return lost
 
     bench.workers[0].acts.append(die)
     bench.run()
