@@ -9,13 +9,13 @@ from dataclasses import dataclass
 import polars as pl
 
 from infra.text.languages import detect_languages
-from infra.text.topics import count_topics
 from tasks.records import PROFILE_FIELDS
 from tasks.reporting.charts import LengthLine, ShareBar
 from tasks.reporting.figures import write_count
 from tasks.reporting.run_nodes import RunNodes
 from tasks.reporting.sections.making import name_stage
 from tasks.reporting.tables import Cell, Row, Table, name_columns
+from tasks.reporting.topics import count_topics
 
 _SAMPLED = 2_000
 """Texts of a kind that languages and words are counted on, evenly over all of them."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from infra.text.topics import count_topics
+from tasks.reporting.topics import count_topics
 
 
 def test_a_word_counts_once_a_text_and_the_commonest_comes_first() -> None:
