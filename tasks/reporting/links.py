@@ -5,7 +5,7 @@ from __future__ import annotations
 from urllib.parse import quote, urlencode
 
 from tasks.reporting.measure_names import name_task
-from tasks.scores import Measure
+from tasks.scores import Comparison, Measure
 
 _OF_ATTRIBUTION = ("attribution", "attribution_hard", "profile_gain", "profile_margin")
 
@@ -37,8 +37,8 @@ def link_answers(model: str = "", task: str = "") -> str:
     return f"#browse/answers/filter/{quote(chosen)}"
 
 
-def link_measure(measure: Measure) -> str:
+def link_measure(item: Measure | Comparison) -> str:
     """Return the link to what was measured: a model's answers, or its trials of attribution."""
-    if measure.name in _OF_ATTRIBUTION:
-        return link_node(f"attribution_{measure.model}")
-    return link_answers(measure.model, measure.task)
+    if item.name in _OF_ATTRIBUTION:
+        return link_node(f"attribution_{item.model}")
+    return link_answers(item.model, item.task)

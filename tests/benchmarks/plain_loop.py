@@ -1,6 +1,6 @@
 """Trains in the plainest loop that PyTorch allows: the peer of our training at equal precision.
 
-The same packed rows in the same order of size, AdamW on all weights in fp32, no framework around
+The same packed rows in the same order, AdamW on all weights in fp32, no framework around
 it: forward pass, loss, backward pass, clipping, step. Threads are the process's own to set.
 """
 
@@ -11,6 +11,7 @@ from typing import Any
 
 from infra.models.folders import fetch_model
 from tasks.training.config import TrainingConfig
+from tasks.training.rows.batching import StreamSampler
 from tasks.training.rows.token_files import IGNORED, collate, open_rows
 from tests.benchmarks.training_rows import DATA
 from tests.benchmarks.training_sides import Figures, Setup, StepClock
@@ -32,10 +33,11 @@ def train_plain(setup: Setup) -> Figures:
     clock = StepClock()
     tokens = trained = slots = 0
     steps = len(rows) // config.global_batch
+    order = list(StreamSampler(len(rows), config.seed, steps * config.global_batch))
     for step in range(steps):
-        first = step * config.global_batch
+        chosen = order[step * config.global_batch : (step + 1) * config.global_batch]
         batch = collate(
-            [rows[first + number] for number in range(config.global_batch)],
+            [rows[number] for number in chosen],
             pad_id=int(model.config.eos_token_id),
         )
         loss = _measure_loss(model, batch)
@@ -44,7 +46,7 @@ def train_plain(setup: Setup) -> Figures:
         optimizer.step()
         optimizer.zero_grad()
         clock.note()
-        kept = sum(len(rows[first + number]["input_ids"]) for number in range(config.global_batch))
+        kept = sum(len(rows[number]["input_ids"]) for number in chosen)
         tokens, slots = tokens + kept, slots + batch["input_ids"].numel()
         trained += int((batch["labels"][:, 1:] != IGNORED).sum())
     return Figures(
@@ -55,6 +57,7 @@ def train_plain(setup: Setup) -> Figures:
         seconds=clock.seconds,
         weights="",
         knobs={"threads": torch.get_num_threads()},
+        step_seconds=clock.step_seconds,
     )
 
 

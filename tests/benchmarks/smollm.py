@@ -109,8 +109,12 @@ def _try(task: Task, environment: Mapping[str, str]) -> float:
 
 
 def compare_training(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Train both sides in turn; print and return the ratios."""
-    rounds = []
+    """Train both sides in turn, step by step on the same rows; print and return the ratios.
+
+    The figure is the median over the steps of all rounds: a step that something else on the
+    machine held up counts no more than another.
+    """
+    rounds, ratios = [], []
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         config = TrainingConfig.model_validate(_TRAINING)
@@ -118,13 +122,20 @@ def compare_training(arguments: argparse.Namespace) -> dict[str, Any]:
         for number in range(arguments.trainings):
             order: tuple[Side, ...] = ("ours", "plain") if number % 2 else ("plain", "ours")
             rates: dict[str, float] = {}
+            steps: dict[str, tuple[float, ...]] = {}
             for side in order:
                 setup = Setup(side, arguments.model, folder, f"{side}-{number}", _TRAINING)
                 figures = train(setup, 1, threads=os.cpu_count() or 1)
                 rates[side] = round(figures.rate(figures.tokens), 2)
+                steps[side] = figures.step_seconds
+            own = [
+                theirs / ours for ours, theirs in zip(steps["ours"], steps["plain"], strict=False)
+            ]
+            ratios += own
             rounds.append(rates)
-            print(f"round {number + 1}, tokens/s: {rates}", flush=True)
-    return _judge("training", rounds, "ours")
+            told = f"median ratio of its steps {statistics.median(own):.3f}"
+            print(f"round {number + 1}, tokens/s: {rates}, {told}", flush=True)
+    return _tell_median("training", rounds, ratios)
 
 
 def _list_bindings() -> dict[str, Mapping[str, str]]:
@@ -141,6 +152,10 @@ def _judge(what: str, rounds: list[dict[str, float]], ours: str) -> dict[str, An
     ratios = [
         found[ours] / max(rate for name, rate in found.items() if name != ours) for found in rounds
     ]
+    return _tell_median(what, rounds, ratios)
+
+
+def _tell_median(what: str, rounds: list[dict[str, float]], ratios: list[float]) -> dict[str, Any]:
     median = statistics.median(ratios)
     told = ", ".join(f"{ratio:.3f}" for ratio in ratios)
     print(

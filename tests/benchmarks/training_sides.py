@@ -16,6 +16,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -83,6 +84,8 @@ class Figures:
     mfu: float | None = None
     peak_memory_gib: float | None = None
     eval_losses: tuple[float | None, float | None] = (None, None)
+    step_seconds: tuple[float, ...] = ()
+    """Of each step but the first, in order, where both sides of a comparison tell them."""
 
     def rate(self, tokens: int) -> float:
         """Return so many tokens of the whole training per second; the first step's left out."""
@@ -125,6 +128,11 @@ class StepClock:
     def seconds(self) -> float:
         """Return the seconds from the end of the first step to the end of the last, if told."""
         return self._ends[-1] - self._ends[0] if self._ends else 0.0
+
+    @property
+    def step_seconds(self) -> tuple[float, ...]:
+        """Return the seconds of each step but the first."""
+        return tuple(after - before for before, after in pairwise(self._ends))
 
     def note(self) -> None:
         """Note the end of a step."""
@@ -220,6 +228,7 @@ def train_ours(setup: Setup) -> Figures:
         mfu=statistics.median(mfu) if mfu else None,
         peak_memory_gib=max(record.peak_memory_gib or 0.0 for record in records),
         eval_losses=(outcome.eval_loss_before, outcome.eval_loss_after),
+        step_seconds=clock.step_seconds,
     )
 
 

@@ -340,7 +340,11 @@ def _difference_row(
         f"{item.model}{_NO_BREAK}{MINUS}{_NO_BREAK}{item.against}",
         (
             Cell(name_task(item.task) if item.task else measure, note=judge, kind="text"),
-            Cell(write_change(item.name, item.mean), tone=_find_tone(item, claims)),
+            Cell(
+                write_change(item.name, item.mean),
+                tone=_find_tone(item, claims),
+                link=link_measure(item),
+            ),
             Cell(write_change_interval(item.name, item.low, item.high) or UNKNOWN),
             Cell(write_p(item.p_value)),
             Cell(write_p(claims.find_p(item))),
