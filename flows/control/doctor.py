@@ -1,4 +1,4 @@
-"""Examines the machine, the packages and a configuration, and says what to do about each fault."""
+"""Examines the machine and the packages, and says what to do about each fault."""
 
 from __future__ import annotations
 
@@ -12,17 +12,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-from flows.recipe.checks import list_asked_roles
-from flows.recipe.machine_checks import find_misfits
-from flows.recipe.model_templates import note_models
-from flows.recipe.opening import prepare
-from flows.recipe.retired_models import find_retirements
 from infra.cluster.gpu_memory import read_gpu_memory
 from infra.cluster.session import describe_own_machine
 from infra.cluster.torch_build import read_torch_build
 from infra.engines.vllm.sampler import SWITCH, find_missing_compiler, find_nvcc
-from infra.errors import OpenCharacterError
-from infra.store.storage import Storage
 
 _NEEDED = ("torch", "transformers", "ray", "prefect", "polars", "pyarrow", "s3fs")
 _UNWANTED = ("torchvision", "torchaudio", "torchcodec")
@@ -68,7 +61,10 @@ def _examine(config: str | None, overrides: Sequence[str]) -> Iterator[Finding]:
             )
     yield from _examine_gpus()
     if config is not None:
-        yield from _examine_config(config, overrides)
+        # Without one, nothing of recipes is loaded, which takes longer than all the rest.
+        from flows.control.config_doctor import examine_config
+
+        yield from examine_config(config, overrides)
 
 
 def _examine_gpus() -> Iterator[Finding]:
@@ -99,26 +95,6 @@ def _examine_gpus() -> Iterator[Finding]:
         )
     else:
         yield True, f"nvcc at {find_nvcc()}"
-
-
-def _examine_config(config: str, overrides: Sequence[str]) -> Iterator[Finding]:
-    try:
-        settings = prepare(config, overrides)
-    except OpenCharacterError as error:
-        yield False, str(error)
-        return
-    yield True, f"{config} is sound"
-    yield True, f"storage root {Storage(settings.storage.root).root} is writable"
-    for role, model in settings.models.items():
-        yield True, f"model {role}: {model.engine} {model.model}"
-    if settings.ray.address is None:
-        here = describe_own_machine(settings.ray)
-        for problem in find_misfits(settings, settings.models, True, here):
-            yield False, str(problem)
-    for warning in find_retirements(settings):
-        yield not warning.gone, warning.text
-    for note in note_models(settings, list_asked_roles(settings)):
-        yield True, note
 
 
 def _version(name: str) -> str | None:
