@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextvars
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
+from functools import partial
 
 from prefect import flow
 
@@ -78,9 +79,8 @@ def run_pipeline(
         graph = build_graph(settings, context, reruns, until)
         if refresh or retry_rejects:
             write_reruns(context.storage, reruns)
-        made = make_graph(settings, context, graph, guard, until, foresee=True)
-        close_reruns(settings, context)
-        return made
+        close = partial(close_reruns, settings, context)
+        return make_graph(settings, context, graph, guard, until, foresee=True, close=close)
 
 
 @flow(name="evaluate", flow_run_name="{config}")
@@ -108,10 +108,12 @@ def make_graph(
     until: str = "report",
     *,
     foresee: bool = False,
+    close: Callable[[], None] = lambda: None,
 ) -> RunResult:
     """Make every node of a graph, on the record, and write the run's folder.
 
-    ``foresee`` publishes the plan of the configuration beside it.
+    ``foresee`` publishes the plan of the configuration beside it; ``close`` is called once all
+    nodes are made.
     """
     kept, made_with = context.storage, context.provenance()
     with record_run(kept, settings, graph.specs(), provenance=made_with, until=until) as record:
@@ -119,6 +121,7 @@ def make_graph(
         shown = show_plan(settings, graph) if foresee else nullcontext()
         with shown, guard.explain_stop():
             references = start_nodes(context, settings, graph).collect()
+        close()
         return write_run(context, settings, graph, references, record)
 
 

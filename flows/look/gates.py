@@ -117,9 +117,7 @@ def _read_gate(text: str) -> Gate | Problem:
     found = _WRITTEN.fullmatch(text.strip())
     bound = _read_number(found["bound"]) if found else None
     if found is None or bound is None:
-        todo = (
-            "write a measure and a number, such as persona_score=0 or score:toxicity_control=-0.2"
-        )
+        todo = "write a measure and a number, such as persona_score=-0.2 or attribution=-5"
         return Problem(where, "is no measure=number", todo)
     kind = MEASURES.get(found["measure"])
     if kind is None or isinstance(kind, CorpusMeasure) or kind.alarms:

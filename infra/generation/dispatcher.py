@@ -137,21 +137,21 @@ class Dispatcher:
         Who holds least comes first: a busy worker would else take rows that were moved from it.
         """
         book = self._book
-        while True:
-            index = min(range(len(self._replicas)), key=self._cover)
-            lease = book.lend(index) if self._cover(index) < book.chunk_rows else None
+        covers = [
+            book.open_rows(index) - replica.window for index, replica in enumerate(self._replicas)
+        ]
+        while min(covers) < book.chunk_rows:
+            index = covers.index(min(covers))
+            lease = book.lend(index)
             if lease is None:
                 return
+            covers[index] += len(lease.rows)
             replica, rows = self._replicas[index], self._rows.take(lease.rows)
             label = uuid4().hex
             flight = replica.worker.run_chunk.remote(self._job, rows, label)
             self._flights[flight] = _Flight(lease, replica.generation, label)
             self._open[label] = lease
             self._counts.open(label)
-
-    def _cover(self, index: int) -> int:
-        """Return how many rows wait behind a worker's window; below zero it is not full."""
-        return self._book.open_rows(index) - self._replicas[index].window
 
     def _ask(self) -> None:
         """Ask the workers of which nothing was heard for a second how far their chunks are."""

@@ -8,7 +8,7 @@ from typing import TypeVar
 import polars as pl
 
 from infra.store.manifests import NodeRef, read_manifest, read_tables
-from infra.store.row_store import read_rows
+from infra.store.row_store import IDENTITY_COLUMNS, read_rows
 from infra.store.schema import from_plain
 from infra.store.storage import Storage
 
@@ -34,7 +34,7 @@ def read_accepted_frame(
     manifest = read_manifest(storage, reference.manifest)
     named = None if columns is None else list(dict.fromkeys(("key", *columns)))
     if manifest.members is not None:
-        held = None if named is None else ["status", *(name for name in named if name != "key")]
+        held = None if named is None else [*{"status", *named}.difference(IDENTITY_COLUMNS)]
         rows = read_rows(storage, manifest, held)
         rows = rows.filter(pl.col("status") == "accepted") if rows.height else rows
     else:

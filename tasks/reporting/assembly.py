@@ -32,6 +32,7 @@ from tasks.reporting.sections.composition import (
     list_lengths,
     list_profile_shares,
     list_topics,
+    sample_texts,
 )
 from tasks.reporting.sections.contamination import (
     build_contamination_table,
@@ -113,6 +114,7 @@ def assemble_report(
         composition=_assemble_composition(nodes),
         training=training,
         rows=encode_rows(rows) if rows else None,
+        answers_shown=bool(rows.questions),
         pairs=PAIRS_FILE if paired else "",
     )
 
@@ -198,7 +200,8 @@ def _build_score_tables(
 
 def _assemble_composition(nodes: RunNodes) -> CompositionFacts:
     lines = list_lengths(nodes)
-    groups = (*list_profile_shares(nodes), *list_languages(nodes), *list_topics(nodes))
+    samples = sample_texts(nodes)
+    groups = (*list_profile_shares(nodes), *list_languages(samples), *list_topics(samples))
     return CompositionFacts(
         lengths=build_length_table(lines),
         length_chart=draw_lengths(lines),

@@ -7,6 +7,7 @@ replaces by the page's own.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
@@ -168,9 +169,9 @@ def draw_lengths(lines: Sequence[LengthLine]) -> Markup | None:
             axes.plot([lower, upper], [row, row], color=colour, lw=7, solid_capstyle="butt")
             axes.plot([median], [row], "o", color=_INK, ms=5)
         axes.set_xlim(left=0)
-        axes.set_xlabel("tokens a row: median, middle half, 5 to 95 %")
+        axes.set_xlabel("generated tokens a row: median, middle half, 5 to 95 %")
 
-    label = "Tokens a row, node by node"
+    label = "Generated tokens a row, node by node"
     return _draw(paint, [line.name for line in lines], "lengths", label, 0.72) if lines else None
 
 
@@ -200,7 +201,9 @@ def _draw(
 
     sink = BytesIO()
     inches = _FURNITURE + _ROW * height * len(names)
-    with matplotlib.rc_context(_style()):
+    with matplotlib.rc_context(_style()), warnings.catch_warnings():
+        # Letters are text in the page's own typeface: what ours lacks only shifts the layout.
+        warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)
         figure = Figure(figsize=(_WIDTH, inches), layout="constrained")
         FigureCanvasAgg(figure)
         figure.patch.set_visible(False)

@@ -100,6 +100,8 @@ class ReportFacts:
     composition: CompositionFacts = field(default_factory=CompositionFacts)
     training: TrainingLine | None = None
     rows: Markup | None = None
+    answers_shown: bool = False
+    """Whether there are answers among the rows, for figures to lead to."""
     pairs: str = ""
     """Where the page of pairs is; empty without one."""
 

@@ -18,6 +18,7 @@ over own per please rather same she should since some someone such than that the
 them themselves then there these they this those though through thus too toward towards two
 under until upon use used using very was way were what when where whether which while who whom
 whose why will with within without would yes yet you your yours yourself
+aren couldn didn doesn don hadn hasn haven isn shouldn wasn weren won wouldn
 """
 _FUNCTION_WORDS = frozenset(_ENGLISH.split())
 

@@ -1,7 +1,7 @@
 """Compares the stage runner with ``LLM.generate`` on the same requests and engine arguments.
 
 Both sides answer the same token-id prompts with the same sampling, batch by batch in turn, engine
-start and a first batch left out; the figure is the median of the batches' ratios.
+start left out, and on CPUs a first batch; the figure is the median of the batches' ratios.
 
     make bench ONLY=generation
 """
@@ -29,7 +29,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog=f"python -m {_HERE}", description=__doc__)
     parser.add_argument("--model", default="configs/demo/teacher")
     parser.add_argument("--rows", type=int, default=2400, help="answers of a batch")
-    parser.add_argument("--pairs", type=int, default=5, help="batches of each side")
+    parser.add_argument("--pairs", type=int, default=6, help="batches of each side")
     parser.add_argument("--new-tokens", type=int, default=64, help="most tokens of an answer")
     parser.add_argument(
         "--engine", type=json.loads, default={}, help="further knobs of the model, as JSON"
@@ -57,7 +57,7 @@ def main() -> None:
 def run_pairs(
     task: Task, pairs: int, environment: Mapping[str, str] | None = None
 ) -> list[dict[str, Figures]]:
-    """Have both sides answer batches in turn, beginning with each as often; print and return them.
+    """Have both sides answer batches in turn, and begin in turn; print and return them.
 
     ``environment`` are variables of ``LLM.generate``'s side. GPUs have no memory for two engines:
     there every batch has a process of its own.
@@ -79,8 +79,10 @@ def run_pairs(
                     continue
                 kind, own = kinds[name]
                 side = Side(kind, task, own)
-                pair[name] = side.measure(number)
-                side.close()
+                try:
+                    pair[name] = side.measure(number)
+                finally:
+                    side.close()
             found.append({name: pair[name] for name in kinds})
             _tell(number, pair)
     return found

@@ -2,7 +2,7 @@
 
 The store is written first, with characters, dialogues, questions, answers and verdicts as long as
 a real teacher's. Told are the time and memory that the page takes to make, its size, and how long
-a headless Chromium takes to open it, to the last byte read and all rows ready; medians.
+a headless Chromium takes to open it, to the last byte read and all rows ready (the median).
 
     make bench ONLY=report
 """

@@ -3,7 +3,8 @@
 Generation: the stage runner as users have it, against ``LLM.generate`` on the same requests in
 the best arrangement of threads that vLLM offers, found first; the figure is our rate over its.
 Training: a rank as users have it, against a plain PyTorch loop over the same packed rows in fp32.
-Both sides take turns by seconds, start-up left out: machines are shared.
+Machines are shared: generation takes turns by seconds, training is compared step by step; start-up
+is left out.
 
     make bench ONLY=smollm
 """
@@ -58,7 +59,7 @@ def main() -> None:
     """Run the pairs and print the ratios."""
     parser = argparse.ArgumentParser(prog=f"python -m {_HERE}", description=__doc__)
     parser.add_argument("--model", default=_MODEL)
-    parser.add_argument("--pairs", type=int, default=9, help="batches of answers of each side")
+    parser.add_argument("--pairs", type=int, default=10, help="batches of answers of each side")
     parser.add_argument("--trainings", type=int, default=3, help="trainings of each side")
     parser.add_argument("--rows", type=int, default=96, help="answers of a batch")
     parser.add_argument("--new-tokens", type=int, default=64, help="most tokens of an answer")
@@ -109,7 +110,7 @@ def _try(task: Task, environment: Mapping[str, str]) -> float:
 
 
 def compare_training(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Train both sides in turn, step by step on the same rows; print and return the ratios.
+    """Train both sides in turn on the same rows, and compare them step by step.
 
     The figure is the median over the steps of all rounds: a step that something else on the
     machine held up counts no more than another.
@@ -128,8 +129,10 @@ def compare_training(arguments: argparse.Namespace) -> dict[str, Any]:
                 figures = train(setup, 1, threads=os.cpu_count() or 1)
                 rates[side] = round(figures.rate(figures.tokens), 2)
                 steps[side] = figures.step_seconds
+            if not steps["ours"] or len(steps["ours"]) != len(steps["plain"]):
+                raise SystemExit(f"{steps} seconds: give --examples for more steps, and whole ones")
             own = [
-                theirs / ours for ours, theirs in zip(steps["ours"], steps["plain"], strict=False)
+                theirs / ours for ours, theirs in zip(steps["ours"], steps["plain"], strict=True)
             ]
             ratios += own
             rounds.append(rates)

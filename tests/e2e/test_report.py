@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from infra.store.storage import Storage
+from tasks.records import Attribution
 from tasks.reporting.assembly import assemble_report
 from tasks.reporting.config import ReportConfig
 from tasks.reporting.page import render_report
@@ -18,7 +19,7 @@ from tasks.reporting.run_nodes import RunNodes
 from tasks.reporting.sections.overview import ModelLine, RunFacts
 from tasks.reporting.templates import read_templates
 from tests.e2e.chromium import Page
-from tests.unit.reporting.worlds import NASTY, make_persona_text, write_run
+from tests.unit.reporting.worlds import NASTY, make_persona_text, write_node, write_run
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
@@ -38,7 +39,11 @@ RUN = RunFacts(
 
 def write_page(folder: Path, people: int) -> Path:
     storage = Storage(str(folder / "store"))
-    nodes = RunNodes(storage, write_run(storage, people, each=1, persona=HOSTILE))
+    trials = [
+        write_node(storage, f"attribution_{model}", Attribution, []) for model in ("base", "tuned")
+    ]
+    made = write_run(storage, people, each=1, persona=HOSTILE)
+    nodes = RunNodes(storage, [*made, *trials])
     facts = assemble_report(nodes, ALL, RUN)
     path = folder / "report.html"
     path.write_text(render_report(facts, read_templates(ALL.template)), encoding="utf-8")
@@ -213,8 +218,7 @@ def test_a_figure_leads_to_the_rows_it_came_from(page: Page) -> None:
             .filter(href => !href.startsWith("#browse/") &&
                 !document.getElementById(decodeURIComponent(href.slice(1))))"""
     )
-    # Stores of this world hold no trials of attribution.
-    assert [href for href in broken if not href.startswith("#node-attribution")] == []
+    assert broken == []
     page.evaluate(
         """(async () => {
             const links = [...document.querySelectorAll("#results td a")];
@@ -224,6 +228,21 @@ def test_a_figure_leads_to_the_rows_it_came_from(page: Page) -> None:
             await moved;
         })()"""
     )
+    check_filtered(page)
+    search(page, "zebra")
+    select(page, "model", "tuned")
+    for _ in range(2):
+        page.evaluate(
+            """(async () => {
+                const links = [...document.querySelectorAll("#results td a")];
+                links.find(link => /Linguistic.*base/.test(link.hash)).click();
+                await new Promise(done => setTimeout(done, 50));
+            })()"""
+        )
+        check_filtered(page)
+
+
+def check_filtered(page: Page) -> None:
     chosen = page.evaluate(
         "[...document.querySelectorAll('#filters select')].map(select => select.value)"
     )

@@ -260,7 +260,7 @@
     select.name = name;
     select.setAttribute("aria-label", name);
     for (const [value, label] of [["", any], ...found]) select.append(new Option(label, value));
-    select.addEventListener("change", search);
+    select.addEventListener("change", () => { leaveLink(); search(); });
     return select;
   }
 
@@ -269,17 +269,20 @@
     if (parts[0] !== "browse" || !Object.hasOwn(kinds, parts[1])) return false;
     const kind = kinds[parts[1]];
     const told = parts.length === 4 ? decodeKey(parts[3]) : "";
-    const focused = Object.hasOwn(kind.focus, parts[2] ?? "");
+    const focused = parts.length === 4 && Object.hasOwn(kind.focus, parts[2]);
     openKind(parts[1], focused ? { field: parts[2], value: told } : null);
     if (parts[2] === "filter") setFilters(new URLSearchParams(told));
     find("browser").scrollIntoView();
     return true;
   }
 
+  // What a figure was reckoned from may not be among the rows of the page: then nothing is found.
   function setFilters(wanted) {
+    find("words").value = "";
     for (const select of find("filters").querySelectorAll("select")) {
-      select.value = wanted.get(select.name) ?? "";
-      if (select.selectedIndex < 0) select.value = "";
+      const value = wanted.get(select.name) ?? "";
+      if (![...select.options].some(option => option.value === value)) select.append(new Option(value, value));
+      select.value = value;
     }
     search();
   }
@@ -295,8 +298,18 @@
   function leaveFocus() {
     if (state.focus) {
       state.focus = null;
-      history.replaceState(null, "", `#browse/${state.kind}`);
+      leaveLink();
     }
+  }
+
+  function leaveLink() {
+    if (location.hash.startsWith("#browse/")) history.replaceState(null, "", `#browse/${state.kind}`);
+  }
+
+  // A link that was followed already changes nothing that would be noticed.
+  function followAgain(event) {
+    const link = event.target.closest?.('a[href^="#browse/"]');
+    if (link && link.hash === location.hash) followHash();
   }
 
   function turn(by) {
@@ -329,6 +342,7 @@
   find("earlier").addEventListener("click", () => turn(-1));
   find("later").addEventListener("click", () => turn(1));
   addEventListener("hashchange", followHash);
+  addEventListener("click", followAgain);
   if (!followHash()) openKind(present.includes("answers") ? "answers" : present[present.length - 1], null);
   // The first search should not wait for texts to be prepared; they are, when there is time.
   const prepare = name => () => textsOf(kinds[name]);

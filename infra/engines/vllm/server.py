@@ -123,15 +123,15 @@ class VllmServer:
         """Return what was finished since the last call, by request id.
 
         Waits until an eighth of a full batch is finished, or 0.15 s have passed since
-        the first, so that one call carries many answers and no caller waits long. While more than
-        a batch is in hand, the engine lacks nothing: then it may take 1 s. Every call wakes three
-        processes, on cores that a CPU engine computes on.
+        the first, so that one call carries many answers and no caller waits long. While an eighth
+        more than a batch is in hand, the engine lacks nothing meanwhile: then it may take 1 s.
+        Every call wakes three processes, on cores that a CPU engine computes on.
         """
         try:
             await asyncio.wait_for(self._some.wait(), _POLL_S)
             if len(self._finished) < self._enough:
                 self._many.clear()
-                full = len(self._tasks) > self._batch
+                full = len(self._tasks) >= self._batch + self._enough
                 await asyncio.wait_for(self._many.wait(), _LONG_LINGER_S if full else _LINGER_S)
         except TimeoutError:
             pass

@@ -278,13 +278,13 @@ def _choose(frame: pl.DataFrame, limit: int | None, groups: Sequence[pl.Series])
     room = limit
     for group in (*groups, left):
         found = frame.filter(group & left)
-        taken.append(_spread(found, room))
+        taken.append(spread_rows(found, room))
         room -= taken[-1].height
         left = left & ~group
     return pl.concat(taken)
 
 
-def _spread(frame: pl.DataFrame, count: int) -> pl.DataFrame:
+def spread_rows(frame: pl.DataFrame, count: int) -> pl.DataFrame:
     """Return up to ``count`` rows, evenly spaced over the frame."""
     if count >= frame.height:
         return frame

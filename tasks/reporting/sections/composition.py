@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import polars as pl
@@ -13,6 +13,7 @@ from tasks.records import PROFILE_FIELDS
 from tasks.reporting.charts import LengthLine, ShareBar
 from tasks.reporting.figures import write_count
 from tasks.reporting.run_nodes import RunNodes
+from tasks.reporting.sections.browser import spread_rows
 from tasks.reporting.sections.making import name_stage
 from tasks.reporting.tables import Cell, Row, Table, name_columns
 from tasks.reporting.topics import count_topics
@@ -36,8 +37,24 @@ class ShareGroup:
     bars: tuple[ShareBar, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class TextSample:
+    """Some texts of one kind, and how many there are in all."""
+
+    name: str
+    texts: tuple[str, ...]
+    total: int
+
+    @property
+    def note(self) -> str:
+        """Say how many of how many."""
+        told = write_count(self.total)
+        few = len(self.texts) < self.total
+        return f"{write_count(len(self.texts))} of {told}" if few else f"all {told}"
+
+
 def list_lengths(nodes: RunNodes) -> tuple[LengthLine, ...]:
-    """Return how many tokens a row of each node took its model, own rows left out."""
+    """Return how many tokens each node's model generated for a row, asked again or not."""
     return tuple(
         line
         for stage in nodes.list_stages(*_MADE)
@@ -50,7 +67,7 @@ def build_length_table(lines: Sequence[LengthLine]) -> Table:
     """Return the quantiles of :func:`list_lengths`."""
     return Table(
         columns=name_columns(
-            "tokens a row", "rows", "5 %", "25 %", "median", "75 %", "95 %", "most"
+            "generated tokens a row", "rows", "5 %", "25 %", "median", "75 %", "95 %", "most"
         ),
         rows=tuple(
             Row(
@@ -66,53 +83,71 @@ def build_length_table(lines: Sequence[LengthLine]) -> Table:
 
 
 def list_profile_shares(nodes: RunNodes) -> tuple[ShareGroup, ...]:
-    """Return how many profiles fill each field, and how many different values it has.
+    """Return how many profiles fill each field, and how different what they say is.
 
-    Characters that were brought with a profile of their own have no fields and are left out.
+    Characters of whom no field but a name is known, as brought ones may be, are left out.
     """
     names = [name for _, name in PROFILE_FIELDS]
     cast = nodes.read_columns("characters", *names)
     if cast.height:
-        cast = cast.filter(pl.any_horizontal(pl.col(name) != "" for name in names))
+        told = [pl.col(name) != "" for name in names if name != "name"]
+        cast = cast.filter(pl.any_horizontal(told))
     if not cast.height:
         return ()
-    found = cast.select(
-        *((pl.col(name) != "").mean().alias(f"{name} filled") for name in names),
-        *((pl.col(name).n_unique() / pl.len()).alias(f"{name} different") for name in names),
-    ).row(0, named=True)
+    filled = cast.select((pl.col(name) != "").mean() for name in names).row(0)
+    different = cast.select(
+        pl.col(name).filter(pl.col(name) != "").n_unique() / pl.len() for name in names
+    ).row(0)
     note = f"{write_count(cast.height)} profiles"
+    labels = [label for label, _ in PROFILE_FIELDS]
     return tuple(
-        ShareGroup(
-            title,
-            note,
-            tuple(
-                ShareBar(label, float(found[f"{name} {kind}"])) for label, name in PROFILE_FIELDS
-            ),
-        )
-        for title, kind in (
-            ("Fields that say something", "filled"),
-            ("Different values", "different"),
+        ShareGroup(title, note, tuple(map(ShareBar, labels, shares)))
+        for title, shares in (
+            ("Fields that say something", filled),
+            ("Different values", different),
         )
     )
 
 
-def list_languages(nodes: RunNodes) -> tuple[ShareGroup, ...]:
-    """Return the languages of personas, instructions and what characters say."""
+def sample_texts(nodes: RunNodes) -> tuple[TextSample, ...]:
+    """Return personas, instructions and what characters say: some of each, evenly over all."""
+    said = pl.col("turns").list.last().struct.field("content")
+    asked = pl.col("turns").list.first().struct.field("content")
+    kinds = (
+        ("personas", ("personas",), "persona", pl.col("persona")),
+        ("instructions", ("instructions",), "turns", asked),
+        ("answers of characters", ("dialogues_",), "turns", said),
+    )
+    found = []
+    for name, prefixes, column, text in kinds:
+        frames = [nodes.read_columns(stage, column) for stage in nodes.list_stages(*prefixes)]
+        texts = [frame.select(text.alias("text")) for frame in frames if frame.height]
+        if texts:
+            rows = pl.concat(texts)
+            some = spread_rows(rows, _SAMPLED).get_column("text").fill_null("").to_list()
+            found.append(TextSample(name, tuple(some), rows.height))
+    return tuple(found)
+
+
+def list_languages(samples: Iterable[TextSample]) -> tuple[ShareGroup, ...]:
+    """Return the languages of each kind of texts."""
     return tuple(
-        ShareGroup(f"Languages: {name}", _tell_sample(texts, total), _share_languages(texts))
-        for name, texts, total in _sample_texts(nodes)
+        ShareGroup(f"Languages: {item.name}", item.note, _share_languages(item.texts))
+        for item in samples
     )
 
 
-def list_topics(nodes: RunNodes) -> tuple[ShareGroup, ...]:
-    """Return the words that most personas, instructions and answers share."""
+def list_topics(samples: Iterable[TextSample]) -> tuple[ShareGroup, ...]:
+    """Return the words that most texts of each kind share; none where words are not parted."""
+    found = [(item, count_topics(item.texts, _TOPICS)) for item in samples]
     return tuple(
         ShareGroup(
-            f"Words that most {name} share",
-            _tell_sample(texts, total),
-            tuple(ShareBar(word, rows / len(texts)) for word, rows in count_topics(texts, _TOPICS)),
+            f"Words that most {item.name} share",
+            item.note,
+            tuple(ShareBar(word, rows / len(item.texts)) for word, rows in words),
         )
-        for name, texts, total in _sample_texts(nodes)
+        for item, words in found
+        if words
     )
 
 
@@ -123,30 +158,6 @@ def _measure_lengths(stage: str, frame: pl.DataFrame) -> LengthLine | None:
         return None
     quantiles = tuple(float(tokens.quantile(share) or 0) for share in _QUANTILES)
     return LengthLine(name_stage(stage), tokens.len(), quantiles, int(str(tokens.max())))
-
-
-def _sample_texts(nodes: RunNodes) -> Iterator[tuple[str, list[str], int]]:
-    """Yield the kinds of texts by name, a sample of each, and how many there are."""
-    said = pl.col("turns").list.last().struct.field("content")
-    asked = pl.col("turns").list.first().struct.field("content")
-    kinds = (
-        ("personas", ("personas",), "persona", pl.col("persona")),
-        ("instructions", ("instructions",), "turns", asked),
-        ("answers of characters", ("dialogues_",), "turns", said),
-    )
-    for name, prefixes, column, text in kinds:
-        frames = [nodes.read_columns(stage, column) for stage in nodes.list_stages(*prefixes)]
-        filled = [frame for frame in frames if frame.height]
-        if filled:
-            rows = pl.concat(filled)
-            taken = rows if rows.height <= _SAMPLED else rows.gather_every(rows.height // _SAMPLED)
-            texts = taken.head(_SAMPLED).select(text.alias("text")).get_column("text")
-            yield name, texts.fill_null("").to_list(), rows.height
-
-
-def _tell_sample(texts: Sequence[str], total: int) -> str:
-    told = write_count(total)
-    return f"{write_count(len(texts))} of {told}" if len(texts) < total else f"all {told}"
 
 
 def _share_languages(texts: Sequence[str]) -> tuple[ShareBar, ...]:

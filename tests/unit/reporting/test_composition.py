@@ -19,6 +19,7 @@ from tasks.reporting.sections.composition import (
     list_lengths,
     list_profile_shares,
     list_topics,
+    sample_texts,
 )
 from tests.unit.infra.stores import name_node, write_notes
 
@@ -51,8 +52,10 @@ def test_columns_of_a_row_stage_are_read_with_their_keys(storage: Storage) -> No
 
 
 def test_profiles_tell_how_full_and_how_different_they_are(storage: Storage) -> None:
-    cast = [replace(make_character(number), age="40", race="") for number in range(4)]
+    cast = [replace(make_character(number), age="40", race="") for number in range(5)]
     cast[0] = replace(cast[0], gender="")
+    fields = ("gender", "birth_place", "appearance", "general_experience", "personality", "age")
+    cast[4] = replace(cast[4], **dict.fromkeys(fields, ""))  # brought: a name and a text of its own
     nodes = RunNodes(storage, [write_node(storage, "characters", Character, cast)])
     filled, different = list_profile_shares(nodes)
     assert filled.note == "4 profiles"
@@ -72,20 +75,34 @@ def test_languages_and_topics_are_told_of_a_sample(
     ] * 2
     rows = [Persona(make_key("a", n), text, "p") for n, text in enumerate(texts)]
     nodes = RunNodes(storage, [write_node(storage, "personas", Persona, rows)])
-    (languages,) = list_languages(nodes)
+    samples = sample_texts(nodes)
+    (languages,) = list_languages(samples)
     assert languages.title == "Languages: personas" and languages.note == "4 of 8"
     assert {bar.name: bar.share for bar in languages.bars} == {"en": 0.75, "ru": 0.25}
-    (topics,) = list_topics(nodes)
+    (topics,) = list_topics(samples)
     assert (topics.bars[0].name, topics.bars[0].share) == ("baker", 0.75)
 
 
 def test_a_run_tells_of_personas_and_answers(storage: Storage) -> None:
     nodes = RunNodes(storage, write_run(storage))
-    titles = [group.title for group in (*list_languages(nodes), *list_topics(nodes))]
+    samples = sample_texts(nodes)
+    titles = [group.title for group in (*list_languages(samples), *list_topics(samples))]
     assert titles == [
         "Languages: personas",
         "Languages: answers of characters",
         "Words that most personas share",
         "Words that most answers of characters share",
     ]
-    assert all(group.note == "all 12" for group in list_languages(nodes)[:1])
+    assert all(group.note == "all 12" for group in list_languages(samples)[:1])
+
+
+def test_a_sample_reaches_over_all_rows_and_says_nothing_where_words_are_not_parted(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(composition, "_SAMPLED", 4)
+    rows = [Persona(make_key("a", n), f"面包师{n}", "p") for n in range(7)]
+    (sample,) = sample_texts(RunNodes(storage, [write_node(storage, "personas", Persona, rows)]))
+    assert sample.texts == ("面包师0", "面包师1", "面包师3", "面包师5")
+    assert list_topics([sample]) == ()
+    (languages,) = list_languages([sample])
+    assert languages.bars[0].name == "zh"

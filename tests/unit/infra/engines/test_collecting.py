@@ -20,7 +20,7 @@ class HeldServer(VllmServer):
     def __init__(self) -> None:
         super().__init__(ModelConfig(model="none"))
         self._enough = self._batch = 2
-        self.gates = {str(number): asyncio.Event() for number in range(4)}
+        self.gates = {str(number): asyncio.Event() for number in range(6)}
 
     async def generate(self, request: Request) -> Completion:
         await self.gates[request.request_id].wait()
@@ -43,7 +43,7 @@ async def collect_while(held: HeldServer) -> asyncio.Task[list[str]]:
     return collecting
 
 
-def test_with_more_than_a_batch_in_hand_answers_wait_for_company(
+def test_with_more_than_a_batch_and_an_eighth_answers_wait_for_company(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(server, "_LINGER_S", 0.01)
@@ -51,7 +51,7 @@ def test_with_more_than_a_batch_in_hand_answers_wait_for_company(
 
     async def check() -> None:
         held = HeldServer()
-        await held.submit(ask("0", "1", "2", "3"))
+        await held.submit(ask(*"012345"))
         collecting = await collect_while(held)
         assert not collecting.done()
         held.gates["1"].set()
@@ -60,13 +60,14 @@ def test_with_more_than_a_batch_in_hand_answers_wait_for_company(
     asyncio.run(check())
 
 
-def test_with_less_than_a_batch_in_hand_they_hardly_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("names", ["01", "0123"])
+def test_else_they_hardly_wait(names: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "_LINGER_S", 0.01)
     monkeypatch.setattr(server, "_LONG_LINGER_S", 600.0)
 
     async def check() -> None:
         held = HeldServer()
-        await held.submit(ask("0", "1"))
+        await held.submit(ask(*names))
         collecting = await collect_while(held)
         assert await asyncio.wait_for(collecting, 60) == ["0"]
 
