@@ -1,17 +1,20 @@
 """Checks that what a run will start has a place on what there is to compute on.
 
 Ray would queue what never fits, without a word, until a timeout. What is checked is what this run
-has still to make: engines of nodes that are done, or beyond ``--until``, need no place.
+has still to make: engines of nodes that are done, or beyond ``--until``, need no place. Machines of
+a cluster are asked as well whether they see what the driver sees.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from functools import partial
+from pathlib import Path
 
 from flows.recipe.graph import Graph
 from flows.recipe.settings import Settings
 from infra.cluster.devices import Devices
+from infra.cluster.node_checks import Question
 from infra.context import RunContext
 from infra.engines.config import ModelConfig
 from infra.errors import ConfigError, Problem
@@ -26,8 +29,26 @@ def check_machine(settings: Settings, context: RunContext, graph: Graph) -> None
     todo = [node for node in graph if node.find() is None]
     roles = {node.engine for node in todo if node.engine is not None}
     trains = any(node.use == "ranks" for node in todo)
-    if (roles or trains) and not settings.ray.grows:
+    if not roles and not trains:
+        return
+    note = partial(context.listener.node_note, "cluster")
+    context.cluster.probe_at_start(ask_of_nodes(settings, context, roles), note)
+    if not settings.ray.grows:
         context.cluster.check_at_start(partial(_refuse_misfits, settings, roles, trains))
+
+
+def ask_of_nodes(settings: Settings, context: RunContext, roles: Collection[str]) -> Question:
+    """Return what engines of these roles need of every machine that they may be placed on."""
+    used = {role: settings.models[role] for role in sorted(roles) if role in settings.models}
+    return Question(
+        context.storage,
+        models={
+            role: model.model
+            for role, model in used.items()
+            if model.engine == "vllm" and Path(model.model).exists()
+        },
+        endpoints={role: model.base_url for role, model in used.items() if model.base_url},
+    )
 
 
 def _refuse_misfits(

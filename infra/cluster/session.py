@@ -11,13 +11,15 @@ import logging
 import os
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from typing import Any
 
 from infra.cluster.devices import (
     Devices,
     NodeLook,
+    NodeOffer,
     ask_nodes,
     describe_machine,
     has_running_ray,
@@ -25,6 +27,8 @@ from infra.cluster.devices import (
     weigh_offers,
 )
 from infra.cluster.local_ray import keep_to_loopback, start_local_ray
+from infra.cluster.node_checks import Question
+from infra.cluster.probe import check_nodes
 from infra.cluster.torch_build import read_torch_build
 from infra.errors import ClusterError, ConfigError, Problem
 from infra.knobs import Knobs, execution
@@ -87,6 +91,7 @@ class Cluster:
         self._owned = False
         self._looks: dict[str, NodeLook] = {}
         self._checks: list[Callable[[Devices], None]] = []
+        self._probe: Callable[[Any, Sequence[NodeOffer]], None] | None = None
         self._refused: ConfigError | None = None
 
     @property
@@ -110,6 +115,14 @@ class Cluster:
         else:
             self._checks.append(check)
 
+    def probe_at_start(self, question: Question, note: Callable[[str], None]) -> None:
+        """Have the nodes of a cluster that is joined say first of all whether they can take part.
+
+        :class:`ConfigError` tells what is wrong with all of them. A Ray that starts in this process
+        is this machine's alone and is asked nothing.
+        """
+        self._probe = partial(check_nodes, question=question, note=note)
+
     def ensure(self) -> Any:
         """Connect on first use and return the ``ray`` module."""
         with self._lock:
@@ -123,7 +136,7 @@ class Cluster:
                     self._connect(ray)
                     self._owned = True
                 self._ready = True
-                self._check()
+                self._check(ray)
             return ray
 
     def devices(self) -> Devices:
@@ -169,18 +182,26 @@ class Cluster:
         """Tell whether this Ray is this machine's alone, started by this run."""
         return self._owned and self.config.address is None
 
-    def _check(self) -> None:
+    def _check(self, ray: Any) -> None:
         """Have everybody who wants to look at what is there; leave it again if it cannot do."""
-        if not self._checks:
-            return
         try:
-            devices = self.devices()
-            for check in self._checks:
-                check(devices)
+            self._ask_around(ray)
+            if self._checks:
+                devices = self.devices()
+                for check in self._checks:
+                    check(devices)
         except BaseException as error:
             self._refused = error if isinstance(error, ConfigError) else None
             self.close()
             raise
+
+    def _ask_around(self, ray: Any) -> None:
+        """Probe the nodes, once a session, where there are others than the driver's own."""
+        if self._probe is None or self.is_alone:
+            return
+        offers = list_offers(ray)
+        if self.config.address is not None or len(offers) > 1:
+            self._probe(ray, offers)
 
     def _connect(self, ray: Any) -> None:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")

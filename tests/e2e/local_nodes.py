@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
 from typing import Any
+
+from tests.e2e.hidden_folders import hide
 
 _MEMORY = 100 * 2**20
 _TRIES = 3
@@ -15,7 +18,10 @@ _TRIES = 3
 def local_nodes(
     head_cpus: int, others: Sequence[dict[str, Any]]
 ) -> Iterator[tuple[Any, list[Any]]]:
-    """Yield a cluster and its nodes but the head, each with these arguments; end all of it."""
+    """Yield a cluster and its nodes but the head, each with these arguments; end all of it.
+
+    ``hidden`` among a node's arguments is a folder whose content it does not see.
+    """
     import ray
 
     cluster, nodes = _start(head_cpus, others, tries=_TRIES)
@@ -32,7 +38,7 @@ def _start(head_cpus: int, others: Sequence[dict[str, Any]], tries: int) -> tupl
     head = {"num_cpus": head_cpus, "object_store_memory": _MEMORY}
     cluster = Cluster(initialize_head=True, head_node_args=head)
     try:
-        nodes = [cluster.add_node(object_store_memory=_MEMORY, **given) for given in others]
+        nodes = [_add(cluster, **given) for given in others]
         cluster.wait_for_nodes()
     except BaseException as error:
         cluster.shutdown()
@@ -40,3 +46,8 @@ def _start(head_cpus: int, others: Sequence[dict[str, Any]], tries: int) -> tupl
             raise
         return _start(head_cpus, others, tries - 1)
     return cluster, nodes
+
+
+def _add(cluster: Any, *, hidden: str | None = None, **given: Any) -> Any:
+    with hide(Path(hidden)) if hidden is not None else nullcontext():
+        return cluster.add_node(object_store_memory=_MEMORY, **given)

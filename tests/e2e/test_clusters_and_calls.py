@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
+from tests.e2e.hidden_folders import can_hide
 from tests.e2e.prefect_homes import make_home
 from tests.e2e.processes import await_no_leftovers, run_program, running_pids
 from tests.e2e.scripted import ROW_STAGES, ScriptedWorld, read_parts
@@ -62,4 +64,31 @@ def test_a_cluster_of_three_nodes_loses_one_in_mid_stage_and_no_row(
         keys = read_parts(world.root, stage)["key"]
         assert keys.len() == keys.n_unique() == counts["planned"], stage
         assert counts["planned"] == counts["accepted"] + counts["rejected"], stage
+    assert not list(world.root.glob(".probe-*"))  # its nodes were asked, and all was well
+    await_no_leftovers(before)
+
+
+@pytest.mark.skipif(not can_hide(), reason="needs the right to have mounts of its own")
+def test_nodes_that_do_not_share_the_store_or_freeze_are_told_before_an_engine_starts(
+    prefect_server: str, tmp_path: Path
+) -> None:
+    before = running_pids()
+    world = ScriptedWorld.make(tmp_path / "world")
+    shared = {"PREFECT_API_URL": prefect_server}
+    given = json.dumps([str(world.config), str(world.root)])
+    told = run_program("tests.e2e.unlike_nodes", given, shared, Path(__file__).parents[2])
+
+    ((where, what, todo),) = told["run"]["problems"]
+    assert where.startswith("storage.root on ") and told["apart"] in where
+    assert told["still"] not in where and " and " not in where
+    assert f"{world.root} lies on the driver's own disk" in what and "s3://" in todo
+    assert told["engines"] == told["actors"] == []
+    assert told["run"]["seconds"] < 60
+
+    assert told["sound"]["problems"] == []  # the others share it
+    apart, frozen = sorted(told["frozen"]["problems"], key=lambda problem: problem[0], reverse=True)
+    assert apart[:2] == [where, what]
+    assert told["still"] in frozen[0] and frozen[1] == "did not answer within 10 s"
+    assert told["frozen"]["seconds"] < 30
+    assert told["left"] == []
     await_no_leftovers(before)

@@ -10,10 +10,12 @@ import pytest
 from flows import pipeline
 from flows.control.doctor import examine
 from flows.recipe.graph import build_graph
-from flows.recipe.machine_checks import check_machine, find_misfits
+from flows.recipe.machine_checks import ask_of_nodes, check_machine, find_misfits
 from flows.recipe.opening import open_context, prepare
 from flows.recipe.settings import Settings, load_settings
 from infra.cluster.devices import Devices, NodeDevices
+from infra.cluster.node_checks import Question
+from infra.cluster.session import Cluster
 from infra.cluster.torch_build import TorchBuild
 from infra.context import Quiet
 from infra.errors import ConfigError, Problem
@@ -171,3 +173,40 @@ def test_doctor_says_what_has_no_place(tmp_path: Path, capsys: pytest.CaptureFix
     told = "".join(capsys.readouterr().out.split())
     assert "modelsteachertensor_parallel" in told.replace(".", "")
     assert "✓PyTorch" in told
+
+
+def test_nodes_are_asked_for_what_the_engines_to_come_need_there(tmp_path: Path) -> None:
+    config = make_config(tmp_path)
+    folder = write_model(tmp_path / "teacher")
+    config["models"] = {
+        "teacher": {
+            "model": str(folder),
+            "chat_template": "templates/training/llama3.serving.jinja",
+        },
+        "far": {"engine": "endpoint", "model": "big", "base_url": "http://127.0.0.1:9/v1"},
+        "bucket": {"model": "s3://models/base"},
+        "unused": {"model": str(folder)},
+        "script": {"engine": "scripted", "model": str(folder)},
+    }
+    settings = prepare(write_config(tmp_path, config))
+    with open_context(settings, Quiet()) as context:
+        roles = {"teacher", "far", "bucket", "script", "tuned"}
+        question = ask_of_nodes(settings, context, roles)
+        assert question.storage is context.storage
+    assert question.models == {"teacher": str(folder)}
+    assert question.endpoints == {"far": "http://127.0.0.1:9/v1"}
+
+
+@pytest.mark.parametrize("grows", ["true", "false"])
+def test_a_run_that_makes_rows_has_nodes_probed_and_one_that_makes_none_does_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, grows: str
+) -> None:
+    asked: list[Question] = []
+    monkeypatch.setattr(Cluster, "probe_at_start", lambda _, question, note: asked.append(question))
+    settings = prepare(write_config(tmp_path, make_config(tmp_path)), [f"ray.grows={grows}"])
+    with open_context(settings, Quiet()) as context:
+        graph = build_graph(settings, context)
+        check_machine(settings, context, graph.up_to("personas"))
+        assert asked == []
+        check_machine(settings, context, graph)
+    assert len(asked) == 1
