@@ -133,7 +133,7 @@ def test_a_worker_that_dies_between_two_commits_leaves_counts_exact(
 ) -> None:
     died = tmp_path / "died"
     script = (
-        f"{{latency_s: 0.1, bad_output_share: 0.3, die_after: 14, hard: true, "
+        f"{{latency_s: 0.1, bad_output_share: 0.3, die_after: {14 // replicas}, hard: true, "
         f"die_once_marker: {died}}}"
     )
     watcher = Watcher(1 << 30, lambda _: None)
