@@ -7,7 +7,7 @@ SET ?=
 PERSONA ?= A baker from Lisbon who loves hiking.
 CHECKOUT ?=
 UI_PORT ?= 4200
-ONLY ?= generation engine_start training smollm
+ONLY ?= generation engine_start training smollm report
 FUZZ_SECONDS ?= 60
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 # Where pip finds PyTorch's CPU build, if its own configuration does not say (see README).
@@ -142,7 +142,7 @@ e2e: $(STAMP) $(SMOLLM) ## Tests with real vLLM, Ray, Prefect, S3 and endpoint
 	@$(BIN)/python -m pytest tests/e2e -m "not harness" \
 		-n 2 --dist loadfile --no-loadscope-reorder
 
-bench: $(STAMP) $(if $(filter smollm,$(ONLY)),$(SMOLLM)) ## Speed against bare vLLM, TRL, PyTorch; ONLY='generation smollm' chooses
+bench: $(STAMP) $(if $(filter smollm,$(ONLY)),$(SMOLLM)) ## Speed against bare vLLM, TRL, PyTorch; the large report; ONLY='generation smollm' chooses
 	@for bench in $(ONLY); do $(BIN)/python -m tests.benchmarks.$$bench || exit 1; done
 
 gpu-check: $(STAMP) ## On a machine with GPUs: exact losses, training speed and MFU, generation
