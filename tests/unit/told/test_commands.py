@@ -88,7 +88,7 @@ STORES = [
 
     of_store("a seed below zero", ("--seed", "0 or more"),
              "compare", "a", "b", "--root", "{folder}/store", "--seed", "-1"),
-    of_store("a gate of nothing", ("--fail-below persona_score", "persona_score=0"), "compare",
+    of_store("a gate of nothing", ("--fail-below persona_score", "persona_score=-0.2"), "compare",
              "a", "b", "--root", "{folder}/store", "--fail-below", "persona_score"),
     of_store("no command", ("frobnicate",), "frobnicate"),
     of_store("two configurations", ("Unused Tokens",), "run", "a.yaml", "b.yaml"),
