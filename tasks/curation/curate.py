@@ -18,12 +18,13 @@ from infra.protocol import Role
 from infra.rendering.prompts import PromptTemplate
 from infra.store.schema import from_plain
 from infra.text.chat_marks import strip_marks
+from infra.text.languages import find_foreign
 from infra.text.wording import shorten, split_words
 from tasks.curation.config import CurationConfig
 from tasks.curation.duplicates import find_duplicates
 from tasks.curation.examples import ExampleBuilder
 from tasks.curation.filters import FilterContext, Reason, Scene, judge_scene
-from tasks.curation.foreign import asks_for_language, find_foreign
+from tasks.curation.foreign import JUDGED_CHARS, asks_for_language
 from tasks.curation.inputs import CurationInputs
 from tasks.curation.names import make_roster
 from tasks.curation.split import choose_validation
@@ -152,7 +153,8 @@ def _judge_languages(
         return {}
     answers = [" ".join(candidate.scene.answers) for candidate in candidates]
     verdicts: _Verdicts = {}
-    for index, found in find_foreign(answers, config.language).items():
+    starts = [answer[:JUDGED_CHARS] for answer in answers]
+    for index, found in find_foreign(starts, config.language).items():
         scene = candidates[index].scene
         if not asks_for_language([" ".join(scene.questions), " ".join(scene.sources)], found):
             detail = f"{found}: {shorten(answers[index])}"

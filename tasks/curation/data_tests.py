@@ -9,10 +9,11 @@ import polars as pl
 
 from infra.errors import YieldError
 from infra.store.fingerprints import hash_parts
+from infra.text.languages import find_foreign
 from infra.text.refusals import find_refusal, fold_quotes
 from infra.text.wording import split_words
 from tasks.curation.config import CurationConfig
-from tasks.curation.foreign import find_foreign
+from tasks.curation.foreign import JUDGED_CHARS
 
 COLUMNS = ("context_turns", "turns", "truncated")
 """Of dialogues, all that is looked at."""
@@ -63,7 +64,8 @@ def measure_shares(dialogues: pl.DataFrame, config: CurationConfig) -> Shares:
         if tests.min_distinct_share is not None:
             seen.update(hash_parts(*split_words("\n".join(listed))) for listed in answers)
         if tests.min_language_share is not None and config.language is not None:
-            foreign += len(find_foreign([" ".join(listed) for listed in answers], config.language))
+            starts = [" ".join(listed)[:JUDGED_CHARS] for listed in answers]
+            foreign += len(find_foreign(starts, config.language))
         if tests.max_refusal_share is not None:
             refusals += sum(any(map(_refuses, listed)) for listed in answers)
     cut = int(dialogues["truncated"].sum())

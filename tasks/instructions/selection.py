@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from infra.errors import Reject
 from infra.store.fingerprints import hash_parts
-from infra.text.languages import detect_languages
+from infra.text.languages import find_foreign
 from tasks.conversations import name_instruction
 from tasks.instructions.config import InstructionConfig
 from tasks.instructions.sources import RawConversation, read_conversations
@@ -149,14 +149,11 @@ def _drop_foreign(
 ) -> list[_Question]:
     if config.language is None:
         return list(questions)
-    kept = []
-    languages = detect_languages([question.text for question in questions])
-    for question, language in zip(questions, languages, strict=True):
-        if language is None or language == config.language:
-            kept.append(question)
-        else:
-            _reject(question, "wrong_language", f"{language}: {question.text}", rejections)
-    return kept
+    foreign = find_foreign([question.text for question in questions], config.language)
+    for index, language in foreign.items():
+        question = questions[index]
+        _reject(question, "wrong_language", f"{language}: {question.text}", rejections)
+    return [question for index, question in enumerate(questions) if index not in foreign]
 
 
 def _limit(

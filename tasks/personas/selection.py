@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from infra.store.fingerprints import content_key, hash_parts
-from infra.text.languages import detect_languages
+from infra.text.languages import find_foreign
 from infra.text.near_duplicates import find_near_duplicates
 from tasks.persona_rows import normalise_persona
 from tasks.personas.config import PersonaConfig
@@ -78,14 +78,11 @@ def _drop_foreign(
 ) -> list[Persona]:
     if config.language is None:
         return list(personas)
-    kept = []
-    languages = detect_languages([persona.persona for persona in personas])
-    for persona, language in zip(personas, languages, strict=True):
-        if language is None or language == config.language:
-            kept.append(persona)
-        else:
-            _reject(persona, "wrong_language", f"{language}: {persona.persona}", rejections)
-    return kept
+    foreign = find_foreign([persona.persona for persona in personas], config.language)
+    for index, language in foreign.items():
+        persona = personas[index]
+        _reject(persona, "wrong_language", f"{language}: {persona.persona}", rejections)
+    return [persona for index, persona in enumerate(personas) if index not in foreign]
 
 
 def _drop_near_duplicates(

@@ -23,7 +23,7 @@ class Report(JobNode):
 
     kind = "report"
     stage = "report"
-    version = 5  # what the rows are like, and links from figures to rows
+    version = 6  # languages of rows: English is told by its words
     record = Measure
 
     config: ReportConfig

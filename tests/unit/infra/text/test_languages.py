@@ -3,10 +3,12 @@
 import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from infra.text.languages import detect_languages, is_language, known_languages
+from infra.text import languages
+from infra.text.languages import detect_languages, find_foreign, is_language, known_languages
 
 REAL = Path(__file__).parents[5] / "shared/data/personas_persona_hub.jsonl"
 
@@ -58,6 +60,50 @@ def test_a_language_that_cannot_be_told_is_judged_by_its_script_only() -> None:
     assert not is_language("一个对体育完全无兴趣的星座迷", "hu")
 
 
+ENGLISH = "The secret of good bread is that you have to wait for it, and be kind to the oven."
+FOREIGN = [
+    "Tajemství dobrého chleba je čas, řekla mi babička, a že se na něj musí počkat.",
+    "Das Geheimnis eines guten Brotes ist die Geduld, sagte meine Tante jeden Morgen früh.",
+    "El secreto del buen pan es que hay que esperar, y que no se puede tener prisa.",
+    "Le secret d'un bon pain est le temps, et il faut que la pâte repose toute la nuit.",
+    "Rahasia roti yang enak adalah waktu, dan kita harus menunggu dengan sabar.",
+    "Il segreto del buon pane e il tempo, e non si deve avere fretta con la pasta.",
+    "Het geheim van goed brood is dat je moet wachten, en dat de oven warm was.",
+    "Sekret dobrego chleba to czas i trzeba na niego czekać, a piec musi być gorący.",
+    "O segredo de um bom pão é o tempo, e a massa tem de descansar a noite toda.",
+    "Hemligheten med ett gott bröd är att man måste vänta, och att ugnen är het.",
+    "İyi bir ekmek için beklemek gerekir, ve büyükannem bunu bize her gün söylerdi.",
+    "Bí quyết của bánh mì ngon là thời gian, và bạn phải chờ cho bột nở.",
+]
+
+
+def test_only_another_language_is_foreign() -> None:
+    assert find_foreign([ENGLISH, FOREIGN[1], "Ciao!", "面包的秘密是时间和耐心"], "en") == {
+        1: "de",
+        3: "zh",
+    }
+    assert find_foreign([ENGLISH * 3, FOREIGN[1]], "de") == {0: "en"}
+
+
+def test_plain_english_never_reaches_the_detector(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor with a foreign name or two; English words in another language do not make it English."""
+    plain = ["I love yoga and I am from Łódź", "who is a fan of Guillaume de la Tour", ENGLISH]
+    other = [*FOREIGN, "Die Managerin von The Body Shop, die mit Fast and Furious aufwuchs", "Me"]
+    asked: list[str] = []
+
+    class Detector:
+        def compute_language_confidence_values_in_parallel(self, texts: list[str]) -> list[Any]:
+            asked.extend(texts)
+            return [()] * len(texts)
+
+    monkeypatch.setattr(languages, "_detector", Detector)
+    assert find_foreign([*plain, *other], "en") == {}
+    assert asked == other
+    asked.clear()
+    assert detect_languages(plain) == [None] * 3
+    assert asked == plain
+
+
 def test_threads_may_ask_at_once() -> None:
     texts = ["A nurse who works at night in a small town", "Un profesor de educación física"] * 20
     with ThreadPoolExecutor(4) as pool:
@@ -69,11 +115,7 @@ def test_threads_may_ask_at_once() -> None:
 def test_no_real_english_persona_is_rejected() -> None:
     """All 78 rows that it rejects were read: one is half Chinese, the others foreign."""
     texts = [json.loads(line)["persona"] for line in REAL.read_text().splitlines()]
-    rejected = [
-        text
-        for text, found in zip(texts, detect_languages(texts), strict=True)
-        if found not in (None, "en")
-    ]
+    rejected = [texts[index] for index in find_foreign(texts, "en")]
     assert len(rejected) == 78
     (mixed,) = [text for text in rejected if " the " in text or " who " in text]
     assert mixed.startswith("An IT professional who is not very fond of JavaScript")
