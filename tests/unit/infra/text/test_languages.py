@@ -1,9 +1,9 @@
 """Proves that other languages are caught and odd English is not."""
 
 import json
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -85,23 +85,36 @@ def test_only_another_language_is_foreign() -> None:
     assert find_foreign([ENGLISH * 3, FOREIGN[1]], "de") == {0: "en"}
 
 
-def test_plain_english_never_reaches_the_detector(monkeypatch: pytest.MonkeyPatch) -> None:
+def note_asked(
+    monkeypatch: pytest.MonkeyPatch, answers: dict[bool, str | None]
+) -> dict[bool, list[str]]:
+    """Put words into lingua's mouth, by whether it is thorough; return what it is asked about."""
+    asked: dict[bool, list[str]] = {True: [], False: []}
+
+    def ask(texts: Mapping[int, str], *, thorough: bool) -> Iterator[tuple[int, str | None]]:
+        asked[thorough] += texts.values()
+        yield from ((index, answers[thorough]) for index in texts)
+
+    monkeypatch.setattr(languages, "_ask_lingua", ask)
+    return asked
+
+
+def test_plain_english_never_reaches_lingua(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nor with a foreign name or two; English words in another language do not make it English."""
     plain = ["I love yoga and I am from Łódź", "who is a fan of Guillaume de la Tour", ENGLISH]
     other = [*FOREIGN, "Die Managerin von The Body Shop, die mit Fast and Furious aufwuchs", "Me"]
-    asked: list[str] = []
-
-    class Detector:
-        def compute_language_confidence_values_in_parallel(self, texts: list[str]) -> list[Any]:
-            asked.extend(texts)
-            return [()] * len(texts)
-
-    monkeypatch.setattr(languages, "_detector", Detector)
+    asked = note_asked(monkeypatch, {False: "en", True: "en"})
     assert find_foreign([*plain, *other], "en") == {}
-    assert asked == other
-    asked.clear()
-    assert detect_languages(plain) == [None] * 3
-    assert asked == plain
+    assert asked == {True: [], False: other}
+    assert detect_languages(plain) == ["en"] * 3
+    assert asked[True] == plain
+
+
+def test_lingua_looks_closely_where_words_do_not_tell(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = note_asked(monkeypatch, {False: "it", True: "en"})
+    texts = ["a passionate Italian poet", "Un poeta que sono una", "Il poeta and un nel"]
+    assert find_foreign(texts, "en") == {1: "it"}
+    assert asked == {True: [texts[0], texts[2]], False: texts}
 
 
 def test_threads_may_ask_at_once() -> None:
@@ -117,5 +130,10 @@ def test_no_real_english_persona_is_rejected() -> None:
     texts = [json.loads(line)["persona"] for line in REAL.read_text().splitlines()]
     rejected = [texts[index] for index in find_foreign(texts, "en")]
     assert len(rejected) == 78
+    english = {
+        index for index, found in enumerate(detect_languages(texts)) if found in (None, "en")
+    }
+    assert len(texts) - len(english) == 78
+    assert not english & find_foreign(texts, "en").keys()
     (mixed,) = [text for text in rejected if " the " in text or " who " in text]
     assert mixed.startswith("An IT professional who is not very fond of JavaScript")
