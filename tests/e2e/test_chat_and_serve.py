@@ -44,12 +44,10 @@ def test_a_chat_on_a_terminal_with_a_profile_that_the_teacher_writes(tmp_path: P
     assert name is not None
 
     # Ctrl-C reaches the whole foreground group; the engine must not be in it.
-    engines = [
-        process
-        for process in psutil.Process(terminal.pid).children(recursive=True)
-        if "EngineCore" in " ".join([*process.cmdline(), process.name()])
-    ]
-    assert engines
+    family = psutil.Process(terminal.pid).children(recursive=True)
+    called = {process: " ".join([*process.cmdline(), process.name()]) for process in family}
+    engines = [process for process, words in called.items() if "EngineCore" in words]
+    assert engines, called
     for process in engines:
         assert os.getpgid(process.pid) != os.getpgid(terminal.pid)
 
