@@ -28,18 +28,20 @@ ROOT = Path(__file__).parents[1]
 TESTED = {
     "infra/store/fingerprints.py": "infra/store/test_fingerprints.py",
     "infra/store/key_index.py": "infra/store/test_key_index.py",
+    "infra/generation/dispatcher.py": "infra/generation/test_dispatcher.py",
     "infra/generation/leases.py": "infra/generation/test_leases.py",
     "infra/generation/min_yield.py": "infra/generation/test_min_yield.py",
     "infra/generation/reruns.py": "infra/generation/test_reruns.py",
     "infra/generation/stage_counts.py": "infra/generation/test_stage_counts.py",
+    "infra/text/languages.py": "infra/text/test_languages.py",
     "infra/text/loops.py": "infra/text/test_loops.py",
     "tasks/measures/statistics.py": "measures/test_statistics.py",
     "tasks/measures/student_t.py": "measures/test_student_t.py",
     "tasks/evaluation/judging/verdicts.py": "evaluation/test_verdicts.py",
     "tasks/evaluation/judging/agreement.py": "evaluation/test_agreement.py",
     "tasks/curation/duplicates.py": "curation/test_duplicates.py",
-    "tasks/curation/decontamination.py": "curation/test_decontamination.py",
     "tasks/curation/split.py": "curation/test_split.py",
+    "tasks/decontamination.py": "test_decontamination.py",
     "flows/control/budget.py": "flows/control/test_budget.py",
 }
 """By module, its own tests below ``tests/unit``."""

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.mutations import TESTED
+
 ROOT = Path(__file__).parents[2]
 LAYERS = ("flows", "tasks", "infra", "configs", "tests")
 MOST_LINES = {"tests": 500}
@@ -221,3 +223,8 @@ def test_ray_workers_never_import_prefect() -> None:
 @pytest.mark.parametrize("heavy", ["prefect", "ray", "vllm", "torch", "transformers", "polars"])
 def test_help_answers_at_once_because_the_command_line_imports_nothing_heavy(heavy: str) -> None:
     assert heavy not in import_alone("flows.cli.main")
+
+
+def test_what_mutations_break_is_there_with_its_tests() -> None:
+    assert all((ROOT / module).is_file() for module in TESTED)
+    assert all((ROOT / "tests/unit" / test).is_file() for test in TESTED.values())
