@@ -121,9 +121,17 @@ unit: $(STAMP) ## Tests without engines, clusters, servers or ranks
 		$(BIN)/python -m pytest tests/unit tests/contracts -n 2 \
 		-m "not ranks and not harness and not resolver"
 
-pythons: ## The same on the other Pythons here, in environments of their own: PYTHONS=3.13=/path/to/python
-	@$(foreach one,$(PYTHONS),$(MAKE) --no-print-directory unit VENV=.venv-$(subst =, PYTHON=,$(one)) && ) \
+# Without PyTorch and vLLM, whose CPU builds not every Python finds everywhere.
+pythons: ## Unit tests without engines and PyTorch on the other Pythons here: PYTHONS=3.13=/path/to/python
+	@$(foreach one,$(PYTHONS),$(MAKE) --no-print-directory python-$(subst =, PYTHON=,$(one)) && ) \
 		echo "seen on: $(or $(PYTHONS),no other Python than $(PYTHON))"
+
+python-%:
+	@test -d .venv-$* || $(PYTHON) -m venv .venv-$*
+	@.venv-$*/bin/python -m pip install --quiet --disable-pip-version-check \
+		--constraint infra/deploy/constraints-base.txt --editable '.[dev]'
+	@OMP_NUM_THREADS=1 .venv-$*/bin/python -m pytest tests/unit tests/contracts -n 2 --quiet \
+		-m "not torch and not ranks and not harness and not resolver"
 
 fuzz: $(STAMP) ## Fuzz the readers of foreign text; longer by hand: make fuzz FUZZ_SECONDS=3600
 	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS)
@@ -183,7 +191,7 @@ serve: $(STAMP) ## Serve the deployments with their schedules from this one proc
 $(HARNESS)/.installed: $(STAMP)
 	@$(BIN)/python -m venv $(HARNESS)
 	@$(BIN)/python -c 'import site; print(site.getsitepackages()[0])' \
-		> $(HARNESS)/lib/python3.11/site-packages/project.pth
+		> $$($(HARNESS)/bin/python -c 'import site; print(site.getsitepackages()[0])')/project.pth
 	@$(HARNESS)/bin/python -m pip install --quiet --disable-pip-version-check \
 		--constraint $(CONSTRAINTS) lm-eval
 	@touch $@

@@ -270,6 +270,7 @@ def differ(model: Any, rows: Sequence[Sequence[TokenDocument]], logits: Any) -> 
     )
 
 
+@pytest.mark.torch
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
 def test_packed_equals_unpacked(
     model_name: str, attention: str, documents: list[TokenDocument], tmp_path: Path
@@ -301,6 +302,7 @@ def test_packed_equals_unpacked(
     assert differ(model, [[item for row in rows for item in row]], flat) < 1e-5
 
 
+@pytest.mark.torch
 def test_positions_are_what_keeps_packed_documents_apart(
     model_name: str, documents: list[TokenDocument]
 ) -> None:

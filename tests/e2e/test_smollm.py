@@ -27,7 +27,7 @@ MODEL = Path("data/models/SmolLM2-135M-Instruct.Q4_1.gguf")
 LONGEST_S = 900.0
 SMALLER = (
     *("--until", "export"),
-    *("--set", "personas.sample=10", "--set", "instructions.limit=4"),
+    *("--set", "personas.sample=6", "--set", "instructions.limit=3"),
     # Chunks of two seconds, as a small cut of the run has only seconds to be killed in.
     *("--set", "runner.chunk_seconds=2"),
 )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing
 from typing import Any
 
 import httpx
@@ -77,11 +78,12 @@ class StreamingEndpoint:
                 payload["stream"] = True
             refused: Trouble | None = None
             try:
-                async for delta in self._ask(payload):
-                    if isinstance(delta, Trouble):
-                        refused = delta
-                    else:
-                        yield delta
+                async with aclosing(self._ask(payload)) as deltas:
+                    async for delta in deltas:
+                        if isinstance(delta, Trouble):
+                            refused = delta
+                        else:
+                            yield delta
             except (httpx.ConnectError, httpx.ConnectTimeout) as error:
                 said = describe_transport_error(self._settings, error).message
                 raise EngineError(said) from None
@@ -100,7 +102,7 @@ class StreamingEndpoint:
         await self._engine.close()
         await self._client.aclose()
 
-    async def _ask(self, payload: Mapping[str, Any]) -> AsyncIterator[Delta | Trouble]:
+    async def _ask(self, payload: Mapping[str, Any]) -> AsyncGenerator[Delta | Trouble]:
         async with self._client.stream(
             "POST",
             self._settings.completions_url,
@@ -113,9 +115,10 @@ class StreamingEndpoint:
                 yield self._read_whole(response, await read_bounded(response, _MOST_LINE_BYTES))
                 return
             heard = False
-            async for delta in self._read_events(response):
-                heard = True
-                yield delta
+            async with aclosing(self._read_events(response)) as deltas:
+                async for delta in deltas:
+                    heard = True
+                    yield delta
             if not heard:
                 raise RequestFailed(
                     f"the stream from {self._settings.completions_url} held no answer at all"
@@ -134,15 +137,16 @@ class StreamingEndpoint:
             return Delta(outcome.text, outcome.finish_reason, outcome.reasoning)
         return outcome
 
-    async def _read_events(self, response: httpx.Response) -> AsyncIterator[Delta]:
-        async for line in split_lines(response.aiter_bytes()):
-            field, _, value = line.partition(b":")
-            value = value.strip()
-            if field != b"data" or not value:
-                continue  # a comment, another field, or the blank line between events
-            if value == b"[DONE]":
-                return
-            yield self._read_event(value)
+    async def _read_events(self, response: httpx.Response) -> AsyncGenerator[Delta]:
+        async with aclosing(split_lines(response.aiter_bytes())) as lines:
+            async for line in lines:
+                field, _, value = line.partition(b":")
+                value = value.strip()
+                if field != b"data" or not value:
+                    continue  # a comment, another field, or the blank line between events
+                if value == b"[DONE]":
+                    return
+                yield self._read_event(value)
 
     def _read_event(self, value: bytes) -> Delta:
         event = parse_json(value)
@@ -161,7 +165,7 @@ class StreamingEndpoint:
         return Delta(text, read_finish(choices[0].get("finish_reason")), reasoning)
 
 
-async def split_lines(blocks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def split_lines(blocks: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
     """Cut a stream at the line ends of its protocol, which are none of Unicode's others.
 
     Raises :class:`RequestFailed` for a line that has no end.

@@ -115,9 +115,7 @@ class VllmServer:
     async def submit(self, requests: Sequence[Request]) -> None:
         """Begin answering requests; :meth:`collect` brings the answers."""
         for request in requests:
-            task = asyncio.create_task(self._answer(request))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._tasks.add(asyncio.create_task(self._answer(request)))
 
     async def collect(self) -> list[tuple[str, Completion | EngineError]]:
         """Return what was finished since the last call, by request id.
@@ -146,6 +144,8 @@ class VllmServer:
             outcome = error
         except Exception as error:  # what vLLM refuses once it refuses always
             outcome = RequestFailed(f"{type(error).__name__}: {error}", fatal=True)
+        finally:
+            self._tasks.difference_update({asyncio.current_task()})
         self._finished.append((request.request_id, outcome))
         self._some.set()
         if len(self._finished) >= self._enough:

@@ -158,6 +158,7 @@ def test_examples_without_an_answer_to_score_are_left_out_and_told(
     )
 
 
+@pytest.mark.torch
 def test_nothing_held_out_is_an_empty_plan(cast: list[Character], folder: str) -> None:
     found = plan([], cast)
     assert (found.trials, found.rows) == ((), 0)
@@ -191,6 +192,7 @@ def test_ties_share_the_credit() -> None:
     assert share_credit(-1.0, ()) == 1
 
 
+@pytest.mark.torch
 def test_records_hold_what_the_model_finds(
     examples: list[Example], cast: list[Character], folder: str
 ) -> None:
@@ -225,6 +227,7 @@ def test_records_hold_what_the_model_finds(
     assert len({record.key for record in records}) == 16
 
 
+@pytest.mark.torch
 def test_one_character_under_both_kinds_is_scored_once(
     examples: list[Example], cast: list[Character], folder: str
 ) -> None:
@@ -237,6 +240,7 @@ def test_one_character_under_both_kinds_is_scored_once(
         assert random_scores == hard_scores
 
 
+@pytest.mark.torch
 def test_what_no_context_holds_is_rejected_and_the_rest_is_scored(
     cast: list[Character], folder: str
 ) -> None:
@@ -249,6 +253,7 @@ def test_what_no_context_holds_is_rejected_and_the_rest_is_scored(
     assert long.key != short.key
 
 
+@pytest.mark.torch
 def test_records_are_rows(examples: list[Example], cast: list[Character], folder: str) -> None:
     found = score_plan(plan(examples, cast), folder)
     records = [record for record in found if isinstance(record, Attribution)]
@@ -256,6 +261,7 @@ def test_records_are_rows(examples: list[Example], cast: list[Character], folder
     assert [from_plain(Attribution, row) for row in table.to_pylist()] == records
 
 
+@pytest.mark.torch
 def test_keys_name_example_and_model(
     examples: list[Example], cast: list[Character], folder: str
 ) -> None:

@@ -102,5 +102,6 @@ def test_a_token_that_a_text_spells_stays_text(tmp_path: Path) -> None:
     assert found.ids.count(stop) == 2
 
 
+@pytest.mark.torch
 def test_the_context_is_the_models_own(model: Any) -> None:
     assert find_context(model) == 256

@@ -56,6 +56,7 @@ def score_plainly(model: Any, text: AnswerIds) -> float:
     )
 
 
+@pytest.mark.torch
 @pytest.mark.parametrize("batch_tokens", [1, 80, None])
 def test_scores_are_sums_of_log_probabilities_whatever_the_batches(
     model: Any, batch_tokens: int | None
@@ -66,6 +67,7 @@ def test_scores_are_sums_of_log_probabilities_whatever_the_batches(
     assert all(score < 0 for score in found)
 
 
+@pytest.mark.torch
 def test_a_model_that_cannot_leave_logits_out_scores_the_same(model: Any) -> None:
     class Whole:
         """Stands for a model whose forward pass takes ids only."""
@@ -81,6 +83,7 @@ def test_a_model_that_cannot_leave_logits_out_scores_the_same(model: Any) -> Non
     assert score_texts(Whole(), texts) == pytest.approx(score_texts(model, texts), abs=1e-4)
 
 
+@pytest.mark.torch
 def test_progress_is_told_to_the_end(model: Any) -> None:
     told: list[tuple[int, int]] = []
     score_texts(
@@ -92,10 +95,12 @@ def test_progress_is_told_to_the_end(model: Any) -> None:
     assert told == [(2, 6), (4, 6), (6, 6)]
 
 
+@pytest.mark.torch
 def test_nothing_to_score_is_no_fault(model: Any) -> None:
     assert score_texts(model, []) == []
 
 
+@pytest.mark.torch
 def test_broken_weights_stop_the_measurement(tmp_path: Path) -> None:
     broken = load_model(str(build_model(tmp_path / "tiny")))
     broken.lm_head.weight.data[5] = float("nan")
@@ -131,6 +136,7 @@ def test_what_is_shared_never_reaches_the_place_that_tells_the_answer() -> None:
     assert [batch.shared for batch in batches] == [69]
 
 
+@pytest.mark.torch
 @pytest.mark.parametrize("batch_tokens", [1, 300, None])
 def test_shared_beginnings_change_no_score(model: Any, batch_tokens: int | None) -> None:
     texts = [*make_dialogues(50, characters=3, answers=4), *make_texts(*SHAPES)]
@@ -138,6 +144,7 @@ def test_shared_beginnings_change_no_score(model: Any, batch_tokens: int | None)
     assert found == pytest.approx([score_plainly(model, text) for text in texts], abs=1e-4)
 
 
+@pytest.mark.torch
 def test_a_shared_beginning_is_read_once(model: Any) -> None:
     read: list[int] = []
     hook = model.register_forward_pre_hook(

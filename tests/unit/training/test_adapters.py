@@ -12,6 +12,8 @@ from tasks.training.ranks.adapters import merge_adapter
 
 from .exports import build_base, read_weights
 
+pytestmark = pytest.mark.torch
+
 
 @pytest.mark.parametrize("tied", [False, True])
 def test_merged_weights_give_the_same_logits(tied: bool, tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ def join(one: tuple[list[int], ...], other: tuple[list[int], ...]) -> tuple[list
     return tuple(left + right for left, right in zip(one, other, strict=True))
 
 
+@pytest.mark.torch
 def test_the_loss_is_that_of_transformers_own_head_weighted_by_tokens(rows: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM
@@ -46,6 +47,7 @@ def test_the_loss_is_that_of_transformers_own_head_weighted_by_tokens(rows: Path
     assert facts.loss == pytest.approx(total / tokens, rel=1e-5)
 
 
+@pytest.mark.torch
 def test_packed_documents_do_not_see_each_other(rows: Path, tmp_path: Path) -> None:
     apart = encode_questions(12)
     packed = [join(apart[n], apart[n + 1]) for n in range(0, 12, 2)]
@@ -56,6 +58,7 @@ def test_packed_documents_do_not_see_each_other(rows: Path, tmp_path: Path) -> N
     assert measure_loss(BASE, file, device="cpu").loss == pytest.approx(one.loss, rel=5e-3)
 
 
+@pytest.mark.torch
 def test_weights_of_another_step_are_noticed(rows: Path, tmp_path: Path) -> None:
     tensors = read_weights(BASE)
     tensors["model.norm.weight"] *= 1.2

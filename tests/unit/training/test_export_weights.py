@@ -13,6 +13,8 @@ from tasks.training.model.export_weights import Architecture, read_architecture,
 
 from .exports import build_base, read_weights, write_weights
 
+pytestmark = pytest.mark.torch
+
 
 def read_config(folder: Path) -> Any:
     from transformers import AutoConfig

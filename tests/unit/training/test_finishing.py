@@ -75,6 +75,7 @@ def make_encoded() -> Any:
     return make_manifest([], facts={"train": counts, "validation": counts})
 
 
+@pytest.mark.torch
 def test_an_export_that_holds_is_sealed_and_described(over: Finishing) -> None:
     finished = finish_model(over, make_encoded(), ())
     storage = over.context.storage
@@ -89,6 +90,7 @@ def test_an_export_that_holds_is_sealed_and_described(over: Finishing) -> None:
     assert scratch == []
 
 
+@pytest.mark.torch
 def test_an_export_whose_loss_moved_is_withdrawn(
     over: Finishing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -101,6 +103,7 @@ def test_an_export_whose_loss_moved_is_withdrawn(
     assert list(over.context.storage.walk(PATH)) == []
 
 
+@pytest.mark.torch
 def test_the_loss_that_training_ended_with_passes(
     over: Finishing, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -72,6 +72,7 @@ def test_a_file_that_holds_no_settings_is_none(tmp_path: Path, text: str) -> Non
     assert read_settings(tmp_path) == {}
 
 
+@pytest.mark.torch
 def test_a_model_whose_base_ships_a_temperature_alone_is_exported(tmp_path: Path) -> None:
     base = build_base(tmp_path / "base")
     told = {

@@ -45,6 +45,7 @@ def answer(folder: Path) -> list[int]:
     return found
 
 
+@pytest.mark.torch
 def test_f16_comes_back_with_its_weights_tokens_template_and_answers(tmp_path: Path) -> None:
     base = copy_base(tmp_path / "base")
     path = write_gguf(base, GgufPlan("f16", "Ann", "mit"))
@@ -63,6 +64,7 @@ def test_f16_comes_back_with_its_weights_tokens_template_and_answers(tmp_path: P
     assert answer(base) == answer(tmp_path / "back")
 
 
+@pytest.mark.torch
 def test_positions_scaled_as_llama_3_1_does_come_back_scaled(tmp_path: Path) -> None:
     base = build_base(tmp_path / "base", seed=3)
     rope = {
@@ -78,6 +80,7 @@ def test_positions_scaled_as_llama_3_1_does_come_back_scaled(tmp_path: Path) -> 
     assert answer(base) == answer(tmp_path / "back")
 
 
+@pytest.mark.torch
 @pytest.mark.parametrize("kind", ["f16", "q8_0"])
 @pytest.mark.parametrize("tied", [True, False])
 def test_grouped_heads_and_an_untied_head_are_told_right(
@@ -87,6 +90,7 @@ def test_grouped_heads_and_an_untied_head_are_told_right(
     check_gguf(write_gguf(base, GgufPlan(kind, "small")), base)
 
 
+@pytest.mark.torch
 def test_a_file_of_other_weights_is_refused_and_removed(tmp_path: Path) -> None:
     base = build_base(tmp_path / "base")
     path = write_gguf(base, GgufPlan("q8_0", "small"))
@@ -98,6 +102,7 @@ def test_a_file_of_other_weights_is_refused_and_removed(tmp_path: Path) -> None:
     assert not path.exists()
 
 
+@pytest.mark.torch
 def test_numbers_beyond_half_precision_are_refused_and_leave_no_file(tmp_path: Path) -> None:
     base = build_base(tmp_path / "base")
     tensors = read_weights(base)

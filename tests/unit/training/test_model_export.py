@@ -23,6 +23,7 @@ def read_json(path: Path) -> dict[str, object]:
     return found
 
 
+@pytest.mark.torch
 def test_the_folder_opens_with_the_serving_template_and_one_word_on_ends(tmp_path: Path) -> None:
     base = build_base(tmp_path / "base")
     plan = replace(PLAN, base=str(base))
@@ -54,6 +55,7 @@ def test_the_folder_opens_with_the_serving_template_and_one_word_on_ends(tmp_pat
     assert "local" not in (tmp_path / "out" / "tokenizer_config.json").read_text()
 
 
+@pytest.mark.torch
 def test_the_same_weights_give_the_same_files(tmp_path: Path) -> None:
     for name in ("one", "two"):
         assemble_export(BASE, tmp_path / name, PLAN)
@@ -62,6 +64,7 @@ def test_the_same_weights_give_the_same_files(tmp_path: Path) -> None:
     assert read_weights(BASE).keys() == read_weights(tmp_path / "one").keys()
 
 
+@pytest.mark.torch
 def test_a_base_without_generation_config_still_ends(tmp_path: Path) -> None:
     base = build_base(tmp_path / "base")
     (base / "generation_config.json").unlink()
@@ -70,6 +73,7 @@ def test_a_base_without_generation_config_still_ends(tmp_path: Path) -> None:
     assert ends == [3, 4]
 
 
+@pytest.mark.torch
 @pytest.mark.parametrize(
     ("template", "told"),
     [
@@ -94,6 +98,7 @@ def test_tokens_outside_the_vocabulary_and_a_doubled_role_are_refused(tmp_path: 
         assemble_export(BASE, tmp_path / "b", replace(PLAN, chat=replace(PLAN.chat, pad_id=3)))
 
 
+@pytest.mark.torch
 def test_a_tokenizer_larger_than_the_model_is_refused(tmp_path: Path) -> None:
     base = build_base(tmp_path / "base")
     config = read_json(base / "config.json")

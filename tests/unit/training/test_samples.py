@@ -107,6 +107,7 @@ def take_prompts(count: int) -> list[tuple[int, ...]]:
     return found
 
 
+@pytest.mark.torch
 def test_padded_batches_answer_as_single_prompts_do(model: Any) -> None:
     prompts = take_prompts(5)
     together = ask(model, prompts)
@@ -118,6 +119,7 @@ def test_padded_batches_answer_as_single_prompts_do(model: Any) -> None:
     assert (cut.ended, cut.tokens) == (False, 3)
 
 
+@pytest.mark.torch
 def test_sampling_in_the_middle_of_training_leaves_no_trace(model: Any) -> None:
     import torch
 

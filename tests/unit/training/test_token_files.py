@@ -101,6 +101,7 @@ def test_a_broken_off_file_is_not_there(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.torch
 def test_batches_are_padded_by_a_document_of_padding(written: Path) -> None:
     rows = open_rows(written)
     batch = collate([rows[0], rows[2]], pad_id=99)
@@ -111,6 +112,7 @@ def test_batches_are_padded_by_a_document_of_padding(written: Path) -> None:
     assert {str(tensor.dtype) for tensor in batch.values()} == {"torch.int64"}
 
 
+@pytest.mark.torch
 def test_rows_laid_end_to_end_need_no_padding(written: Path) -> None:
     rows = open_rows(written)
     batch = collate_flat([rows[0], rows[1]])

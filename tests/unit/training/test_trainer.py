@@ -41,6 +41,7 @@ def test_the_last_losses_are_those_of_steps() -> None:
     assert last_losses(history) == [3.0, 4.0, 5.0, 6.0, 7.0]
 
 
+@pytest.mark.torch
 def test_a_lone_rank_is_not_wrapped_to_share_gradients(tmp_path: Path) -> None:
     import torch
     from accelerate import Accelerator  # type: ignore[import-untyped]
@@ -62,6 +63,7 @@ def test_a_lone_rank_is_not_wrapped_to_share_gradients(tmp_path: Path) -> None:
         AcceleratorState._reset_state(reset_partial_state=True)
 
 
+@pytest.mark.torch
 def test_only_tokens_with_loss_go_through_the_vocabulary(monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM

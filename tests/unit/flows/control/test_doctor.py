@@ -59,6 +59,7 @@ def look(
     return examine
 
 
+@pytest.mark.torch
 def test_a_sound_machine_is_well(look: Look) -> None:
     well, told = look()
     assert well and "✗" not in told and "!" not in told
@@ -75,6 +76,7 @@ def test_no_engine_at_all_is_a_fault(look: Look) -> None:
     assert not well and "no vLLM: run `make install`, or use endpoints only" in told
 
 
+@pytest.mark.torch
 def test_cuda_builds_beside_a_cpu_engine_are_told_to_go(look: Look) -> None:
     well, told = look(lacks=("vllm", "torchaudio", "torchcodec"))
     assert not well and "pip uninstall torchvision" in told
@@ -82,16 +84,19 @@ def test_cuda_builds_beside_a_cpu_engine_are_told_to_go(look: Look) -> None:
     assert well and "pip uninstall" not in told
 
 
+@pytest.mark.torch
 def test_gpus_that_a_cpu_build_leaves_idle_are_pointed_out(look: Look) -> None:
     well, told = look(drivers=2)
     assert well and "! " in told and "the 2 GPUs here are not used: make install EXTRA=gpu" in told
 
 
+@pytest.mark.torch
 def test_a_gpu_build_without_gpus_says_where_engines_start(look: Look) -> None:
     well, told = look(build=CUDA)
     assert well and "no GPU that it can use: engines start on a joined cluster only" in told
 
 
+@pytest.mark.torch
 def test_gpus_are_told_with_memory_and_compiler(look: Look) -> None:
     well, told = look(build=CUDA, gpus=2, memory=GPUS)
     assert well and "2 GPUs (80 GiB, 80 GiB)" in told and "nvcc at /usr/local/cuda" in told
@@ -100,6 +105,7 @@ def test_gpus_are_told_with_memory_and_compiler(look: Look) -> None:
     assert "no nvcc: engines sample without FlashInfer" in told
 
 
+@pytest.mark.torch
 def test_a_configuration_is_examined_with_its_faults(look: Look, tmp_path: Path) -> None:
     path = write_config(tmp_path, make_config(tmp_path))
     well, told = look(config=str(path))

@@ -32,6 +32,7 @@ def give_template(folder: Path, template: str) -> None:
     (folder / "model" / "tokenizer_config.json").write_text(json.dumps({"chat_template": template}))
 
 
+@pytest.mark.torch
 def test_what_is_done_to_conversations_is_said_by_plan_and_doctor(
     tmp_path: Path, config: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -29,6 +29,7 @@ def test_a_build_is_what_it_was_made_for_whatever_its_version_is_called(
     assert (found.kind, found.platform) == build
 
 
+@pytest.mark.torch
 def test_it_is_this_environments_and_costs_no_import() -> None:
     code = (
         "import sys\nfrom infra.cluster.torch_build import read_torch_build\n"

@@ -34,6 +34,7 @@ def test_what_is_said_is_taken_and_a_step_is_never_smaller_than_vllm_takes() -> 
     assert choose_batch_sizes(long, gpu_gib=24.0).tokens == 8192
 
 
+@pytest.mark.torch
 def test_an_engine_is_always_told_both() -> None:
     given = engine_arguments(ModelConfig(model="/m"), on_cpu=False, gpu_gib=140.0)
     assert (given["max_num_seqs"], given["max_num_batched_tokens"]) == (1024, 16384)

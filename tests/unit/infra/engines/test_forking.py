@@ -51,6 +51,7 @@ def test_on_gpus_and_with_intels_openmp_vllm_spawns_as_it_does(
     assert not can_fork()
 
 
+@pytest.mark.torch
 @pytest.mark.parametrize("name", ["GOMP_CPU_AFFINITY", "OMP_PLACES"])
 def test_a_thread_for_each_core_and_a_core_for_each_thread(name: str) -> None:
     cores = sorted(os.sched_getaffinity(0))[:2]

@@ -22,6 +22,8 @@ from infra.protocol import Request, SamplingParams
 from tests.unit.infra.engines import zygote_dies, zygote_takes_long, zygote_targets
 from tests.unit.infra.engines.zygote_targets import FakeServer
 
+pytestmark = pytest.mark.torch
+
 LIGHT = partial(Zygote, zygote_targets.__name__)
 
 

@@ -28,6 +28,7 @@ def read_flags(command: list[str]) -> dict[str, str | None]:
     return flags
 
 
+@pytest.mark.torch
 def test_the_command_line_says_what_the_engine_pool_would() -> None:
     plan = ServerPlan(MODEL, "night", "127.0.0.1", 8123)
     command = plan.command(on_cpu=True)

@@ -22,6 +22,8 @@ from infra.errors import EngineError
 from tests.unit.infra.engines import zygote_targets
 from tests.unit.infra.engines.zygote_targets import Clerk
 
+pytestmark = pytest.mark.torch
+
 IMPORTS = zygote_targets.__name__
 OWNER = """
 import asyncio

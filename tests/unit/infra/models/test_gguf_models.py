@@ -113,6 +113,7 @@ def test_a_file_is_converted_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert made == [path]
 
 
+@pytest.mark.torch
 def test_what_the_process_refuses_is_told_with_the_file(tmp_path: Path) -> None:
     path = write(tmp_path / "m.gguf", architecture="phonograph")
     with pytest.raises(ConfigError, match=r"m\.gguf.*phonograph"):
@@ -148,11 +149,13 @@ def test_what_would_be_read_wrongly_is_refused_by_name(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.torch
 def test_an_unknown_way_to_split_words_is_named(tmp_path: Path) -> None:
     with pytest.raises(Unreadable, match="'tekken-9'"):
         read_tokenizer(write(tmp_path / "m.gguf", pre="tekken-9"))
 
 
+@pytest.mark.torch
 def test_digits_stand_alone_where_the_file_says_so(tmp_path: Path) -> None:
     apart = read_tokenizer(write(tmp_path / "a.gguf", pre="smollm"))
     whole = read_tokenizer(write(tmp_path / "b.gguf", pre="gpt-2"))
@@ -160,6 +163,7 @@ def test_digits_stand_alone_where_the_file_says_so(tmp_path: Path) -> None:
     assert whole.tokenize("12") == ["12"]
 
 
+@pytest.mark.torch
 def test_a_tokenizer_that_lies_beside_does_not_stand_in(tmp_path: Path) -> None:
     shutil.copy(BASE / "tokenizer.json", tmp_path / "tokenizer.json")
     read = read_tokenizer(write(tmp_path / "m.gguf"))

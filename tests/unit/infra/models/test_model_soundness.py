@@ -150,6 +150,7 @@ FAULTS: list[tuple[str, Break, str]] = [
 ]
 
 
+@pytest.mark.torch
 @pytest.mark.parametrize(
     ("spoil", "told"), [item[1:] for item in FAULTS], ids=[i[0] for i in FAULTS]
 )
@@ -215,6 +216,7 @@ def test_what_a_multimodal_config_nests_is_on_top(tmp_path: Path) -> None:
     assert read_model_config(folder)["max_position_embeddings"] == 77
 
 
+@pytest.mark.torch
 def test_the_tables_of_the_libraries_are_found() -> None:
     assert can_train("llama")
     assert can_train("qwen3")
