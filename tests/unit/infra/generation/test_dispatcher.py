@@ -15,14 +15,15 @@ from ray.exceptions import RayActorError
 
 from infra.context import Quiet
 from infra.errors import InterruptedRun, RequestFailed, YieldError
+from infra.generation import dispatcher
 from infra.generation.dispatcher import Dispatcher
 from infra.generation.engine_pool import Replica
 from infra.generation.row_stage import RowStage, RunnerContext
 from infra.generation.runner_config import RunnerConfig
 from infra.generation.stage_worker import ChunkReport, ChunkState
 from infra.progress import StageProgress
-from infra.store.row_store import commit_chunk, encode_rows
-from infra.store.storage import Storage
+from infra.store.row_store import commit_chunk, encode_rows, read_committed
+from infra.store.storage import FileStat, Storage
 from infra.tally import Tally
 from tests.unit.infra.nodes import NODE, Note, make_row
 
@@ -212,6 +213,32 @@ def test_of_a_lost_worker_only_what_is_not_committed_is_lent_again(bench: Bench)
     assert bench.restarts == [(0, True)]
     assert bench.lent == Counter(KEYS) + Counter(["k1"])
     assert bench.progress.accepted == 8
+
+
+def test_parts_are_merged_once_some_have_gathered(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dispatcher, "MERGE_CHUNKS", 2)
+
+    def commit(worker: Worker, keys: list[str], label: str) -> ChunkReport:
+        rows = encode_rows(Note, [make_row(key) for key in keys])
+        return report(keys, parts=(commit_chunk(bench.storage, FOLDER, rows),))
+
+    bench.workers[0].acts += [commit] * 4
+    bench.run()
+    assert len(bench.storage.list(FOLDER, ".parquet")) == 2, "four chunks, merged two by two"
+    assert sorted(read_committed(bench.storage, FOLDER)["key"]) == KEYS
+
+
+def test_parts_that_somebody_else_has_merged_are_left_alone(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dispatcher, "MERGE_CHUNKS", 2)
+    told = [FileStat(f"{FOLDER}/chunk-gone{number}.parquet", 1, "") for number in range(2)]
+    act: Act = lambda worker, keys, label: report(keys, parts=(told.pop(),))  # noqa: E731
+    bench.workers[0].acts += [act] * 2
+    bench.run()
+    assert bench.progress.accepted == 8 and not bench.storage.list(FOLDER, ".parquet")
 
 
 def test_what_is_fatal_ends_the_stage_and_takes_back_what_is_not_begun(bench: Bench) -> None:
