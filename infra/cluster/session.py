@@ -52,9 +52,10 @@ class RayConfig(Knobs):
     """Where Ray runs."""
 
     address: str | None = execution(
-        None,
+        lambda: os.environ.get("RAY_ADDRESS") or None,
         min_length=1,
-        description="Address of a running cluster to join; None starts Ray in this process",
+        description="Address of a running cluster to join, where RAY_ADDRESS does not say it; None"
+        " starts Ray in this process",
     )
     num_cpus: float | None = execution(
         None, gt=0, description="Logical CPUs of a local Ray; None takes what the machine has"

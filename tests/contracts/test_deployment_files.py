@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema  # type: ignore[import-untyped]
+import kubernetes_validate
 import pytest
 import yaml
 from prefect.cli.deploy._models import PrefectYamlModel
@@ -30,6 +31,7 @@ from infra.orchestration.events import OUTPUT_COLLAPSE, STAGE_COMMITTED, THROUGH
 
 ROOT = Path(__file__).parents[2]
 PROJECT = "/opt/opencharacter"
+CACHE = "/cache"
 POOL = "opencharacter"
 BLOCK = "00000000-0000-0000-0000-000000000001"
 FILES = (
@@ -240,15 +242,16 @@ def test_rows_are_kept_where_the_project_keeps_them() -> None:
     )
     services = load_compose()["services"]
     for name in ("worker", "ray-head"):
-        assert f"data:{data}" in services[name]["volumes"]
+        assert {f"data:{data}", f"cache:{CACHE}"} <= set(services[name]["volumes"])
     for pod in list_pods():
         (container,) = pod["containers"]
         assert container["workingDir"] == PROJECT
         mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
-        assert mounts == {"data": data, "shm": "/dev/shm"}
+        assert mounts == {"data": data, "cache": CACHE, "shm": "/dev/shm"}
         assert {volume["name"] for volume in pod["volumes"]} == set(mounts)
     options = yaml.safe_load(read("infra/deploy/ray/cluster.yaml"))["docker"]["run_options"]
-    assert any(option.startswith("--volume=") and option.endswith(f":{data}") for option in options)
+    for folder in (data, CACHE):
+        assert any(one.startswith("--volume=") and one.endswith(f":{folder}") for one in options)
     assert f"cd {PROJECT}\n" in read("infra/deploy/docker/worker.sh")
 
 
@@ -281,7 +284,7 @@ def test_ports_agree() -> None:
     services = load_compose()["services"]
     head = services["ray-head"]["command"]
     assert f"--port={GCS_PORT} " in head and f"--dashboard-port={DASHBOARD_PORT}" in head
-    assert services["worker"]["environment"]["RAY_HEAD"] == f"ray-head:{GCS_PORT}"
+    assert services["worker"]["environment"]["RAY_ADDRESS"] == f"ray-head:{GCS_PORT}"
     server = services["server"]
     assert "--port 4200" in server["command"] and server["ports"] == ["127.0.0.1:4200:4200"]
     assert services["worker"]["environment"]["PREFECT_API_URL"] == "http://server:4200/api"
@@ -334,12 +337,60 @@ def test_the_ray_job_runs_on_the_ray_cluster() -> None:
 def test_commands_in_files_are_commands_of_the_project() -> None:
     """Load each configuration with the changes that the file makes."""
     job = yaml.safe_load(read("infra/deploy/kubernetes/rayjob.yaml"))["spec"]["entrypoint"]
+    program, verb, config = shlex.split(job)
+    assert (program, verb) == ("opencharacter", "run") and load_settings(ROOT / config)
+    assert not set(job) & set("&|;<>$`"), "the submitter's shell would take it as its own"
     up = re.search(r"opencharacter run [^']+", read("infra/deploy/ray/cluster.yaml"))
     assert up is not None
-    for command in (job.partition("&& ")[2], up[0]):
-        program, verb, config, flag, change = shlex.split(command)
-        assert (program, verb, flag) == ("opencharacter", "run", "--set")
-        assert load_settings(ROOT / config, [change]).ray.address == "auto"
+    program, verb, config, flag, change = shlex.split(up[0])
+    assert (program, verb, flag) == ("opencharacter", "run", "--set")
+    assert load_settings(ROOT / config, [change]).ray.address == "auto"
+
+
+def test_kubernetes_takes_the_pods_and_the_claim() -> None:
+    """By the API's own schemas; those of KubeRay's kinds are nowhere to be had as a package."""
+    claim, _ = yaml.safe_load_all(read("infra/deploy/kubernetes/raycluster.yaml"))
+    job = yaml.safe_load(read("infra/deploy/kubernetes/rayjob.yaml"))["spec"]
+    pods = [
+        {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "one"}, "spec": spec}
+        for spec in (*list_pods(), job["submitterPodTemplate"]["spec"])
+    ]
+    assert len(pods) == 3
+    for resource in (claim, *pods):
+        kubernetes_validate.validate(resource, "1.33", strict=True)
+
+
+def test_pods_may_write_and_find_gpus_room_and_each_other() -> None:
+    dockerfile = read("infra/deploy/docker/Dockerfile")
+    (user,) = re.findall(r"--uid (\d+)", dockerfile)
+    head, worker = list_pods()
+    for pod in (head, worker):
+        assert pod["securityContext"]["runAsUser"] == int(user)
+        assert pod["securityContext"]["fsGroup"] == int(user)
+        resources = pod["containers"][0]["resources"]
+        assert all("ephemeral-storage" in resources[kind] for kind in ("requests", "limits"))
+    assert {item["key"] for item in worker["tolerations"]} <= set(
+        worker["containers"][0]["resources"]["limits"]
+    )
+    spec = load_cluster()["spec"]
+    (group,) = spec["workerGroupSpecs"]
+    assert spec["enableInTreeAutoscaling"] or group["minReplicas"] == group["maxReplicas"]
+
+
+def test_caches_lie_on_the_volume() -> None:
+    named = re.findall(
+        r"^(?:ENV|   ) (\w+)=(/\S+?)(?: \\)?$", read("infra/deploy/docker/Dockerfile"), re.M
+    )
+    caches = {name: path for name, path in named if "CACHE" in name or name == "HF_HOME"}
+    assert {"XDG_CACHE_HOME", "HF_HOME", "VLLM_CACHE_ROOT", "TRITON_CACHE_DIR"} <= caches.keys()
+    assert all(f"{path}/".startswith(f"{CACHE}/") for path in caches.values())
+
+
+def test_nobody_looks_for_the_image_in_a_registry_that_has_it_not() -> None:
+    assert (
+        yaml.safe_load(read("infra/deploy/ray/cluster.yaml"))["docker"]["pull_before_run"] is False
+    )
+    assert all("build" in load_compose()["services"][name] for name in ("worker", "ray-head"))
 
 
 @pytest.mark.parametrize("name", ["infra/deploy/slurm/run.sbatch", "infra/deploy/docker/worker.sh"])

@@ -97,10 +97,8 @@ def test_the_demo_is_killed_resumed_loses_its_engine_finishes_and_is_cached(home
     parts = count_dialogues()
     result = run_and_kill_engine(command, environment(home), lambda: count_dialogues() > parts)
     await_no_leftovers(before)
-    # The teacher is the judge too, and stays up beside the ranks and the students. A trained model
-    # is started by the check of its own export, and once more where the other took its place.
+    # A trained model is started by the check of its own export; four engines take turns.
     started = result["engines_started"]
-    assert (started["teacher"], started["base"]) == (1, 1)
     assert started.keys() == {"teacher", "base", "tuned", "control"} and max(started.values()) <= 2
     for name, counts in result["counts"].items():
         assert counts["planned"] == counts["accepted"] + counts["rejected"], name

@@ -106,6 +106,9 @@ def test_the_busiest_worker_is_the_one_that_holds_the_most_rows() -> None:
     lend(book, 1)
     assert book.busiest() == 1
     assert (book.open_rows(0), book.open_rows(1)) == (3, 6)
+    for lease, finished in zip(book.open, (2, 3, 3), strict=True):
+        lease.finished = finished
+    assert (book.open_rows(0), book.open_rows(1)) == (1, 0)
 
 
 def test_a_lease_is_closed_once() -> None:

@@ -36,6 +36,13 @@ def test_below_it_names_counts_commonest_reason_first_and_samples() -> None:
     assert "not_json: {" in text
 
 
+def test_of_many_reasons_the_four_commonest_are_named() -> None:
+    reasons = {"one": 1, "two": 2, "three": 3, "four": 4, "five": 5}
+    with pytest.raises(YieldError) as caught:
+        check_yield("notes", 0.5, accepted=0, rows=15, reasons=reasons, samples=[], early=False)
+    assert "Rejected: 5 × five, 4 × four, 3 × three, 2 × two." in str(caught.value)
+
+
 def test_early_only_what_chance_cannot_explain_counts() -> None:
     check(50, 100, early=True)
     with pytest.raises(YieldError):

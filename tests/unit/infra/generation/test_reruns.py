@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 import polars as pl
+import pytest
 
-from infra.generation.reruns import count_rounds, plan_round, refresh_node, retry_node
-from infra.store.manifests import Manifest, NodeSpec
+from infra.generation.reruns import (
+    Reruns,
+    count_rounds,
+    has_rejects,
+    plan_round,
+    read_reruns,
+    refresh_node,
+    retry_node,
+    write_reruns,
+)
+from infra.store.manifests import Counts, Manifest, NodeSpec, write_manifest
 from infra.store.row_store import (
     MadeRow,
     commit_chunk,
@@ -107,3 +117,40 @@ def test_without_rejects_a_round_changes_nothing(storage: Storage) -> None:
     commit(storage, make_row("a"))
 
     assert plan_round(planned, read_committed(storage, NODE.folder), 1).equals(planned)
+
+
+OTHER = NodeSpec.build("notes", 1, identity={"prompt": "q"}, selection={})
+
+
+def test_what_is_made_again_is_kept_and_counts_up(storage: Storage) -> None:
+    assert read_reruns(storage) == Reruns()
+    made = Reruns().refresh(NODE).refresh(NODE).retry(NODE).open("refresh", NODE)
+    write_reruns(storage, made)
+    read = read_reruns(storage)
+    assert read == made
+    assert read.apply(NODE) == retry_node(refresh_node(NODE, 2), 1)
+    assert read.apply(OTHER) is OTHER
+
+
+def test_a_wish_is_on_record_until_its_node_is_made() -> None:
+    wishes = Reruns().open("refresh", NODE).open("retry", NODE).open("refresh", OTHER)
+    assert wishes.is_open("refresh", NODE) and not wishes.is_open("retry", OTHER)
+    left = wishes.close([NODE])
+    assert not left.is_open("refresh", NODE) and not left.is_open("retry", NODE)
+    assert left.is_open("refresh", OTHER)
+
+
+@pytest.mark.parametrize(
+    ("rejected", "by_row", "found"), [(0, True, False), (1, True, True), (1, False, False)]
+)
+def test_only_rejects_of_a_model_can_be_asked_again(
+    storage: Storage, rejected: int, by_row: bool, found: bool
+) -> None:
+    assert not has_rejects(storage, NODE)
+    planned = make_plan("a")
+    commit(storage, reject_row("a") if rejected else make_row("a"))
+    manifest = finish(storage, NODE, planned)
+    counts = Counts(planned=1, accepted=1 - rejected, rejected=rejected, made=1, reused=0)
+    members = manifest.members if by_row else None
+    write_manifest(storage, manifest.model_copy(update={"counts": counts, "members": members}))
+    assert has_rejects(storage, NODE) is found

@@ -55,6 +55,16 @@ def test_other_languages_are_caught_and_named(text: str, language: str) -> None:
     assert language in known_languages()
 
 
+@pytest.mark.parametrize(
+    "letters", ["для", "из я", "من", "معلم", "और", "हूँ", "ที่", "นี้", "και", "της", "של", "עם"]
+)
+def test_a_few_words_of_another_script_do_not_make_a_text_foreign(letters: str) -> None:
+    """Under two fifths of the letters; a Chinese character alone counts for more than one."""
+    text = "x" * (2 * len(letters.replace(" ", ""))) + " " + letters
+    assert detect_languages([text]) == [None]
+    assert detect_languages([letters]) != [None]
+
+
 def test_a_language_that_cannot_be_told_is_judged_by_its_script_only() -> None:
     assert is_language("Uma estudante universitária que adora fazer compras online", "hu")
     assert not is_language("一个对体育完全无兴趣的星座迷", "hu")
