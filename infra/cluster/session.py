@@ -32,6 +32,7 @@ from infra.cluster.probe import check_nodes
 from infra.cluster.torch_build import read_torch_build
 from infra.errors import ClusterError, ConfigError, Problem
 from infra.knobs import Knobs, execution
+from infra.secrets.travelling import make_carrier
 
 _KNOCK_S = 5.0
 _SILENCE_S = 10.0
@@ -217,8 +218,14 @@ class Cluster:
         try:
             if address is not None:
                 knock_at(address)
+                carrier = make_carrier(os.environ)
                 with _tell_if_silent(address):
-                    ray.init(address=address, logging_level=logging.WARNING, log_to_driver=False)
+                    ray.init(
+                        address=address,
+                        logging_level=logging.WARNING,
+                        log_to_driver=False,
+                        runtime_env={"worker_process_setup_hook": carrier} if carrier else None,
+                    )
             else:
                 start_local_ray(
                     ray,

@@ -6,8 +6,8 @@ every S3 client. With it, a secret holds them as one JSON object on one line::
     {"endpoint_url": "…", "access_key_id": "…", "secret_access_key": "…", "region": "…"}
 
 They are set as environment variables of this process before Ray starts, so Ray's processes here
-inherit them, Arrow's own S3 client in the training ranks included. The nodes of a cluster that a
-run joins have an environment of their own: give them the same variables there.
+inherit them, Arrow's own S3 client in the training ranks included. To the nodes of a cluster that a
+run joins they travel (:mod:`infra.secrets.travelling`).
 """
 
 from __future__ import annotations

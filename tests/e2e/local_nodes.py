@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -20,7 +21,8 @@ def local_nodes(
 ) -> Iterator[tuple[Any, list[Any]]]:
     """Yield a cluster and its nodes but the head, each with these arguments; end all of it.
 
-    ``hidden`` among a node's arguments is a folder whose content it does not see.
+    ``hidden`` among a node's arguments is a folder whose content it does not see, ``lacks`` is how
+    variables begin that are not in its environment.
     """
     import ray
 
@@ -48,6 +50,20 @@ def _start(head_cpus: int, others: Sequence[dict[str, Any]], tries: int) -> tupl
     return cluster, nodes
 
 
-def _add(cluster: Any, *, hidden: str | None = None, **given: Any) -> Any:
-    with hide(Path(hidden)) if hidden is not None else nullcontext():
+def _add(cluster: Any, *, hidden: str | None = None, lacks: str | None = None, **given: Any) -> Any:
+    with hide(Path(hidden)) if hidden is not None else nullcontext(), _without(lacks):
         return cluster.add_node(object_store_memory=_MEMORY, **given)
+
+
+@contextmanager
+def _without(beginning: str | None) -> Iterator[None]:
+    """Have no variables in the environment that begin like this."""
+    taken = {
+        name: os.environ[name] for name in os.environ if beginning and name.startswith(beginning)
+    }
+    for name in taken:
+        del os.environ[name]
+    try:
+        yield
+    finally:
+        os.environ.update(taken)

@@ -1,4 +1,4 @@
-"""Is a program: runs the demo, store and models on S3, on a Ray node that has a home of its own.
+"""Is a program: runs the demo, store and models on S3, on a Ray node with a home and no keys.
 
 The driver's node takes no work. Prints one JSON line: the run's result, and by machine what its
 cache holds of models and token files.
@@ -46,7 +46,7 @@ def run(given: dict[str, Any]) -> dict[str, Any]:
     if token.exists():
         # Ray makes one at its first local start, and from then on wants it on every machine.
         own["RAY_AUTH_TOKEN_PATH"] = str(token)
-    with local_nodes(0, [{"num_cpus": 4, "env_vars": own}]) as (cluster, _):
+    with local_nodes(0, [{"num_cpus": 4, "env_vars": own, "lacks": "AWS_"}]) as (cluster, _):
         overrides = [*given["overrides"], f"ray.address={cluster.address}"]
         result = opencharacter("configs/demo.yaml", overrides)
         again = opencharacter("configs/demo.yaml", overrides)
