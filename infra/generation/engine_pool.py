@@ -26,7 +26,8 @@ from infra.engines.vllm.actor import VllmActor
 from infra.engines.vllm.actor_engine import ActorEngine
 from infra.engines.vllm.forking import can_fork
 from infra.engines.vllm.zygote import Zygote
-from infra.errors import ClusterError, ConfigError, EngineError
+from infra.errors import EngineError
+from infra.generation.engine_start import await_engine
 from infra.generation.stage_worker import StageWorker
 from infra.progress import EngineListener
 from infra.protocol import Engine
@@ -46,6 +47,7 @@ class Replica:
     """One place where rows of a model can be made.
 
     ``generation`` counts restarts, so that two stages that see the same death restart it once.
+    ``start`` is what the engine's start will have returned: all of a model's start at once.
     """
 
     model: str
@@ -53,6 +55,7 @@ class Replica:
     window: int
     worker: Any
     engine: Any | None
+    start: Any = None
     facts: str = ""
     generation: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -193,7 +196,8 @@ class EnginePool:
             self._kill(replica.engine, replica.worker if worker_lost else None)
             engine, open_engine = self._open_engine(config)
             worker = self._open_worker(config, open_engine) if worker_lost else replica.worker
-            fresh = Replica(replica.model, replica.index, replica.window, worker, engine)
+            start = engine.start.remote() if engine is not None else None
+            fresh = Replica(replica.model, replica.index, replica.window, worker, engine, start)
             self._await_engine(fresh)
             if not worker_lost:
                 self.cluster.ensure().get(worker.reopen.remote(open_engine))
@@ -286,7 +290,8 @@ class EnginePool:
     def _start(self, name: str, config: ModelConfig, index: int) -> Replica:
         engine, open_engine = self._open_engine(config)
         worker = self._open_worker(config, open_engine)
-        return Replica(name, index, _window(config), worker, engine)
+        start = engine.start.remote() if engine is not None else None
+        return Replica(name, index, _window(config), worker, engine, start)
 
     def _open_engine(self, config: ModelConfig) -> tuple[Any | None, Callable[[], Engine]]:
         if config.engine != "vllm":
@@ -313,24 +318,13 @@ class EnginePool:
     def _await_engine(self, replica: Replica) -> None:
         if replica.engine is None:
             return
-        import ray
-        from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
-
-        timeout_s = self.cluster.config.placement_timeout_s
-        try:
-            facts = ray.get(replica.engine.start.remote(), timeout=timeout_s)
-        except GetTimeoutError as error:
-            raise ClusterError(
-                f"engine {replica.model}[{replica.index}] was not up after {timeout_s:.0f} s. "
-                f"Free on the cluster: {self.cluster.describe_free()}. Ask for fewer replicas or "
-                "GPUs, free some, or raise ray.placement_timeout_s."
-            ) from error
-        except RayTaskError as error:
-            if isinstance(error.cause, ConfigError):
-                raise error.cause from error
-            raise EngineError(str(error.cause or error)) from error
-        except RayActorError as error:
-            raise EngineError(f"engine {replica.model} died while it started: {error}") from error
+        facts = await_engine(
+            self.cluster,
+            f"{replica.model}[{replica.index}]",
+            replica.engine,
+            replica.start,
+            partial(self.tell, replica.model),
+        )
         replica.facts = str(facts)
         replica.window = choose_window(facts.sequences, facts.kv_cache_tokens, facts.context_tokens)
         replica.worker.resize.remote(replica.window)

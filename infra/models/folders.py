@@ -50,6 +50,35 @@ def fetch_model(name: str) -> str:
     return str(_fetch(name, weights=True)) if is_remote(name) else name
 
 
+def bring_model(name: str) -> None:
+    """Copy what lies on S3 to this machine, once for all who will load it here."""
+    if is_remote(name):
+        if is_gguf(name):
+            locate_file(name)
+        else:
+            _fetch(name, weights=True)
+
+
+def measure_brought(name: str) -> tuple[int, int]:
+    """Return how many bytes of a model on S3 are on this machine, and how many there are in all.
+
+    Both are 0 for a model that is not on S3.
+    """
+    if not is_remote(name):
+        return 0, 0
+    if is_gguf(name):
+        folder, _, file = name.rpartition("/")
+        stat = Storage(folder).stat(file)
+        if stat is None:
+            return 0, 0
+        kept = _keep_file(name, stat)
+        return _measure(kept) or _measure(_part_of(kept)), stat.size
+    found = _list(name)
+    total = sum(stat.size for stat in found.files)
+    kept = user_cache("models") / found.digest
+    return total if kept.is_dir() else sum(map(_measure, _unfinished(kept))), total
+
+
 def peek_model(name: str) -> Path:
     """Return a folder with all of a model but its weights, for who needs none.
 
@@ -83,14 +112,36 @@ def locate_file(name: str) -> Path:
     stat = storage.stat(file)
     if stat is None:
         raise ConfigError(Problem(name, "no such file", "give the address of a GGUF file"))
-    kept = user_cache("models") / hash_parts(name, str(stat.size), stat.token) / file
+    kept = _keep_file(name, stat)
     kept.parent.mkdir(parents=True, exist_ok=True)
     with keep_alone(kept.parent):
         if not kept.is_file():
-            part = kept.with_name(f".{file}.part")
+            part = _part_of(kept)
             storage.download(file, part)
             part.rename(kept)
     return kept
+
+
+def _keep_file(name: str, stat: FileStat) -> Path:
+    file = name.rpartition("/")[2]
+    return user_cache("models") / hash_parts(name, str(stat.size), stat.token) / file
+
+
+def _part_of(kept: Path) -> Path:
+    return kept.with_name(f".{kept.name}.part")
+
+
+def _unfinished(kept: Path) -> tuple[Path, Path]:
+    """Return where whole files wait for the others of a folder, and the one being copied."""
+    return kept.with_name(f".{kept.name}.tmp"), _part_of(kept)
+
+
+def _measure(path: Path) -> int:
+    """Return the bytes of a file, or of a folder's files; of nothing 0."""
+    try:
+        return sum(map(_measure, path.iterdir())) if path.is_dir() else path.stat().st_size
+    except FileNotFoundError:  # it was moved to where it belongs meanwhile
+        return 0
 
 
 def fetch_export(storage: Storage, path: str) -> Path:
@@ -115,7 +166,7 @@ def _fetch(address: str, *, weights: bool) -> Path:
 
 def _copy(found: _Folder, kept: Path, *, weights: bool) -> None:
     """Copy file by file; who was stopped goes on after the last whole file. Call it alone."""
-    scratch, part = (kept.with_name(f".{kept.name}.{end}") for end in ("tmp", "part"))
+    scratch, part = _unfinished(kept)
     scratch.mkdir(exist_ok=True)
     digests = {item.name: item.digest for item in found.export.files} if found.export else {}
     for stat in found.files:

@@ -18,7 +18,13 @@ from infra.engines.model_facts import ModelFacts, find_model_facts
 from infra.errors import ConfigError, StorageError
 from infra.models import folders as model_folders
 from infra.models.exported import publish_export, withdraw_export
-from infra.models.folders import fetch_export, fetch_model, peek_model
+from infra.models.folders import (
+    bring_model,
+    fetch_export,
+    fetch_model,
+    measure_brought,
+    peek_model,
+)
 from infra.store.storage import Storage, find_inputs
 from tests.unit.infra.models.test_exported_models import build_export
 
@@ -92,6 +98,8 @@ FOLDER = {
     "consolidated.00.pth": b"the same, as it was published first",
 }
 
+READ = ("config.json", "model.safetensors", "tokenizer.json")
+
 
 def put_folder(storage: Storage, weights: bytes = FOLDER["model.safetensors"]) -> str:
     for name, data in (FOLDER | {"model.safetensors": weights}).items():
@@ -115,7 +123,7 @@ def test_a_folder_of_ones_own_is_copied_once_and_only_what_is_read(
     found = {process.communicate(timeout=60)[0].strip() for process in running}
     (whole,) = map(Path, found)
     names = sorted(path.name for path in whole.iterdir())
-    assert names == ["config.json", "model.safetensors", "tokenizer.json"]
+    assert names == list(READ)
     assert peek_model(f"{address}/") == whole
     kept = [name for name in os.listdir(whole.parent) if not name.endswith(".lock")]  # noqa: PTH208
     assert sorted(kept) == sorted([whole.name, light.name])
@@ -135,8 +143,15 @@ def test_a_copy_that_was_stopped_goes_on_with_what_is_missing(
 
     copy = Storage.download
     monkeypatch.setattr(Storage, "download", download)
+    total = sum(
+        len(FOLDER[name]) for name in ("config.json", "tokenizer.json", "model.safetensors")
+    )
+    assert measure_brought(address) == (0, total)
     with pytest.raises(KeyboardInterrupt):
-        fetch_model(address)
+        bring_model(address)
+    assert measure_brought(address) == (len(FOLDER[fetched[0].rpartition("/")[2]]) + 4, total)
+    bring_model(address)
+    assert measure_brought(address) == (total, total)
     whole = Path(fetch_model(address))
     assert {path.name: path.read_bytes() for path in whole.iterdir()} == {
         name: FOLDER[name] for name in ("config.json", "model.safetensors", "tokenizer.json")

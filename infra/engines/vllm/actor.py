@@ -14,6 +14,7 @@ from infra.engines.vllm.hosted_server import HostedServer
 from infra.engines.vllm.last_words import explain_start
 from infra.engines.vllm.server import DIE_WITH_PARENT, EngineFacts, VllmServer
 from infra.errors import EngineError
+from infra.models.folders import bring_model, measure_brought
 from infra.protocol import Completion, Request
 
 _LOG_BYTES = 1 << 15
@@ -35,6 +36,7 @@ class VllmActor:
         """Load the model and return the engine's facts; :class:`EngineError` if it cannot."""
         os.setpgid(0, 0)  # a terminal's Ctrl-C is for the driver; it stops its engines in order
         os.environ |= {"VLLM_NO_USAGE_STATS": "1", DIE_WITH_PARENT: str(os.getpid())}
+        await asyncio.to_thread(bring_model, self._model)
         if is_cpu_build():
             # Ray set it to the actor's CPUs, and a fraction gives one thread.
             os.environ["OMP_NUM_THREADS"] = str(os.cpu_count() or 1)
@@ -46,6 +48,10 @@ class VllmActor:
             return await self._server.start()
         except EngineError as error:
             raise explain_start(self._model, error, await self.read_log()) from error
+
+    async def measure_brought(self) -> tuple[int, int]:
+        """Return how many bytes of a model on S3 are on this machine, and how many it has."""
+        return await asyncio.to_thread(measure_brought, self._model)
 
     async def submit(self, requests: Sequence[Request]) -> None:
         """Begin answering requests; :meth:`collect` brings the answers."""
