@@ -186,7 +186,7 @@ def open_store(storage: Storage) -> None:
 
 def write_manifest(storage: Storage, manifest: Manifest) -> NodeRef:
     """Write a manifest, the last write of a node, and return the reference that travels on."""
-    storage.write_bytes(manifest.path, manifest.model_dump_json(indent=1).encode())
+    storage.commit(manifest.path, manifest.model_dump_json(indent=1).encode())
     return refer_to(manifest)
 
 
