@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -113,9 +114,17 @@ def test_a_lost_answer_to_a_write_is_no_refusal(
     assert read_holder(storage.read_bytes(LOCK_FILE)).ended
 
 
-def start_run(world: ScriptedWorld, env: dict[str, str]) -> subprocess.Popen[str]:
+IMPATIENT = (
+    "from infra.locking import root_lock; root_lock.STALE_S = 3.0;"
+    "from flows.cli.main import main; main()"
+)
+
+
+def start_run(
+    world: ScriptedWorld, env: dict[str, str], program: tuple[str, str] = ("-m", "flows.cli")
+) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "flows.cli", "run", str(world.config), "--set", SLOW],
+        [sys.executable, *program, "run", str(world.config), "--set", SLOW],
         env={**os.environ, **env},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -155,26 +164,38 @@ def test_two_runs_of_one_configuration_make_every_row_once(
     await_no_leftovers(before)
 
 
-def test_who_waits_goes_on_where_a_killed_run_stopped(prefect_server: str, tmp_path: Path) -> None:
+def test_a_run_that_stood_still_while_another_took_over_ends_and_changes_nothing(
+    prefect_server: str, tmp_path: Path
+) -> None:
     world = ScriptedWorld.make(tmp_path)
     env = {LEDGER: str(tmp_path / "ledger"), "PREFECT_API_URL": prefect_server}
-    killed = start_run(world, env)
+    before = running_pids()
+    frozen = start_run(world, env)
     deadline = time.monotonic() + 120
     while not count_parts(world.root, "characters"):
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    waiting = start_run(world, env)
-    assert waiting.stderr is not None
-    said: list[str] = []
-    while "waits: " not in (said[-1] if said else ""):
-        said.append(waiting.stderr.readline())
-        assert said[-1], "".join(said)
-    killed.send_signal(signal.SIGKILL)
-    finish(killed)
+    frozen.send_signal(signal.SIGSTOP)
+    try:
+        heir = finish(start_run(world, env, ("-c", IMPATIENT)))
+        proofs = read_proofs(world.root)
+    finally:
+        frozen.send_signal(signal.SIGCONT)
+        lost = finish(frozen)
 
-    gone_on = finish(waiting)
+    assert closing_line(heir)["counts"]["characters"]["accepted"] == 24
+    assert f"took over from run small (process {frozen.pid} on " in heir.stderr
+    assert lost.returncode == 1, lost.stderr[-2000:]
+    assert "RootLost: " in lost.stderr
+    assert f"{world.root} was taken over by run small" in lost.stderr
+    assert len(proofs) > 10
+    assert read_proofs(world.root) == proofs
+    await_no_leftovers(before)
 
-    assert closing_line(gone_on)["counts"]["characters"]["accepted"] == 24
-    assert f"took over from run small (process {killed.pid} on " in gone_on.stderr
-    rows = read_parts(world.root, "characters")
-    assert rows["key"].n_unique() == rows.height == 24
+
+def read_proofs(root: Path) -> dict[str, bytes]:
+    """Return every manifest, and every part that one names."""
+    found = [path for path in sorted(root.glob("*/*/*.json")) if path.parts[-3] != "runs"]
+    manifests = {str(path): path.read_bytes() for path in found}
+    named = [part["path"] for text in manifests.values() for part in json.loads(text)["parts"]]
+    return manifests | {path: (root / path).read_bytes() for path in named}
