@@ -3,8 +3,18 @@
 from __future__ import annotations
 
 import polars as pl
+import pytest
 
-from infra.generation.reruns import count_rounds, plan_round, refresh_node, retry_node
+from infra.errors import StoreVersionError
+from infra.generation.reruns import (
+    Reruns,
+    count_rounds,
+    plan_round,
+    read_reruns,
+    refresh_node,
+    retry_node,
+    write_reruns,
+)
 from infra.store.manifests import Manifest, NodeSpec
 from infra.store.row_store import (
     MadeRow,
@@ -107,3 +117,17 @@ def test_without_rejects_a_round_changes_nothing(storage: Storage) -> None:
     commit(storage, make_row("a"))
 
     assert plan_round(planned, read_committed(storage, NODE.folder), 1).equals(planned)
+
+
+def test_what_was_refreshed_is_never_guessed(storage: Storage) -> None:
+    kept = Reruns({"notes p": 2}, {}, frozenset({"refresh notes"}))
+    assert read_reruns(storage) == Reruns()
+    write_reruns(storage, kept)
+    assert read_reruns(storage) == kept
+    whole = storage.read_bytes("remakes.json")
+    for spoilt in (whole[:-9], b"", b"[]", b"{}", b'{"refresh": 1, "retry_rejects": {}}'):
+        storage.write_bytes("remakes.json", spoilt)
+        with pytest.raises(
+            StoreVersionError, match=r"remakes\.json cannot be read .* move it away"
+        ):
+            read_reruns(storage)
