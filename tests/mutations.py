@@ -28,6 +28,8 @@ ROOT = Path(__file__).parents[1]
 TESTED = {
     "infra/store/fingerprints.py": "infra/store/test_fingerprints.py",
     "infra/store/key_index.py": "infra/store/test_key_index.py",
+    "infra/locking/holder.py": "infra/locking/test_root_lock.py",
+    "infra/locking/root_lock.py": "infra/locking/test_root_lock.py",
     "infra/generation/leases.py": "infra/generation/test_leases.py",
     "infra/generation/min_yield.py": "infra/generation/test_min_yield.py",
     "infra/generation/reruns.py": "infra/generation/test_reruns.py",
@@ -38,7 +40,7 @@ TESTED = {
     "tasks/evaluation/judging/verdicts.py": "evaluation/test_verdicts.py",
     "tasks/evaluation/judging/agreement.py": "evaluation/test_agreement.py",
     "tasks/curation/duplicates.py": "curation/test_duplicates.py",
-    "tasks/curation/decontamination.py": "curation/test_decontamination.py",
+    "tasks/decontamination.py": "test_decontamination.py",
     "tasks/curation/split.py": "curation/test_split.py",
     "flows/control/budget.py": "flows/control/test_budget.py",
 }

@@ -14,6 +14,7 @@ import pytest
 
 from infra.errors import ConfigError, InterruptedRun, RootBusy, RootLost, StorageError
 from infra.locking import holder as holder_module
+from infra.locking import root_lock
 from infra.locking.holder import Holder, read_holder
 from infra.locking.root_lock import BEAT_S, LOCK_FILE, STALE_S, RootLock, hold_root
 from infra.store.storage import Storage
@@ -86,6 +87,7 @@ def test_a_process_that_has_ended_on_this_machine_is_taken_over_at_once(root: St
 def test_a_process_that_nobody_has_waited_for_and_one_with_a_used_number_have_ended() -> None:
     unheard = subprocess.Popen([sys.executable, "-c", ""])
     me = Holder.introduce("run a")
+    assert me.born is not None and me.born > 0
     started = holder_module._read_birth(unheard.pid)
     os.waitid(os.P_PID, unheard.pid, os.WEXITED | os.WNOWAIT)
     assert me.model_copy(update={"pid": unheard.pid, "born": started}).is_gone()
@@ -169,7 +171,8 @@ def test_a_silence_alone_is_enough_to_look_before_any_write(root: Storage) -> No
     take(frozen)
     old.fence = frozen
     write_lock(root)
-    old.write_bytes("node/part", b"just renewed: not looked up")
+    clock.now += 1.5 * BEAT_S
+    old.write_bytes("node/part", b"not long ago: not looked up")
     clock.now += 3 * BEAT_S
     with pytest.raises(RootLost):
         old.write_bytes("node/other", b"")
@@ -230,7 +233,8 @@ def test_a_lock_file_that_was_removed_is_written_again(root: Storage) -> None:
     take(lock)
     root.remove(LOCK_FILE)
     lock.renew()
-    assert read_lock(root).name == "run a"
+    lock.renew()
+    assert (read_lock(root).name, read_lock(root).beat) == ("run a", 2)
 
 
 def test_what_cannot_be_read_may_be_held_and_is_watched(root: Storage) -> None:
@@ -247,8 +251,13 @@ def test_a_block_holds_the_root_and_gives_it_back_whatever_happens(root: Storage
         hold_root(root, "run a", "wait", note=print, stop=threading.Event()),
     ):
         assert isinstance(root.fence, RootLock)
-        with pytest.raises(RootBusy):
-            take(make_lock(Storage(root.root), "gc", Clock()), wait=False)
+        other = Storage(root.root)
+        with (
+            pytest.raises(RootBusy, match="held by run a"),
+            hold_root(other, "gc", "refuse", note=print, stop=threading.Event()),
+        ):
+            pass
+        assert other.fence is None
         raise ZeroDivisionError
     assert root.fence is None
     assert read_lock(root).ended
@@ -263,6 +272,19 @@ def test_a_run_that_was_stopped_for_the_loss_of_its_root_says_that(root: Storage
         raise InterruptedRun("stopped before characters")
     with pytest.raises(InterruptedRun), hold_root(root, "b", "ignore", note=print, stop=stop):
         raise InterruptedRun("by a person")
+
+
+def test_a_run_at_work_shows_that_it_lives_and_is_stopped_once_it_was_taken_over(
+    root: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(root_lock, "BEAT_S", 0.01)
+    stop = threading.Event()
+    with pytest.raises(RootLost), hold_root(root, "run a", "wait", note=print, stop=stop):
+        while read_lock(root).beat < 3:
+            assert not stop.wait(0.01)
+        while not stop.wait(0.05):  # a beat may come between its look and this write
+            write_lock(root)
+        raise InterruptedRun("stopped in characters")
 
 
 def test_nothing_is_held_where_others_are_to_be_ignored(root: Storage) -> None:
