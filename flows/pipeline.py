@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextvars
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from functools import partial
 
 from prefect import flow
@@ -26,6 +27,7 @@ from flows.runs.closing import RunResult, write_run
 from flows.runs.history import record_run
 from infra.context import Listener, Listeners, RunContext
 from infra.generation.reruns import write_reruns
+from infra.locking.root_lock import hold_root
 from infra.orchestration.events import StageMonitor
 from infra.orchestration.tasks import PrefectListener, publish_plan
 from tasks.dialogues.nodes import Dialogues, require_cast
@@ -127,11 +129,27 @@ def make_graph(
 
 @contextmanager
 def open_run(settings: Settings, listener: Listener) -> Iterator[tuple[RunContext, BudgetGuard]]:
-    """Open what a run works with, watched by all who should know of it."""
+    """Open what a run works with, watched by all who should know of it.
+
+    One run writes below a root at a time: others wait here, until the engines of the first are
+    gone as well.
+    """
     guard = BudgetGuard(settings)
     listeners = Listeners(listener, PrefectListener(), StageMonitor(), guard)
-    with open_context(settings, listeners) as context:
-        listeners.run_started(settings.run.name, context)
+    with ExitStack() as held, open_context(settings, listeners) as context:
+        name = settings.run.name
+        listeners.run_started(name, context)
+        began = time.monotonic()
+        held.enter_context(
+            hold_root(
+                context.storage,
+                f"run {name}",
+                settings.run.other_runs,
+                note=partial(listeners.node_note, name),
+                stop=context.stop,
+            )
+        )
+        context.waited_s += time.monotonic() - began
         yield context, guard
 
 

@@ -8,6 +8,8 @@ The tree, with the command line's exit code::
     ├── TemplateRefused        1   a chat template does not render a conversation
     ├── DiskFull               1   no room where rows are kept; waiting does not make any
     ├── DamagedFile            1   a file of the store is not as it was written
+    ├── RootBusy               1   another run writes below the root, and waiting was not wanted
+    ├── RootLost               1   another run took the root over: this one's process stood still
     ├── YieldError             1   a stage accepted less than its ``min_yield``
     ├── ExportError            1   what training left is not a model (training.model.export_errors)
     ├── TrainingDiverged       1   the loss was no finite number any more (training.ranks.trainer)
@@ -89,6 +91,14 @@ class DamagedFile(OpenCharacterError):
 
     def __reduce__(self) -> tuple[type[DamagedFile], tuple[str, str, str]]:
         return type(self), (self.url, self.path, self.why)
+
+
+class RootBusy(OpenCharacterError):
+    """Refusal to write below a root where another run writes, with who that is."""
+
+
+class RootLost(OpenCharacterError):
+    """End of a run whose root another one has taken over; nothing of that one is written over."""
 
 
 class YieldError(OpenCharacterError):

@@ -29,6 +29,8 @@ TESTED = {
     "infra/store/fingerprints.py": "infra/store/test_fingerprints.py",
     "infra/store/key_index.py": "infra/store/test_key_index.py",
     "infra/generation/dispatcher.py": "infra/generation/test_dispatcher.py",
+    "infra/locking/holder.py": "infra/locking/test_root_lock.py",
+    "infra/locking/root_lock.py": "infra/locking/test_root_lock.py",
     "infra/generation/leases.py": "infra/generation/test_leases.py",
     "infra/generation/min_yield.py": "infra/generation/test_min_yield.py",
     "infra/generation/reruns.py": "infra/generation/test_reruns.py",

@@ -22,6 +22,7 @@ from infra.engines.config import ModelConfig
 from infra.errors import ConfigError, Problem
 from infra.generation.runner_config import RunnerConfig
 from infra.knobs import Knobs, execution, group
+from infra.locking.root_lock import OtherRuns
 from infra.orchestration.retries import RetryConfig
 from infra.paths import require_path
 from infra.yaml_reading import DoubledKey, read_yaml
@@ -50,6 +51,11 @@ class RunConfig(Knobs):
     )
     approve_before_training: bool = execution(
         False, description="Show the plan and sample rows, and ask a person, before training"
+    )
+    other_runs: OtherRuns = execution(
+        "wait",
+        description="While another run writes below the same root: wait for its end, refuse to"
+        " run, or ignore it, where nothing else starts runs there",
     )
 
 

@@ -111,7 +111,7 @@ def write_run(
         copy_pages(context.storage, manifests["report"], folder)
         publish_report(str(manifests["report"].facts["summary"]), result.report)
     context.storage.write_bytes(f"{folder}/config.yaml", dump_settings(settings).encode())
-    context.storage.write_bytes(f"{folder}/summary.json", json.dumps(summary, indent=1).encode())
+    context.storage.commit(f"{folder}/summary.json", json.dumps(summary, indent=1).encode())
     done = list(manifests.values())
     note_end(context.storage, record, "finished", manifests=done, scores=result.scores)
     return result

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -12,6 +13,7 @@ from pydantic import BaseModel, ConfigDict
 
 from flows.runs.history import RunRecord, may_run, read_finished, read_records
 from infra.errors import ConfigError, Problem
+from infra.locking.root_lock import hold_root
 from infra.store.garbage import Garbage, KeptNode, find_garbage, remove_garbage
 from infra.store.manifests import STORE_MARKER
 from infra.store.soundness import Examined, Fault, check_store
@@ -135,13 +137,25 @@ def clean_store(
     """Remove what the ``keep`` latest runs of each name do not reach.
 
     Starts of a name that planned the same nodes count as one run. What a run's ``summary.json``
-    names stays in any case, and so does everything of a run that may be at work.
+    names stays in any case, and so does everything of a run that may be at work: on another
+    machine, or with ``run.other_runs: ignore``. All others keep out while files are removed.
 
-    Raises :class:`ConfigError` where no run is on record: everything would go.
+    Raises :class:`ConfigError` where no run is on record: everything would go, and
+    :class:`RootBusy` where a run is at work and files would be removed.
     """
     if keep < 1:
         raise ConfigError(Problem("--keep", f"is {keep}", "keep at least 1 run of each name"))
     storage = Storage(root)
+    if dry_run:
+        return _clean(storage, keep, None)
+    require_store(root)
+    told = threading.Event()
+    with hold_root(storage, "gc", "refuse", note=lambda _: None, stop=told):
+        return _clean(storage, keep, on_removed or (lambda _: None))
+
+
+def _clean(storage: Storage, keep: int, on_removed: Callable[[Garbage], None] | None) -> GcReport:
+    """Find what can go, and remove it if there is somebody to hear of it."""
     # In this order: a run that starts in between is on record, and one that starts later makes
     # only files that are not listed here.
     survey = _survey(storage)
@@ -152,8 +166,8 @@ def clean_store(
         raise ConfigError(Problem(storage.root, what, "remove the folder itself if you mean that"))
     busy = [record for record in records if may_run(record)]
     garbage = find_garbage(storage, survey, _list_nodes(kept), _list_nodes(busy))
-    if not dry_run:
-        remove_garbage(storage, garbage, on_removed or (lambda _: None))
+    if on_removed is not None:
+        remove_garbage(storage, garbage, on_removed)
     sizes: Counter[str] = Counter()
     files = Counter(item.why for item in garbage)
     for item in garbage:
@@ -161,7 +175,7 @@ def clean_store(
     total = sum(sizes.values())
     return GcReport(
         root=storage.root,
-        dry_run=dry_run,
+        dry_run=on_removed is None,
         kept=tuple(f"{record.run}@{record.id}" for record in kept),
         running=tuple(f"{record.run}@{record.id}" for record in busy),
         removed=tuple(

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 
 import polars as pl
 
+from infra.errors import StoreVersionError
 from infra.store.fingerprints import hash_parts
 from infra.store.manifests import NodeSpec, find_sound_manifest
 from infra.store.row_store import IDENTITY_COLUMNS
@@ -69,11 +70,20 @@ class Reruns:
 
 
 def read_reruns(storage: Storage) -> Reruns:
-    """Read what of a store is made again; nothing, at first."""
+    """Read what of a store is made again; nothing, at first.
+
+    Raises :class:`StoreVersionError` where that cannot be known: nodes would be made as they were.
+    """
     if storage.stat(_PATH) is None:
         return Reruns()
-    data = json.loads(storage.read_bytes(_PATH))
-    return Reruns(data[REFRESH], data[RETRIES], frozenset(data[_WISHES]))
+    try:
+        data = json.loads(storage.read_bytes(_PATH))
+        return Reruns(dict(data[REFRESH]), dict(data[RETRIES]), frozenset(data[_WISHES]))
+    except (ValueError, KeyError, TypeError) as error:
+        raise StoreVersionError(
+            f"{storage.url(_PATH)} cannot be read ({type(error).__name__}: {error}). It says what "
+            "was refreshed, and how often; move it away to go on with what was made first."
+        ) from error
 
 
 def write_reruns(storage: Storage, reruns: Reruns) -> None:

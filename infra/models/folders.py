@@ -15,8 +15,8 @@ from functools import lru_cache
 from pathlib import Path
 
 from infra.errors import ConfigError, Problem, StorageError
+from infra.file_locks import keep_alone
 from infra.models.exported import EXPORT_MANIFEST, ExportManifest, digest_file, read_export
-from infra.models.file_locks import keep_alone
 from infra.models.gguf_models import convert_gguf, is_gguf
 from infra.paths import user_cache
 from infra.store.fingerprints import hash_parts

@@ -15,8 +15,8 @@ from functools import cache
 from pathlib import Path
 
 from infra.errors import ConfigError, Problem
+from infra.file_locks import keep_alone
 from infra.models.file_digests import digest_once
-from infra.models.file_locks import keep_alone
 from infra.paths import user_cache
 from infra.store.fingerprints import hash_parts
 

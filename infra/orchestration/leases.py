@@ -4,8 +4,8 @@ A deployment's concurrency limit is a lease that the run renews every few minute
 every pause (Prefect gives the place back and takes none on resuming), after a restart of a server
 that keeps leases in memory, and after an outage that outlives it; Prefect then ends the run as
 Crashed, whatever it has been doing for days. Two runs on one root keep out of each other's way by
-the leases of the store, so that no run needs to die for a place in a queue: Prefect warns, and
-the run goes on.
+the lock of the root (:mod:`infra.locking.root_lock`), so that no run needs to die for a place in a
+queue: Prefect warns, and the run goes on.
 """
 
 from __future__ import annotations

@@ -46,7 +46,7 @@ def find_damage(storage: Storage, node: NodeSpec) -> dict[str, str]:
         try:
             manifest = read_manifest(storage, path)
         except StoreVersionError:
-            wrong[path] = "is no manifest any more"
+            wrong[path] = "is not the manifest that was written"
             continue
         except FileNotFoundError:
             continue

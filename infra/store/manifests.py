@@ -17,15 +17,16 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from infra.errors import DamagedFile, StoreVersionError
-from infra.store.fingerprints import node_fingerprint, recipe_key
+from infra.store.fingerprints import hash_json, node_fingerprint, recipe_key
 from infra.store.storage import FileStat, Storage
 
 STORE_FORMAT = 1
 STORE_MARKER = "opencharacter-store.json"
-
+_SEAL = "seal"
+"""Key of a manifest file under which the digest of all else in it stands."""
 
 _ADDED = {"parents": pl.List(pl.String)}
 """Columns that stores of before do not have: nulls there."""
@@ -186,7 +187,9 @@ def open_store(storage: Storage) -> None:
 
 def write_manifest(storage: Storage, manifest: Manifest) -> NodeRef:
     """Write a manifest, the last write of a node, and return the reference that travels on."""
-    storage.write_bytes(manifest.path, manifest.model_dump_json(indent=1).encode())
+    plain = json.loads(manifest.model_dump_json())
+    sealed = {**plain, _SEAL: hash_json(plain)}
+    storage.commit(manifest.path, json.dumps(sealed, indent=1, ensure_ascii=False).encode())
     return refer_to(manifest)
 
 
@@ -202,12 +205,23 @@ def refer_to(manifest: Manifest) -> NodeRef:
 
 
 def read_manifest(storage: Storage, path: str) -> Manifest:
-    """Read a manifest; :class:`FileNotFoundError` if there is none."""
+    """Read a manifest; :class:`FileNotFoundError` if there is none.
+
+    Raises :class:`StoreVersionError` for what was not written as a manifest of this place: one
+    that was edited no longer has the digest that it holds of itself. Those of before have none.
+    """
     data = storage.read_bytes(path)
     try:
-        return Manifest.model_validate_json(data)
-    except ValidationError as error:
+        plain = json.loads(data)
+        seal = plain.pop(_SEAL, None)
+        manifest = Manifest.model_validate(plain)
+    except (ValueError, AttributeError) as error:  # not JSON, not a mapping, not a manifest
         raise StoreVersionError(f"{storage.url(path)} is not a manifest: {error}") from error
+    if manifest.path != path:
+        raise StoreVersionError(f"{storage.url(path)} is the manifest of {manifest.path}")
+    if seal is not None and seal != hash_json(plain):
+        raise StoreVersionError(f"{storage.url(path)} was edited since it was written")
+    return manifest
 
 
 def find_sound_manifest(storage: Storage, path: str) -> Manifest | None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from io import BytesIO
 from typing import Any, TypeVar
@@ -21,7 +22,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from infra.errors import DamagedFile, Reject
+from infra.errors import DamagedFile, Reject, StoreVersionError
 from infra.store.fingerprints import hash_parts
 from infra.store.key_index import (
     KEY_COLUMNS,
@@ -35,6 +36,7 @@ from infra.store.manifests import (
     Manifest,
     PartRef,
     digest_bytes,
+    read_manifest,
     read_tables,
     refer_to_file,
     write_table,
@@ -247,7 +249,8 @@ def compact_chunks(storage: Storage, folder: str) -> list[PartRef]:
         compacted, _ = list_parts(storage, folder)
     else:
         index_parts(storage, folder)
-    return [describe_part(storage, stat) for stat in compacted]
+    recorded = _list_recorded(storage, folder)
+    return [_describe_part(storage, stat, recorded.get(stat.path)) for stat in compacted]
 
 
 def merge_chunks(storage: Storage, folder: str, paths: Sequence[str]) -> None:
@@ -284,12 +287,29 @@ def index_parts(storage: Storage, folder: str) -> None:
         write_indexes(storage, folder, ripe)
 
 
-def describe_part(storage: Storage, stat: FileStat) -> PartRef:
-    """Describe a part that is already on disk, digest included."""
+def _list_recorded(storage: Storage, folder: str) -> dict[str, str]:
+    """Return the digests that manifests have recorded of a folder's parts, by path."""
+    recorded: dict[str, str] = {}
+    for stat in storage.list(folder, ".json"):
+        with suppress(StoreVersionError, FileNotFoundError):
+            recorded |= {part.path: part.digest for part in read_manifest(storage, stat.path).parts}
+    return recorded
+
+
+def _describe_part(storage: Storage, stat: FileStat, recorded: str | None) -> PartRef:
+    """Describe a part that is on disk; its digest vouches for nothing that was damaged before.
+
+    What a manifest has recorded is compared, of other parts the pages' own checksums.
+    """
     data = storage.read_bytes(stat.path)
+    digest = digest_bytes(data)
+    if recorded is not None and recorded != digest:
+        raise DamagedFile(storage.url(stat.path), stat.path, "was changed")
     with naming_damage(storage, stat.path):
+        if recorded is None:
+            pq.read_table(BytesIO(data), page_checksum_verification=True)
         rows = pq.read_metadata(BytesIO(data)).num_rows
-    return refer_to_file(storage, stat.path, digest_bytes(data), rows, "rows")
+    return refer_to_file(storage, stat.path, digest, rows, "rows")
 
 
 def write_members(storage: Storage, path: str, planned: pl.DataFrame) -> PartRef:

@@ -1,13 +1,15 @@
 """Checks a whole store: every manifest, every file it names to the last byte, every member row.
 
 Nothing is repaired here. What a manifest says is compared with what is there; files that no
-manifest names are counted, not blamed: committed rows of unfinished nodes are such files.
+manifest names are counted, not blamed: committed rows of unfinished nodes are such files. A file
+that was damaged without a trace is touched: runs read whole only what has another time or size.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -67,9 +69,7 @@ def check_store(
         digests[path] = digest_stored(storage, path)
         done += size
         on_progress(Examined(number, len(present), done, sum(present.values())))
-    for path, manifest in survey.manifests.items():
-        if manifest.path != path:
-            faults.append(Fault(path, f"is the manifest of another place, {manifest.path}"))
+    for manifest in survey.manifests.values():
         faults += _check_manifest(storage, survey, manifest, digests)
     loose = [
         stat
@@ -130,7 +130,7 @@ def _check_manifest(
         yield Fault(path, f"names reasons for other than {counts.rejected} rejected rows")
     whole = True
     for part in _list_files(manifest):
-        what = _compare_file(survey, part, digests)
+        what = _compare_file(storage, survey, part, digests)
         if what:
             whole = False
             yield Fault(part.path, f"{what} (named by {path})")
@@ -138,13 +138,20 @@ def _check_manifest(
         yield from _check_members(storage, manifest)
 
 
-def _compare_file(survey: Survey, part: PartRef, digests: Mapping[str, str]) -> str:
+def _compare_file(
+    storage: Storage, survey: Survey, part: PartRef, digests: Mapping[str, str]
+) -> str:
     found = survey.files.get(part.path)
     if found is None:
         return "is missing"
     if found.size != part.size:
         return f"has {found.size:,} bytes instead of {part.size:,}"
-    return "" if digests[part.path] == part.digest else "was changed"
+    if digests[part.path] == part.digest:
+        return ""
+    if found.token == part.token and not is_remote(storage.root):
+        with suppress(OSError):  # who may only read the store cannot run in it either
+            Path(storage.url(part.path)).touch()
+    return "was changed"
 
 
 def _check_members(storage: Storage, manifest: Manifest) -> Iterator[Fault]:

@@ -2,7 +2,7 @@
 
 This is the only door to fsspec and s3fs. A write is visible whole or not at all: a temporary
 file and a rename on a local disk, one PUT on S3. Hiccups are retried with bounded backoff
-here, so that no caller has to; what stays broken is a :class:`~infra.errors.StorageError`.
+(:mod:`infra.retrying`), so that no caller has to.
 
 On S3 botocore tries one request up to four times, and one operation is tried up to five times
 here. s3fs's own five tries on top are switched off, and so are its cached listings: others write
@@ -14,43 +14,33 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import random
 import shutil
 import sys
-import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar, cast
+from typing import Any, BinaryIO, Protocol, cast
 
 import fsspec
 
 from infra.errors import ConfigError, DiskFull, Problem, StorageError
+from infra.file_locks import keep_alone
+from infra.retrying import retry
 from infra.store.root_reading import read_root
 
-T = TypeVar("T")
-
-_ATTEMPTS = 5
-_FIRST_WAIT_S = 0.2
 _REQUEST_ATTEMPTS = 4
 _BLOCK_BYTES = 1 << 20
 _PROBE_BYTES = 1 << 16
 _RANGE_BYTES = 32 << 20
 _RANGES_AT_ONCE = 8
-_FINAL = (
-    FileExistsError,
-    FileNotFoundError,
-    IsADirectoryError,
-    NotADirectoryError,
-    PermissionError,
-)
-_FINAL_NUMBERS = (errno.EROFS, errno.ENAMETOOLONG, errno.EFBIG, errno.ELOOP)
-"""What waiting does not fix."""
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+_SWAPS = "opencharacter-swaps"
+_REFUSALS, _GONE = (409, 412), 404
+"""Answers of S3 to a condition that does not hold: to a race, to another version, to none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +52,37 @@ class FileStat:
     token: str
 
 
+@dataclass(frozen=True, slots=True)
+class FileVersion:
+    """Content of a file, and the token that moves when it is rewritten."""
+
+    data: bytes
+    token: str
+
+
+class Fence(Protocol):
+    """Right to write below a root; who lost it gets :class:`~infra.errors.RootLost`."""
+
+    def check(self) -> None:
+        """Raise if the right is known to be lost, or may be and is."""
+
+    def confirm(self) -> None:
+        """Raise if the right is lost, by what the root says now."""
+
+
 class Storage:
-    """One storage root; paths given to its methods are relative to it. Picklable, opens lazily."""
+    """One storage root; paths given to its methods are relative to it. Picklable, opens lazily.
+
+    ``fence`` is asked before every write of the process that holds the root; copies that travel
+    have none: what workers write is new, and nobody reads it but through a manifest.
+    """
 
     def __init__(self, root: str) -> None:
         self.root = read_root(root)
+        self.fence: Fence | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "fence": None}
 
     def url(self, path: str = "") -> str:
         """Return the full address of a file below the root."""
@@ -89,22 +105,69 @@ class Storage:
 
     def read_bytes(self, path: str) -> bytes:
         """Read a whole file; :class:`FileNotFoundError` if there is none."""
-        return _retrying(lambda: _read_whole(self.url(path)))
+        return retry(lambda: _read_whole(self.url(path)))
 
     def read_range(self, path: str, start: int, length: int) -> bytes:
         """Read so many bytes from ``start`` on, fewer at the end of the file; one request."""
         end = start + length
-        return _retrying(
+        return retry(
             lambda: cast(bytes, _system(self.root).cat_file(self.url(path), start=start, end=end))
         )
 
     def write_bytes(self, path: str, data: bytes) -> None:
         """Write a file so that readers see all of it or nothing."""
-        _retrying(lambda: self._write(path, data))
+        self._check_fence()
+        retry(lambda: self._write(path, data))
+
+    def commit(self, path: str, data: bytes) -> None:
+        """Write a file that says that something is done; only who holds the root does.
+
+        A process that is frozen between its last look at the lock and the write, for however
+        long, does not write over what the next holder has committed meanwhile.
+        """
+        if self.fence is None:
+            self.write_bytes(path, data)
+            return
+        while True:
+            before = self.read_version(path)
+            self.fence.confirm()
+            if self.swap(path, before, data):
+                return
+
+    def read_version(self, path: str) -> FileVersion | None:
+        """Read a whole file with its token; ``None`` if there is none.
+
+        The token may be older than the content: then :meth:`swap` refuses it.
+        """
+        stat = self.stat(path)
+        if stat is not None:
+            with suppress(FileNotFoundError):
+                return FileVersion(self.read_bytes(path), stat.token)
+        return None
+
+    def swap(self, path: str, before: FileVersion | None, data: bytes) -> bool:
+        """Write a file if it is still the version given (``None``: still absent); tell if it was.
+
+        On S3 the PUT has a condition, on a local disk the root's lock file is held meanwhile.
+        """
+        if is_remote(self.root):
+            token = before.token if before is not None else None
+            done = retry(lambda: _put_if_unchanged(self.url(path), token, data))
+            if done:
+                return True
+            now = self.read_version(path)  # of a PUT whose answer was lost the second is refused
+            return now is not None and now.data == data
+        with keep_alone(Path(self.url(_SWAPS))):
+            now = self.read_version(path)
+            if (now and now.data) != (before and before.data):
+                return False
+            retry(lambda: self._write(path, data))
+            return True
 
     def upload(self, path: str, local: Path) -> None:
         """Copy a finished local file below the root, block by block, whole or not at all."""
-        _retrying(lambda: self._upload(path, local))
+        self._check_fence()
+        retry(lambda: self._upload(path, local))
 
     def download(self, path: str, local: Path) -> None:
         """Copy a file below the root to a local path, block by block; the caller renames it.
@@ -113,9 +176,9 @@ class Storage:
         gigabytes does not start them over.
         """
         if not is_remote(self.root):
-            _retrying(lambda: cast(None, _system(self.root).get_file(self.url(path), str(local))))
+            retry(lambda: cast(None, _system(self.root).get_file(self.url(path), str(local))))
             return
-        size = _retrying(lambda: _measure(self.url(path)))
+        size = retry(lambda: _measure(self.url(path)))
         with local.open("wb") as file, ThreadPoolExecutor(_RANGES_AT_ONCE) as pool:
             file.truncate(size)
 
@@ -128,14 +191,14 @@ class Storage:
     def stat(self, path: str) -> FileStat | None:
         """Describe a file, or return ``None`` if there is none."""
         try:
-            return _retrying(lambda: _stat(_system(self.root).info(self.url(path)), path))
+            return retry(lambda: _stat(_system(self.root).info(self.url(path)), path))
         except FileNotFoundError:
             return None
 
     def list(self, folder: str, suffix: str = "") -> list[FileStat]:
         """List the files directly in a folder, sorted by name; a missing folder is empty."""
         try:
-            entries = _retrying(lambda: _system(self.root).ls(self.url(folder), detail=True))
+            entries = retry(lambda: _system(self.root).ls(self.url(folder), detail=True))
         except FileNotFoundError:
             return []
         stats = [
@@ -148,7 +211,7 @@ class Storage:
     def walk(self, folder: str, suffix: str = "") -> tuple[str, ...]:
         """List the paths of all files below a folder, sorted; a missing folder is empty."""
         try:
-            found = _retrying(lambda: _system(self.root).find(self.url(folder)))
+            found = retry(lambda: _system(self.root).find(self.url(folder)))
         except FileNotFoundError:
             return ()
         prefix = self.root.removeprefix("s3://") + "/"
@@ -158,18 +221,24 @@ class Storage:
 
     def move(self, path: str, target: str) -> None:
         """Rename a file below the root; what lies at the target is replaced."""
+        self._check_fence()
         if is_remote(self.root):
-            _retrying(lambda: _system(self.root).copy(self.url(path), self.url(target)))
+            retry(lambda: _system(self.root).copy(self.url(path), self.url(target)))
             self.remove(path)
         else:
-            _retrying(lambda: Path(self.url(path)).replace(self.url(target)))
+            retry(lambda: Path(self.url(path)).replace(self.url(target)))
 
     def remove(self, path: str) -> None:
         """Remove a file; removing what is not there is no error."""
+        self._check_fence()
         try:
-            _retrying(lambda: _system(self.root).rm_file(self.url(path)))
+            retry(lambda: _system(self.root).rm_file(self.url(path)))
         except FileNotFoundError:
             return
+
+    def _check_fence(self) -> None:
+        if self.fence is not None:
+            self.fence.check()
 
     def _write(self, path: str, data: bytes) -> None:
         if is_remote(self.root):
@@ -236,7 +305,7 @@ def find_inputs(source: str, suffixes: Sequence[str]) -> list[FileStat]:
             if _is_file(info) or (info.get("islink") and system.isfile(name))
         ]
 
-    files = _retrying(search)
+    files = retry(search)
     if not files:
         raise FileNotFoundError(address)
     return files
@@ -245,7 +314,7 @@ def find_inputs(source: str, suffixes: Sequence[str]) -> list[FileStat]:
 def open_input(path: str) -> BinaryIO:
     """Open a user's file for reading bytes; S3 objects are fetched whole, with retries."""
     if is_remote(path):
-        return BytesIO(_retrying(lambda: _read_whole(path)))
+        return BytesIO(retry(lambda: _read_whole(path)))
     return Path(path).open("rb")
 
 
@@ -281,6 +350,20 @@ def _read_whole(address: str) -> bytes:
     return cast(bytes, _system(address).cat_file(address, **alone))
 
 
+def _put_if_unchanged(address: str, token: str | None, data: bytes) -> bool:
+    """PUT an object if its ETag is still the token, or without one if there is no such object."""
+    condition = {"IfNoneMatch": "*"} if token is None else {"IfMatch": f'"{token}"'}
+    try:
+        _system(address).pipe_file(address, data, **condition)
+    except OSError as error:
+        answer: dict[str, Any] = getattr(error.__cause__, "response", {})
+        status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode")
+        if status in _REFUSALS or (status == _GONE and token is not None):
+            return False
+        raise
+    return True
+
+
 def _measure(address: str) -> int:
     info: dict[str, Any] = _system(address).info(address)
     if info["type"] != "file":
@@ -302,70 +385,9 @@ def _stat(info: dict[str, Any], path: str) -> FileStat:
     return FileStat(path, int(info["size"] or 0), str(token).strip('"'))
 
 
-def _retrying(operation: Callable[[], T]) -> T:
-    wait_s = _FIRST_WAIT_S
-    for attempt in range(1, _ATTEMPTS + 1):
-        try:
-            return operation()
-        except Exception as error:
-            if _lacks_credentials(error):
-                raise ConfigError(_ask_for_credentials(error)) from error
-            if not _may_pass(error):
-                raise
-            if attempt == _ATTEMPTS:
-                raise StorageError(f"storage failed {attempt} times: {error}") from error
-            time.sleep(wait_s * (0.5 + random.random()))  # noqa: S311 - jitter, not data
-            wait_s *= 2
-    raise AssertionError("unreachable")
-
-
 def _say_full(target: Path, error: OSError) -> str:
     return (
         f"no room left where {target} was to be written ({error.strerror}). Everything committed "
         "is kept: make room (`opencharacter gc --keep 1 --dry-run` says what can go), then run the "
         "same command again."
-    )
-
-
-def _may_pass(error: Exception) -> bool:
-    """Tell failing disks and answers, and connections that break, from what is wrong for good.
-
-    Neither botocore's nor aiohttp's errors of a broken connection are :class:`OSError`.
-    """
-    if isinstance(error, OSError):
-        return not isinstance(error, _FINAL) and error.errno not in _FINAL_NUMBERS
-    if "botocore" not in sys.modules:
-        return False
-    import aiohttp
-    from botocore import exceptions
-    from botocore.parsers import ResponseParserError
-
-    broken = (
-        aiohttp.ClientError,
-        exceptions.HTTPClientError,
-        exceptions.ConnectionError,
-        exceptions.IncompleteReadError,
-        ResponseParserError,
-    )
-    return isinstance(error, broken)
-
-
-def _lacks_credentials(error: Exception) -> bool:
-    if "botocore" not in sys.modules:
-        return False
-    from botocore import exceptions
-
-    missing = (
-        exceptions.NoCredentialsError,
-        exceptions.PartialCredentialsError,
-        exceptions.CredentialRetrievalError,
-    )
-    return isinstance(error, missing)
-
-
-def _ask_for_credentials(error: Exception) -> Problem:
-    return Problem(
-        "S3",
-        f"there are no credentials: {error}",
-        "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or storage.credentials",
     )

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from infra import retrying
 from infra.errors import ConfigError, StorageError
 from infra.secrets.s3_credentials import apply_credentials
 from infra.store import parquet_reads
@@ -114,7 +115,7 @@ def test_large_files_come_and_go_whole_in_a_storm(
 def test_what_stays_broken_is_given_up_after_a_bounded_number_of_requests(
     s3: StumblingS3, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(storage_module, "_ATTEMPTS", 2)
+    monkeypatch.setattr(retrying, "_ATTEMPTS", 2)
     monkeypatch.setattr(storage_module, "_REQUEST_ATTEMPTS", 2)
     s3.weather = Weather(refused=1.0)
     with pytest.raises(StorageError, match="failed 2 times"):

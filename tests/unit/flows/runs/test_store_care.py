@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,7 +18,8 @@ from flows.runs.store_care import (
     print_verdict,
     verify_store,
 )
-from infra.errors import ConfigError
+from infra.errors import ConfigError, RootBusy
+from infra.locking.root_lock import hold_root
 from infra.store.manifests import NodeSpec, open_store, read_manifest, refer_to
 from infra.store.storage import Storage
 from tasks.records import Character, Persona
@@ -140,6 +142,18 @@ def test_a_run_that_may_be_at_work_is_not_touched(storage: Storage) -> None:
     assert is_there(storage, running) and storage.stat(temporary) is not None
     assert len(cleaning.running) == 2
     assert "may be running, untouched: weekly@" in print_cleaning(cleaning)
+
+
+def test_nothing_is_removed_beside_a_run_that_holds_the_root(storage: Storage) -> None:
+    old = make_run(storage, "weekly", "old", 0)[1]
+    make_run(storage, "weekly", "new", 1)
+    run = Storage(storage.root)
+    with hold_root(run, "run weekly", "wait", note=print, stop=threading.Event()):
+        assert clean_store(storage.root, 1, dry_run=True).files == 3
+        with pytest.raises(RootBusy, match="held by run weekly"):
+            clean_store(storage.root, 1, dry_run=False)
+        assert is_there(storage, old)
+    assert clean_store(storage.root, 1, dry_run=False).files == 3
 
 
 def test_cleaning_refuses_to_remove_everything(storage: Storage, tmp_path: Path) -> None:

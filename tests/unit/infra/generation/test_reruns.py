@@ -5,6 +5,7 @@ from __future__ import annotations
 import polars as pl
 import pytest
 
+from infra.errors import StoreVersionError
 from infra.generation.reruns import (
     Reruns,
     count_rounds,
@@ -154,3 +155,17 @@ def test_only_rejects_of_a_model_can_be_asked_again(
     members = manifest.members if by_row else None
     write_manifest(storage, manifest.model_copy(update={"counts": counts, "members": members}))
     assert has_rejects(storage, NODE) is found
+
+
+def test_what_was_refreshed_is_never_guessed(storage: Storage) -> None:
+    kept = Reruns({"notes p": 2}, {}, frozenset({"refresh notes"}))
+    assert read_reruns(storage) == Reruns()
+    write_reruns(storage, kept)
+    assert read_reruns(storage) == kept
+    whole = storage.read_bytes("remakes.json")
+    for spoilt in (whole[:-9], b"", b"[]", b"{}", b'{"refresh": 1, "retry_rejects": {}}'):
+        storage.write_bytes("remakes.json", spoilt)
+        with pytest.raises(
+            StoreVersionError, match=r"remakes\.json cannot be read .* move it away"
+        ):
+            read_reruns(storage)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from infra.store.manifests import STORE_MARKER, NodeSpec, write_manifest
+import os
+from pathlib import Path
+
+from infra.store.damaged_files import find_damage
+from infra.store.manifests import STORE_MARKER, NodeSpec, is_done, write_manifest
 from infra.store.row_store import write_members
 from infra.store.soundness import Examined, Soundness, check_store
 from infra.store.storage import Storage
@@ -94,7 +98,7 @@ def test_a_manifest_that_was_moved_or_broken_is_found(storage: Storage) -> None:
 
     faults = find_faults(storage)
 
-    assert faults[other] == f"is the manifest of another place, {NOTES.manifest_path}"
+    assert faults[other].endswith(f"is the manifest of {NOTES.manifest_path}")
     assert faults[broken].startswith("is no manifest")
 
 
@@ -113,3 +117,17 @@ def test_a_cut_chunk_is_found_before_a_run_falls_over_it(storage: Storage) -> No
     storage.write_bytes(chunk, storage.read_bytes(chunk)[:-9])
 
     assert find_faults(storage)[chunk].startswith("is no readable part")
+
+
+def test_what_was_damaged_without_a_trace_is_shown_to_the_next_run(storage: Storage) -> None:
+    part = make_store(storage)
+    file = Path(storage.url(part))
+    before = file.stat()
+    damage(storage, part)
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert is_done(storage, NOTES)
+
+    assert list(find_faults(storage)) == [part]
+
+    assert not is_done(storage, NOTES)
+    assert find_damage(storage, NOTES) == {part: "was changed"}

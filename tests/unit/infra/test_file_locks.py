@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.models.file_locks import keep_alone
+from infra.file_locks import keep_alone
 
 
 def test_nobody_else_gets_in_until_it_is_left_even_by_an_error(tmp_path: Path) -> None:

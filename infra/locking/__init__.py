@@ -1,0 +1,1 @@
+"""Keeps runs apart that would write below one root at once."""
