@@ -1,6 +1,7 @@
 """Measures what a run of the paper's size costs beside its models.
 
-That is 306,252 dialogues, 200,000 personas, 60,000 verdicts, and a stage of a million rows. Each piece of work runs in a process of its own, on a store that was written before. Told are its
+That is 306,252 dialogues, 200,000 personas, 60,000 verdicts, and a stage of a million rows. Each
+piece of work runs in a process of its own, on a store that was written before. Told are its
 seconds, the median of three where it takes less than twenty, the most memory that it held, and a
 digest of what came out. ``--against FOLDER`` names another checkout, which does the same work in
 turns, and has to come to the same.
