@@ -32,7 +32,10 @@ _ONE_BY_ONE = re.compile(rf"[{_UNSPACED}]")
 _MARKER = re.compile(r"^\s*(?:[-*\u2022>#]+|\(?\d{1,3}[.):]|\(?[a-zA-Z][.)])\s+", re.MULTILINE)
 _SENTENCE_END = re.compile(r"[.!?\u3002\uff01\uff1f\u0964\u061f\n]+")
 _GLUE = re.compile(r"[.!?](?=[^\W\d_])")
-_SAME_MARK = re.compile(r"([^\w\s\-=_*~#.\u00b7\u2022\u2026\u2500-\u257f|+])\1{19,}|[.\u2026]{60,}")
+_SAME_MARK = re.compile(
+    # What it begins with is told first, which most letters of a text fail at once.
+    r"(?=[^\w\s])(?:([^\w\s\-=_*~#.\u00b7\u2022\u2026\u2500-\u257f|+])\1{19,}|[.\u2026]{60,})"
+)
 
 _MOST_TOKENS = 4_000
 _MOST_PERIOD = 240

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TypeVar
+from typing import Any
 
 import polars as pl
 
 from infra.store.manifests import PartRef, write_file
+from infra.store.schema import to_table
+from infra.store.set_store import revive
 from infra.store.storage import Storage
 from tasks.export.card import CardFacts, Count, Provenance, SourceFacts, TableFacts, render_card
 from tasks.export.cards import write_cards
@@ -25,8 +26,6 @@ from tasks.export.rows import (
     make_dialogue_rows,
     make_sft_rows,
 )
-
-T = TypeVar("T")
 
 CHARACTERS_FILE = "synthetic_character"
 DIALOGUES_FILE = "synthetic_dialogue"
@@ -65,7 +64,6 @@ def export_dataset(
     """
     chosen = choose_dialogues(dialogues, examples, config)
     cast = make_character_rows(characters)
-    tally = _Tally(config.card_examples)
     suffixes = [suffix for suffix in _SUFFIXES if suffix in config.formats]
     files: list[PartRef] = []
     tables: list[TableFacts] = []
@@ -77,41 +75,49 @@ def export_dataset(
             split: str,
             stem: str,
             wanted: Sequence[str],
-            record: type[T],
-            rows: Iterable[T],
+            record: type[Any],
+            rows: pl.DataFrame,
         ) -> None:
             names = [f"{stem}.{suffix}" for suffix in wanted]
             parts = write_rows(storage, folder, names, record, rows, Path(scratch))
             files.extend(parts)
             tables.append(TableFacts(table, split, parts[0].rows, tuple(names)))
 
-        write("characters", "train", CHARACTERS_FILE, suffixes, CharacterRow, cast.values())
-        rows = tally.watch(make_dialogue_rows(chosen, cast))
-        write("dialogues", "train", DIALOGUES_FILE, suffixes, DialogueRow, rows)
+        shown = pl.DataFrame(pl.from_arrow(to_table(CharacterRow, cast.values())))
+        write("characters", "train", CHARACTERS_FILE, suffixes, CharacterRow, shown)
+        played = make_dialogue_rows(chosen, cast)
+        write("dialogues", "train", DIALOGUES_FILE, suffixes, DialogueRow, played)
         for split in _list_splits(examples):
             sft = make_sft_rows(examples, split, cast)
             write("sft", split, f"sft_{split}", suffixes[:1], SftRow, sft)
 
     if config.cards:
         files.extend(write_cards(storage, folder, characters, cast))
+    begun = played.filter(turn=0)
     facts = CardFacts(
         name=config.name,
         provenance=_fill_licences(provenance, config),
         scope=config.dialogues,
         tables=tuple(tables),
         characters=len(cast),
-        dialogues=tally.dialogues,
-        strategies=tuple(Count(name, rows) for name, rows in sorted(tally.strategies.items())),
+        dialogues=begun.height,
+        strategies=tuple(
+            Count(name, rows)
+            for name, rows in played["strategy"].value_counts().sort("strategy").rows()
+        ),
         characters_trained=_count_characters(examples, "train"),
         characters_held_out=_count_characters(examples, "validation"),
-        examples=tuple(_shorten_example(row, config.card_example_chars) for row in tally.first),
+        examples=tuple(
+            _shorten_example(row, config.card_example_chars)
+            for row in revive(DialogueRow, begun.head(config.card_examples))
+        ),
     )
     card = render_card(facts, card_template).encode()
     files.append(write_file(storage, f"{folder}/{CARD_FILE}", card))
     return Export(
         files=tuple(files),
         characters=len(cast),
-        dialogues=tally.dialogues,
+        dialogues=begun.height,
         dialogue_rows=facts.dialogue_rows,
         sft_rows=sum(table.rows for table in tables if table.config == "sft"),
     )
@@ -126,25 +132,6 @@ def choose_dialogues(
     if examples.is_empty():
         return dialogues.clear()
     return dialogues.join(examples, left_on="key", right_on="dialogue_key", how="semi")
-
-
-@dataclass(slots=True)
-class _Tally:
-    """Count of the rows that pass, and the first answers of a few dialogues for the card."""
-
-    wanted: int
-    dialogues: int = 0
-    strategies: Counter[str] = field(default_factory=Counter)
-    first: list[DialogueRow] = field(default_factory=list)
-
-    def watch(self, rows: Iterable[DialogueRow]) -> Iterator[DialogueRow]:
-        for row in rows:
-            self.strategies[row.strategy] += 1
-            if row.turn == 0:
-                self.dialogues += 1
-                if len(self.first) < self.wanted:
-                    self.first.append(row)
-            yield row
 
 
 def _list_splits(examples: pl.DataFrame) -> list[str]:

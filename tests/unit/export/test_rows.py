@@ -1,6 +1,13 @@
 """Proves that each played turn becomes a row with its history."""
 
-from tasks.export.rows import make_character_rows, make_dialogue_rows, make_sft_rows
+from infra.store.set_store import revive
+from tasks.export.rows import (
+    DialogueRow,
+    SftRow,
+    make_character_rows,
+    make_dialogue_rows,
+    make_sft_rows,
+)
 from tasks.records import Character, Dialogue, Example
 
 from .worlds import CHARACTERS, DIALOGUES, EXAMPLES, make_frame
@@ -8,7 +15,8 @@ from .worlds import CHARACTERS, DIALOGUES, EXAMPLES, make_frame
 
 def test_each_played_turn_is_a_row_with_its_history() -> None:
     cast = make_character_rows(make_frame(Character, CHARACTERS))
-    rows = list(make_dialogue_rows(make_frame(Dialogue, reversed(DIALOGUES)), cast))
+    frame = make_dialogue_rows(make_frame(Dialogue, reversed(DIALOGUES)), cast)
+    rows = revive(DialogueRow, frame)
     played = [
         (r.dialogue_id, r.turn, r.question, r.character_answer, len(r.history)) for r in rows[1:]
     ]
@@ -23,6 +31,6 @@ def test_each_played_turn_is_a_row_with_its_history() -> None:
 
 def test_sft_rows_belong_to_one_split() -> None:
     frame = make_frame(Example, EXAMPLES)
-    (row,) = make_sft_rows(frame, "validation", {})
+    (row,) = revive(SftRow, make_sft_rows(frame, "validation", {}))
     assert (row.key, row.context_turns) == ("e-d2", 2)
     assert [turn.role for turn in row.messages] == ["system", *("user", "assistant") * 3]
