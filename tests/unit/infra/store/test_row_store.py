@@ -9,7 +9,8 @@ import polars as pl
 import pytest
 
 from infra.errors import Reject
-from infra.store.manifests import Manifest, PartRef
+from infra.store.manifests import Manifest, PartRef, write_manifest
+from infra.store.reading import read_accepted, read_first
 from infra.store.row_store import (
     MadeRow,
     commit_chunk,
@@ -251,6 +252,15 @@ def test_only_parts_with_planned_rows_enter_a_manifest(storage: Storage) -> None
     assert rows.rows() == [("b", "d", "accepted")]
     none, rows = take_planned(storage, parts, make_plan("a", digest="other"))
     assert (none, rows.height) == ([], 0)
+
+
+def test_the_first_rows_are_those_with_the_smallest_keys(storage: Storage) -> None:
+    commit(storage, make_row("d"), make_row("b"), reject_row("a"))
+    compact_chunks(storage, FOLDER)
+    commit(storage, make_row("c"), make_row("aa"))
+    reference = write_manifest(storage, find_node(storage, "a", "b", "c", "d"))
+    assert [note.key for note in read_first(storage, reference, Note, 2)] == ["b", "c"]
+    assert read_first(storage, reference, Note, 9) == read_accepted(storage, reference, Note)
 
 
 def test_accepted_rows_can_be_looked_at_while_the_stage_runs(storage: Storage) -> None:
