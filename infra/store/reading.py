@@ -73,7 +73,7 @@ def read_frames(
 
     Of no node it is a frame without columns.
     """
-    frames = [read_accepted_frame(storage, reference) for reference in references]
+    frames = [read_accepted_frame(storage, reference, columns or None) for reference in references]
     filled = [frame for frame in frames if frame.height]
     if not filled:
         return frames[0] if frames else pl.DataFrame()

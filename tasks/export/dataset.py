@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -30,6 +31,13 @@ from tasks.export.rows import (
 CHARACTERS_FILE = "synthetic_character"
 DIALOGUES_FILE = "synthetic_dialogue"
 CARD_FILE = "README.md"
+_BLOCK_ROWS = 5_000
+DIALOGUE_COLUMNS = (
+    "key", "character_key", "corpus", "question_id", "context_turns", "strategy", "turns",
+    "teacher",
+)  # fmt: skip
+"""Of dialogues, all that the data set and its card tell."""
+
 _SUFFIXES = ("parquet", "jsonl")
 """``load_dataset`` opens the first that is there: Parquet holds the types. It reads a folder by
 one builder only, so the SFT rows come in that format too."""
@@ -64,6 +72,7 @@ def export_dataset(
     """
     chosen = choose_dialogues(dialogues, examples, config)
     cast = make_character_rows(characters)
+    tally = _Tally(config.card_examples)
     suffixes = [suffix for suffix in _SUFFIXES if suffix in config.formats]
     files: list[PartRef] = []
     tables: list[TableFacts] = []
@@ -76,48 +85,42 @@ def export_dataset(
             stem: str,
             wanted: Sequence[str],
             record: type[Any],
-            rows: pl.DataFrame,
+            frames: Iterable[pl.DataFrame],
         ) -> None:
             names = [f"{stem}.{suffix}" for suffix in wanted]
-            parts = write_rows(storage, folder, names, record, rows, Path(scratch))
+            parts = write_rows(storage, folder, names, record, frames, Path(scratch))
             files.extend(parts)
             tables.append(TableFacts(table, split, parts[0].rows, tuple(names)))
 
         shown = pl.DataFrame(pl.from_arrow(to_table(CharacterRow, cast.values())))
-        write("characters", "train", CHARACTERS_FILE, suffixes, CharacterRow, shown)
-        played = make_dialogue_rows(chosen, cast)
+        write("characters", "train", CHARACTERS_FILE, suffixes, CharacterRow, [shown])
+        played = tally.watch(make_dialogue_rows(block, cast) for block in _list_blocks(chosen))
         write("dialogues", "train", DIALOGUES_FILE, suffixes, DialogueRow, played)
         for split in _list_splits(examples):
-            sft = make_sft_rows(examples, split, cast)
+            blocks = _list_blocks(examples.filter(split=split))
+            sft = (make_sft_rows(block, cast) for block in blocks)
             write("sft", split, f"sft_{split}", suffixes[:1], SftRow, sft)
 
     if config.cards:
         files.extend(write_cards(storage, folder, characters, cast))
-    begun = played.filter(turn=0)
     facts = CardFacts(
         name=config.name,
         provenance=_fill_licences(provenance, config),
         scope=config.dialogues,
         tables=tuple(tables),
         characters=len(cast),
-        dialogues=begun.height,
-        strategies=tuple(
-            Count(name, rows)
-            for name, rows in played["strategy"].value_counts().sort("strategy").rows()
-        ),
+        dialogues=tally.dialogues,
+        strategies=tuple(Count(name, rows) for name, rows in sorted(tally.strategies.items())),
         characters_trained=_count_characters(examples, "train"),
         characters_held_out=_count_characters(examples, "validation"),
-        examples=tuple(
-            _shorten_example(row, config.card_example_chars)
-            for row in revive(DialogueRow, begun.head(config.card_examples))
-        ),
+        examples=tuple(_shorten_example(row, config.card_example_chars) for row in tally.first),
     )
     card = render_card(facts, card_template).encode()
     files.append(write_file(storage, f"{folder}/{CARD_FILE}", card))
     return Export(
         files=tuple(files),
         characters=len(cast),
-        dialogues=begun.height,
+        dialogues=tally.dialogues,
         dialogue_rows=facts.dialogue_rows,
         sft_rows=sum(table.rows for table in tables if table.config == "sft"),
     )
@@ -132,6 +135,29 @@ def choose_dialogues(
     if examples.is_empty():
         return dialogues.clear()
     return dialogues.join(examples, left_on="key", right_on="dialogue_key", how="semi")
+
+
+@dataclass(slots=True)
+class _Tally:
+    """Count of the rows that pass, and the first answers of a few dialogues for the card."""
+
+    wanted: int
+    dialogues: int = 0
+    strategies: Counter[str] = field(default_factory=Counter)
+    first: list[DialogueRow] = field(default_factory=list)
+
+    def watch(self, frames: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+        for frame in frames:
+            begun = frame.filter(turn=0)
+            self.dialogues += begun.height
+            self.first += revive(DialogueRow, begun.head(self.wanted - len(self.first)))
+            self.strategies.update(dict(frame["strategy"].value_counts().iter_rows()))
+            yield frame
+
+
+def _list_blocks(rows: pl.DataFrame) -> Iterator[pl.DataFrame]:
+    """Yield the rows by key, as many at a time as may be spread out."""
+    return rows.sort("key").iter_slices(_BLOCK_ROWS) if rows.height else iter(())
 
 
 def _list_splits(examples: pl.DataFrame) -> list[str]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -42,18 +42,29 @@ def write_rows(
     folder: str,
     names: Sequence[str],
     record: type[Any],
-    rows: pl.DataFrame,
+    frames: Iterable[pl.DataFrame],
     scratch: Path,
 ) -> tuple[PartRef, ...]:
-    """Write rows with the columns of a record into each of the named files; suffixes say how."""
+    """Write frames with the columns of a record into each of the named files; suffixes say how."""
+    count = 0
     with ExitStack() as stack:
         sinks = [_open_sink(scratch / name, record, stack) for name in names]
-        for batch in rows.iter_slices(_BATCH_ROWS):
+        for batch in _batch(frames):
+            count += batch.height
             for sink in sinks:
                 sink(batch)
-    return tuple(
-        publish_file(storage, f"{folder}/{name}", scratch / name, rows.height) for name in names
-    )
+    return tuple(publish_file(storage, f"{folder}/{name}", scratch / name, count) for name in names)
+
+
+def _batch(frames: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+    """Cut the rows of all frames into batches of one size, which no frame's end shows in."""
+    rest: list[pl.DataFrame] = []
+    for frame in frames:
+        whole = pl.concat([*rest, frame])
+        cut = whole.height - whole.height % _BATCH_ROWS
+        yield from whole.head(cut).iter_slices(_BATCH_ROWS)
+        rest = [whole.slice(cut)]
+    yield from (frame for frame in rest if frame.height)
 
 
 def _open_sink(path: Path, record: type[Any], stack: ExitStack) -> Callable[[pl.DataFrame], None]:

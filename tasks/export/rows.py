@@ -106,14 +106,12 @@ def make_dialogue_rows(
     )
 
 
-def make_sft_rows(
-    examples: pl.DataFrame, split: str, characters: Mapping[str, CharacterRow]
-) -> pl.DataFrame:
-    """Return the examples of one split as :class:`SftRow`, by key."""
-    chosen = examples.filter(pl.col("split") == split).sort("key")
+def make_sft_rows(examples: pl.DataFrame, characters: Mapping[str, CharacterRow]) -> pl.DataFrame:
+    """Return examples as :class:`SftRow`, by key."""
     known = _list_cast(characters).select("character_key", "character_id")
     return (
-        chosen.join(known, on="character_key", how="left", maintain_order="left")
+        examples.sort("key")
+        .join(known, on="character_key", how="left", maintain_order="left")
         .with_columns(
             dialogue_id="dialogue_key",
             character_id=pl.coalesce("character_id", "character_key"),

@@ -363,7 +363,7 @@ def export_rows() -> str:
         characters.values(),
         revive(DialogueRow, make_dialogue_rows(make_frame(Dialogue, dialogues), characters)),
         *(
-            revive(SftRow, make_sft_rows(examples, split, characters))
+            revive(SftRow, make_sft_rows(examples.filter(split=split), characters))
             for split in ("train", "validation")
         ),
     )

@@ -29,8 +29,8 @@ def test_each_played_turn_is_a_row_with_its_history() -> None:
     assert (rows[0].question_source, rows[0].question_id) == ("demo", "7")
 
 
-def test_sft_rows_belong_to_one_split() -> None:
-    frame = make_frame(Example, EXAMPLES)
-    (row,) = revive(SftRow, make_sft_rows(frame, "validation", {}))
+def test_an_sft_row_holds_all_messages() -> None:
+    frame = make_frame(Example, EXAMPLES).filter(split="validation")
+    (row,) = revive(SftRow, make_sft_rows(frame, {}))
     assert (row.key, row.context_turns) == ("e-d2", 2)
     assert [turn.role for turn in row.messages] == ["system", *("user", "assistant") * 3]
