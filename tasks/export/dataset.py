@@ -12,7 +12,6 @@ from typing import Any
 import polars as pl
 
 from infra.store.manifests import PartRef, write_file
-from infra.store.schema import to_table
 from infra.store.set_store import revive
 from infra.store.storage import Storage
 from tasks.export.card import CardFacts, Count, Provenance, SourceFacts, TableFacts, render_card
@@ -23,6 +22,7 @@ from tasks.export.rows import (
     CharacterRow,
     DialogueRow,
     SftRow,
+    list_cast,
     make_character_rows,
     make_dialogue_rows,
     make_sft_rows,
@@ -31,7 +31,7 @@ from tasks.export.rows import (
 CHARACTERS_FILE = "synthetic_character"
 DIALOGUES_FILE = "synthetic_dialogue"
 CARD_FILE = "README.md"
-_BLOCK_ROWS = 5_000
+_BLOCK_ROWS = 4_000
 DIALOGUE_COLUMNS = (
     "key", "character_key", "corpus", "question_id", "context_turns", "strategy", "turns",
     "teacher",
@@ -92,13 +92,14 @@ def export_dataset(
             files.extend(parts)
             tables.append(TableFacts(table, split, parts[0].rows, tuple(names)))
 
-        shown = pl.DataFrame(pl.from_arrow(to_table(CharacterRow, cast.values())))
+        known = list_cast(cast)
+        shown = known.drop("character_key")
         write("characters", "train", CHARACTERS_FILE, suffixes, CharacterRow, [shown])
-        played = tally.watch(make_dialogue_rows(block, cast) for block in _list_blocks(chosen))
+        played = tally.watch(make_dialogue_rows(block, known) for block in _list_blocks(chosen))
         write("dialogues", "train", DIALOGUES_FILE, suffixes, DialogueRow, played)
         for split in _list_splits(examples):
             blocks = _list_blocks(examples.filter(split=split))
-            sft = (make_sft_rows(block, cast) for block in blocks)
+            sft = (make_sft_rows(block, known) for block in blocks)
             write("sft", split, f"sft_{split}", suffixes[:1], SftRow, sft)
 
     if config.cards:
@@ -156,8 +157,13 @@ class _Tally:
 
 
 def _list_blocks(rows: pl.DataFrame) -> Iterator[pl.DataFrame]:
-    """Yield the rows by key, as many at a time as may be spread out."""
-    return rows.sort("key").iter_slices(_BLOCK_ROWS) if rows.height else iter(())
+    """Yield the rows by key, as many at a time as may be spread out.
+
+    Each block is picked out of all rows: a slice of them would bring the turns of all to Arrow.
+    """
+    if rows.height:
+        order = rows["key"].arg_sort()
+        yield from (rows[order.slice(at, _BLOCK_ROWS)] for at in range(0, rows.height, _BLOCK_ROWS))
 
 
 def _list_splits(examples: pl.DataFrame) -> list[str]:

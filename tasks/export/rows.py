@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, cast
 
 import polars as pl
 
@@ -74,23 +73,18 @@ def make_character_rows(characters: pl.DataFrame) -> dict[str, CharacterRow]:
     return rows
 
 
-def make_dialogue_rows(
-    dialogues: pl.DataFrame, characters: Mapping[str, CharacterRow]
-) -> pl.DataFrame:
+def make_dialogue_rows(dialogues: pl.DataFrame, cast: pl.DataFrame) -> pl.DataFrame:
     """Return a :class:`DialogueRow` for every played turn, by dialogue key.
 
-    Dialogues of unknown characters are left out.
+    ``cast`` is that of :func:`list_cast`; dialogues of unknown characters are left out.
     """
-    names = arrow_schema(DialogueRow).names
-    if dialogues.is_empty():
-        return _make_frame(DialogueRow, ()).select(names)
     content = pl.col("turns").list.get(pl.col("place")).struct.field("content")
     asked = pl.col("turns").list.get(pl.col("place") - 1).struct.field("content")
     role = pl.col("turns").list.get(pl.col("place")).struct.field("role")
     first = pl.max_horizontal("context_turns", 1)
     return (
         dialogues.sort("key")
-        .join(_list_cast(characters), on="character_key", maintain_order="left")
+        .join(cast, on="character_key", maintain_order="left")
         .with_columns(place=pl.int_ranges(first, pl.col("turns").list.len()))
         .explode("place")
         .filter(role == "assistant")
@@ -102,13 +96,13 @@ def make_dialogue_rows(
             turn=pl.int_range(pl.len(), dtype=pl.Int64).over("key"),
             history=pl.col("turns").list.head(pl.col("place") - 1),
         )
-        .select(names)
+        .select(arrow_schema(DialogueRow).names)
     )
 
 
-def make_sft_rows(examples: pl.DataFrame, characters: Mapping[str, CharacterRow]) -> pl.DataFrame:
-    """Return examples as :class:`SftRow`, by key."""
-    known = _list_cast(characters).select("character_key", "character_id")
+def make_sft_rows(examples: pl.DataFrame, cast: pl.DataFrame) -> pl.DataFrame:
+    """Return examples as :class:`SftRow`, by key; ``cast`` is that of :func:`list_cast`."""
+    known = cast.select("character_key", "character_id")
     return (
         examples.sort("key")
         .join(known, on="character_key", how="left", maintain_order="left")
@@ -120,10 +114,8 @@ def make_sft_rows(examples: pl.DataFrame, characters: Mapping[str, CharacterRow]
     )
 
 
-def _list_cast(characters: Mapping[str, CharacterRow]) -> pl.DataFrame:
+def list_cast(characters: Mapping[str, CharacterRow]) -> pl.DataFrame:
+    """Return the characters' rows as a frame, each under its ``character_key``."""
+    rows = pl.from_arrow(to_table(CharacterRow, characters.values()))
     keys = pl.Series("character_key", list(characters), pl.String)
-    return _make_frame(CharacterRow, characters.values()).insert_column(0, keys)
-
-
-def _make_frame(record: type[Any], rows: Iterable[Any]) -> pl.DataFrame:
-    return cast(pl.DataFrame, pl.from_arrow(to_table(record, rows)))
+    return pl.DataFrame(rows).insert_column(0, keys)

@@ -42,6 +42,7 @@ from tasks.evaluation.questions.writing import (
 from tasks.export.rows import (
     DialogueRow,
     SftRow,
+    list_cast,
     make_character_rows,
     make_dialogue_rows,
     make_sft_rows,
@@ -358,12 +359,13 @@ def export_rows() -> str:
         for example in list_examples()
     ]
     characters = make_character_rows(make_frame(Character, list_characters()))
+    known = list_cast(characters)
     examples = make_frame(Example, list_examples())
     return digest_records(
         characters.values(),
-        revive(DialogueRow, make_dialogue_rows(make_frame(Dialogue, dialogues), characters)),
+        revive(DialogueRow, make_dialogue_rows(make_frame(Dialogue, dialogues), known)),
         *(
-            revive(SftRow, make_sft_rows(examples.filter(split=split), characters))
+            revive(SftRow, make_sft_rows(examples.filter(split=split), known))
             for split in ("train", "validation")
         ),
     )

@@ -14,7 +14,7 @@ from infra.store.schema import to_plain, to_table
 from infra.store.set_store import revive
 from tasks.dialogues.config import DialogueConfig
 from tasks.dialogues.sources import check_dialogue_source, digest_dialogue_source, take_dialogues
-from tasks.export.rows import DialogueRow, make_character_rows, make_dialogue_rows
+from tasks.export.rows import DialogueRow, list_cast, make_character_rows, make_dialogue_rows
 from tasks.records import PROFILE_FIELDS, BroughtCharacter, Dialogue, Turn
 from tests.unit.dialogues.scenes import make_character, make_question, make_turns
 
@@ -90,7 +90,7 @@ def test_what_the_export_writes_comes_back(tmp_path: Path) -> None:
         )  # fmt: skip
 
     played = [play("d1", 0, U, A, V, B), play("d2", 2, U, A, V, "They do."), play("d3", 0, V, B)]
-    people = make_character_rows(pl.DataFrame([to_plain(ADA)]))
+    people = list_cast(make_character_rows(pl.DataFrame([to_plain(ADA)])))
     told = make_dialogue_rows(pl.DataFrame([to_plain(one) for one in played]), people)
     rows = revive(DialogueRow, told)
     assert len(rows) == 4

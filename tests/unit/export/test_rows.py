@@ -4,6 +4,7 @@ from infra.store.set_store import revive
 from tasks.export.rows import (
     DialogueRow,
     SftRow,
+    list_cast,
     make_character_rows,
     make_dialogue_rows,
     make_sft_rows,
@@ -15,7 +16,7 @@ from .worlds import CHARACTERS, DIALOGUES, EXAMPLES, make_frame
 
 def test_each_played_turn_is_a_row_with_its_history() -> None:
     cast = make_character_rows(make_frame(Character, CHARACTERS))
-    frame = make_dialogue_rows(make_frame(Dialogue, reversed(DIALOGUES)), cast)
+    frame = make_dialogue_rows(make_frame(Dialogue, reversed(DIALOGUES)), list_cast(cast))
     rows = revive(DialogueRow, frame)
     played = [
         (r.dialogue_id, r.turn, r.question, r.character_answer, len(r.history)) for r in rows[1:]
@@ -31,6 +32,6 @@ def test_each_played_turn_is_a_row_with_its_history() -> None:
 
 def test_an_sft_row_holds_all_messages() -> None:
     frame = make_frame(Example, EXAMPLES).filter(split="validation")
-    (row,) = revive(SftRow, make_sft_rows(frame, {}))
+    (row,) = revive(SftRow, make_sft_rows(frame, list_cast({})))
     assert (row.key, row.context_turns) == ("e-d2", 2)
     assert [turn.role for turn in row.messages] == ["system", *("user", "assistant") * 3]
