@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Any
 
 from rich.console import Console
@@ -17,7 +18,7 @@ from infra.context import Quiet, RunContext
 from infra.errors import ConfigError, Problem
 from infra.nodes.node import Node, RowNode
 from infra.store.manifests import refer_to
-from infra.store.reading import iterate_accepted, read_rejected_frame
+from infra.store.reading import read_first, read_rejected_frame
 from infra.store.row_store import read_part_rejects, read_part_rows
 from tasks.records import (
     Answer,
@@ -74,9 +75,7 @@ def show_rows(settings: Settings, what: str, n: int, reason: str | None = None) 
     with open_context(settings, Quiet()) as context:
         graph = build_graph(settings, context)
         shown = 0
-        for title, body in _find_rows(context, graph, what, reason):
-            if shown == n:
-                break
+        for title, body in islice(_find_rows(context, graph, what, reason, n), n):
             console.print(Panel(body, title=Text(title), title_align="left"))
             shown += 1
         if not shown:
@@ -101,7 +100,7 @@ def _say_nothing(context: RunContext, graph: Graph, what: str, reason: str | Non
 
 
 def _find_rows(
-    context: RunContext, graph: Graph, what: str, reason: str | None
+    context: RunContext, graph: Graph, what: str, reason: str | None, n: int
 ) -> Iterator[tuple[str, Text]]:
     if what == "rejects":
         yield from _find_rejects(context, graph, reason)
@@ -109,16 +108,18 @@ def _find_rows(
     kinds = _KINDS.get(what, (what,))
     for node in graph:
         if node.kind in kinds:
-            for row in _list_accepted(context, node):
+            for row in _list_accepted(context, node, n):
                 yield _print_row(row)
 
 
-def _list_accepted(context: RunContext, node: Node) -> Iterator[Any]:
+def _list_accepted(context: RunContext, node: Node, n: int) -> Sequence[Any]:
+    """Return the first rows of a node; of one that is not done yet, all that are committed."""
     found = node.find()
     if found is not None:
-        yield from iterate_accepted(context.storage, refer_to(found), node.record)
-    elif isinstance(node, RowNode):
-        yield from read_part_rows(context.storage, node.spec.folder, node.record)
+        return read_first(context.storage, refer_to(found), node.record, n)
+    if isinstance(node, RowNode):
+        return read_part_rows(context.storage, node.spec.folder, node.record)
+    return ()
 
 
 def _print_row(row: Any) -> tuple[str, Text]:

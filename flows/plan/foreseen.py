@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import fields
 from typing import Any, TypeVar, cast
 
 import polars as pl
@@ -18,6 +17,7 @@ from infra.nodes.rows import Done
 from infra.store.fingerprints import content_key
 from infra.store.manifests import Manifest, refer_to
 from infra.store.reading import read_accepted
+from infra.store.schema import to_table
 from infra.store.storage import Storage
 from tasks.characters.nodes import TakenCharacters
 from tasks.characters.sources import Cast, take_characters
@@ -48,7 +48,6 @@ from tasks.records import (
 
 R = TypeVar("R")
 
-_PLAIN_TYPES = ("str", "Split", "EvalTask")
 _PROFILE_WORDS = 80
 """Of each of the three long fields: about the 350 tokens that the paper's profiles have."""
 _QUESTION_WORDS = 30
@@ -75,16 +74,14 @@ class ForeseenRows:
         return cast(list[R], list(self._list(cast(Node, node))))
 
     def frame(self, node: Done) -> pl.DataFrame:
-        """Return a node's rows as a frame, of their plain columns only."""
-        rows = self._list(cast(Node, node))
-        record = cast(Node, node).record
-        names = [field.name for field in fields(record) if field.type in _PLAIN_TYPES]
-        columns = {name: [getattr(row, name) for row in rows] for name in names}
-        return pl.DataFrame(columns, schema=dict.fromkeys(names, pl.String))
+        """Return a node's rows as a frame."""
+        rows, record = self._list(cast(Node, node)), cast(Node, node).record
+        return cast(pl.DataFrame, pl.from_arrow(to_table(record, rows)))
 
     def frames(self, nodes: Sequence[Done], columns: Sequence[str] = ()) -> pl.DataFrame:
         """Return the rows of several nodes of one record."""
-        return pl.concat([self.frame(node) for node in nodes])
+        found = pl.concat([self.frame(node) for node in nodes])
+        return found.select(columns) if columns else found
 
     def find(self, node: Node) -> Manifest | None:
         """Return the manifest of a node that is done; looked up once for the whole plan."""

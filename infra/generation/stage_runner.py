@@ -24,8 +24,7 @@ from infra.store.row_store import (
     compact_chunks,
     find_pending,
     read_committed,
-    read_rows,
-    select_parts,
+    take_planned,
     write_members,
 )
 from infra.store.thought_counts import describe_thoughts
@@ -65,13 +64,12 @@ def run_row_stage(stage: RowStage, context: RunnerContext) -> NodeRef:
                 learnt |= dispatcher.talk.facts
             progress.stop_clock()
             spent_s += progress.seconds
-    parts = select_parts(storage, compact_chunks(storage, folder), planned)
+    parts, rows = take_planned(storage, compact_chunks(storage, folder), planned, _SUMMARISED)
     members = write_members(storage, f"{folder}/{stage.node.fingerprint}.members.parquet", planned)
     draft = _draft_manifest(stage, context, parts, members, spent_s)
     draft = draft.model_copy(
         update={"facts": draft.facts | ({"endpoint": learnt} if learnt else {})}
     )
-    rows = read_rows(storage, draft, _SUMMARISED)
     manifest = draft.model_copy(update=_summarise(rows, len(made), spent_s))
     if manifest.counts.accepted + manifest.counts.rejected != planned.height:
         raise EngineError(
@@ -130,7 +128,7 @@ def _summarise(rows: pl.DataFrame, made: int, seconds: float) -> dict[str, Any]:
     if rows.is_empty():
         return {}
     accepted = int((rows["status"] == "accepted").sum())
-    rejected = rows.filter(pl.col("status") == "rejected")
+    rejected = rows.filter(pl.col("status") == "rejected").sort("key")
     reasons = dict(Counter(rejected["reason"].to_list()).most_common())
     return {
         "counts": Counts(

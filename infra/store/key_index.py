@@ -45,7 +45,10 @@ def is_index(stat: FileStat) -> bool:
 
 
 def read_keys(
-    storage: Storage, stats: Sequence[FileStat], damaged: list[DamagedFile] | None = None
+    storage: Storage,
+    stats: Sequence[FileStat],
+    damaged: list[DamagedFile] | None = None,
+    columns: Sequence[str] = KEY_COLUMNS,
 ) -> list[Columns]:
     """Read the keys of parts or indexes, several at a time, in the order given.
 
@@ -56,7 +59,7 @@ def read_keys(
 
     def read(stat: FileStat) -> Columns | None:
         try:
-            return read_columns(storage, stat, KEY_COLUMNS)
+            return read_columns(storage, stat, columns)
         except DamagedFile as error:
             if damaged is None:
                 raise

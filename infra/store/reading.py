@@ -2,36 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TypeVar
 
 import polars as pl
 
-from infra.store.manifests import NodeRef, read_manifest, read_tables
+from infra.store.key_index import read_keys
+from infra.store.manifests import Manifest, NodeRef, read_manifest, read_tables
 from infra.store.row_store import IDENTITY_COLUMNS, read_rows
-from infra.store.schema import from_plain
-from infra.store.storage import Storage
+from infra.store.set_store import revive
+from infra.store.storage import FileStat, Storage
 
 R = TypeVar("R")
 
 
 def read_accepted(storage: Storage, reference: NodeRef, record: type[R]) -> list[R]:
     """Return the accepted rows of a node as records, sorted by key."""
-    return list(iterate_accepted(storage, reference, record))
+    return revive(record, read_accepted_frame(storage, reference))
 
 
-def iterate_accepted(storage: Storage, reference: NodeRef, record: type[R]) -> Iterator[R]:
-    """Yield the accepted rows of a node as records, sorted by key, for who may not want all."""
-    frame = read_accepted_frame(storage, reference)
-    for row in frame.iter_rows(named=True):
-        yield from_plain(record, row)
+def read_first(storage: Storage, reference: NodeRef, record: type[R], count: int) -> list[R]:
+    """Return the accepted rows with the smallest keys; of all others only the keys are read."""
+    manifest = read_manifest(storage, reference.manifest)
+    members = manifest.members
+    columns = ("key",) if members is None else (*IDENTITY_COLUMNS, "status")
+    parts = [part for part in manifest.parts if part.holds in ("accepted", "rows")]
+    stats = [FileStat(part.path, part.size, part.token) for part in parts]
+    held = [
+        keys.frame.with_columns(place=pl.lit(place))
+        for place, keys in enumerate(read_keys(storage, stats, columns=columns))
+    ]
+    if not held:
+        return []
+    rows = pl.concat(held)
+    if members is not None:
+        known = read_tables(storage, [members])
+        rows = rows.join(known, on=IDENTITY_COLUMNS, how="semi").filter(status="accepted")
+    first = rows.sort("key", "place").unique("key", keep="first", maintain_order=True).head(count)
+    chosen = [parts[place] for place in first["place"].unique().sort()]
+    found = _read_accepted(storage, manifest.model_copy(update={"parts": tuple(chosen)}), None)
+    return revive(record, found.filter(pl.col("key").is_in(first["key"].to_list())))
 
 
 def read_accepted_frame(
     storage: Storage, reference: NodeRef, columns: Sequence[str] | None = None
 ) -> pl.DataFrame:
     """Return the accepted rows of a node, sorted by key; of columns all, or key and those named."""
-    manifest = read_manifest(storage, reference.manifest)
+    return _read_accepted(storage, read_manifest(storage, reference.manifest), columns)
+
+
+def _read_accepted(
+    storage: Storage, manifest: Manifest, columns: Sequence[str] | None
+) -> pl.DataFrame:
     named = None if columns is None else list(dict.fromkeys(("key", *columns)))
     if manifest.members is not None:
         held = None if named is None else [*{"status", *named}.difference(IDENTITY_COLUMNS)]
@@ -51,7 +73,7 @@ def read_frames(
 
     Of no node it is a frame without columns.
     """
-    frames = [read_accepted_frame(storage, reference) for reference in references]
+    frames = [read_accepted_frame(storage, reference, columns or None) for reference in references]
     filled = [frame for frame in frames if frame.height]
     if not filled:
         return frames[0] if frames else pl.DataFrame()

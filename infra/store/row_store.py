@@ -336,17 +336,22 @@ def read_rows(
     )
 
 
-def select_parts(
-    storage: Storage, parts: Iterable[PartRef], planned: pl.DataFrame
-) -> list[PartRef]:
-    """Keep only the parts that hold at least one planned row."""
-    listed = list(parts)
-    if not listed:
-        return []
-    held = pl.concat(
-        _read_whole(storage, part.path, list(IDENTITY_COLUMNS)).with_columns(place=pl.lit(place))
-        for place, part in enumerate(listed)
-    )
-    # One join over all of them: a join for each would go through all planned rows every time.
+def take_planned(
+    storage: Storage, parts: Sequence[PartRef], planned: pl.DataFrame, columns: Sequence[str] = ()
+) -> tuple[list[PartRef], pl.DataFrame]:
+    """Return the parts that hold planned rows, and of these rows, each once, the named columns.
+
+    Every part is read once, and all of them are joined at once: a join for each would go through
+    all planned rows every time.
+    """
+    wanted = list(dict.fromkeys((*IDENTITY_COLUMNS, *columns)))
+    frames = [
+        _read_whole(storage, part.path, wanted).with_columns(place=pl.lit(place))
+        for place, part in enumerate(parts)
+    ]
+    if not frames:
+        return [], pl.DataFrame()
+    held = pl.concat(frames, how="vertical_relaxed")
     found = held.join(planned.select(IDENTITY_COLUMNS), on=IDENTITY_COLUMNS, how="semi")
-    return [listed[place] for place in sorted(found["place"].unique())]
+    kept = [parts[place] for place in found["place"].unique().sort()]
+    return kept, found.unique(IDENTITY_COLUMNS, keep="first", maintain_order=True).drop("place")

@@ -7,6 +7,7 @@ Code, formulas, tables and rules are not looked at, for there odd symbols are at
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 from infra.text.prose import drop_code, keep_prose
 from infra.text.wording import shorten
@@ -26,6 +27,7 @@ _MISREAD = re.compile(
     "|(?:[\u00d0\u00d1][\u0080-\u00bf\u0192\u2020\u2021\u02c6\u2018-\u201e\u2026\u2030\u20ac]){3,}"
     "|(?:[\u00e3-\u00e9][\u0080-\u00bf\u0152-\u0178\u0192\u02c6\u02dc\u2010-\u203a\u20ac\u2122]{1,2}){3,}"
 )
+_MISREAD_SIGN = re.compile("[\u00c2\u00c3\u00d0\u00d1\u00e2-\u00e9\u00ef\u00f0]")
 _TOKEN_MARKS = re.compile(
     "[a-z.,]\u0120\\w.*[a-z.,]\u0120\\w|\u010a\u010a|\u2581\\w+\\s*\u2581\\w+"
 )
@@ -34,7 +36,7 @@ _ODD = re.compile(r"[^\w\s]{8,}")
 _PLAIN_MARKS = re.compile(r"[^!-/:-@\[-`{-~\u00a1-\u00bf]")
 _SPACED_SCRIPTS = re.compile(r"[A-Za-z\u00c0-\u052f]{70,}")
 # Combining vowels are no letters to Python, and pictures are no broken text.
-_READABLE = re.compile("[^\\W_]|[\u0900-\U0010ffff]")
+_READABLE = re.compile("[^\\W_]+|[\u0900-\U0010ffff]+")
 _MARKS = re.compile("[!-/:-@\\[-`{-~\u00a1-\u00bf]")
 _ESCAPED = re.compile(r"(?:\\u[0-9a-fA-F]{4}){2,}|(?:\\x[0-9a-fA-F]{2}){3,}|&(?:#\d+|[a-z]+);&")
 
@@ -44,8 +46,7 @@ def find_broken_text(text: str) -> str | None:
     if text.count("\ufffd") > _MOST_REPLACED:
         return f"{text.count(chr(0xFFFD))} letters that could not be decoded"
     bare = drop_code(text)
-    patterns = (_ESCAPED, _BYTES) if text.isascii() else (_MISREAD, _TOKEN_MARKS, _ESCAPED, _BYTES)
-    for pattern in patterns:
+    for pattern in _list_patterns(bare):
         if found := pattern.search(bare):
             return shorten(_show(bare, found), 80)
     prose = keep_prose(text)
@@ -58,9 +59,21 @@ def find_broken_text(text: str) -> str | None:
     return _find_few_letters(prose)
 
 
+def _list_patterns(text: str) -> Iterator[re.Pattern[str]]:
+    """Yield the patterns that may be found, by the signs that they cannot do without."""
+    if not text.isascii():
+        if _MISREAD_SIGN.search(text):
+            yield _MISREAD
+        if any(mark in text for mark in "\u0120\u010a\u2581"):
+            yield _TOKEN_MARKS
+    if "\\" in text or "&" in text:
+        yield _ESCAPED
+    yield _BYTES
+
+
 def _find_few_letters(prose: str) -> str | None:
     marks = len(_MARKS.findall(prose))
-    readable = len(_READABLE.findall(prose))
+    readable = sum(map(len, _READABLE.findall(prose)))
     if marks + readable < _LEAST_CHARS or marks * _LEAST_LETTERS <= readable * (1 - _LEAST_LETTERS):
         return None
     return shorten(prose.strip(), 80)

@@ -12,9 +12,10 @@ import re
 import unicodedata
 import zlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import accumulate, chain, pairwise
+from operator import eq
 
 import numpy as np
 import numpy.typing as npt
@@ -31,7 +32,10 @@ _ONE_BY_ONE = re.compile(rf"[{_UNSPACED}]")
 _MARKER = re.compile(r"^\s*(?:[-*\u2022>#]+|\(?\d{1,3}[.):]|\(?[a-zA-Z][.)])\s+", re.MULTILINE)
 _SENTENCE_END = re.compile(r"[.!?\u3002\uff01\uff1f\u0964\u061f\n]+")
 _GLUE = re.compile(r"[.!?](?=[^\W\d_])")
-_SAME_MARK = re.compile(r"([^\w\s\-=_*~#.\u00b7\u2022\u2026\u2500-\u257f|+])\1{19,}|[.\u2026]{60,}")
+_SAME_MARK = re.compile(
+    # What it begins with is told first, which most letters of a text fail at once.
+    r"(?=[^\w\s])(?:([^\w\s\-=_*~#.\u00b7\u2022\u2026\u2500-\u257f|+])\1{19,}|[.\u2026]{60,})"
+)
 
 _MOST_TOKENS = 4_000
 _MOST_PERIOD = 240
@@ -64,12 +68,13 @@ def find_loop(text: str, *, field: bool = False) -> str | None:
         return shorten(marks[0], 60)
     prose = text if field else keep_prose(text)
     folded = _MARKER.sub("", unicodedata.normalize("NFKC", prose)).casefold()
-    tokens = _TOKEN.findall(folded)
+    sentences = list(map(_TOKEN.findall, _SENTENCE_END.split(folded)))
+    tokens = list(chain.from_iterable(sentences))
     found = _find_stutter(tokens)
     if found is None and len(tokens) > 1 and _repeats_pairs(tokens):
         verse = not field and _is_verse(prose)
         limits = _FIELD if field else _VERSE if verse else _PROSE
-        found = _find_run(tokens[-_MOST_TOKENS:], limits) or _find_return(folded, verse)
+        found = _find_run(tokens[-_MOST_TOKENS:], limits) or _find_return(sentences, verse)
         if found is None and not verse:
             found = _find_glued(prose) or _find_squeezed(folded)
     return None if found is None else shorten(found, 120)
@@ -94,9 +99,9 @@ def _repeats_pairs(tokens: Sequence[str]) -> bool:
 
 
 def _find_run(tokens: Sequence[str], limits: _Limits) -> str | None:
-    names = {token: number for number, token in enumerate(dict.fromkeys(tokens))}
-    codes = np.fromiter((names[token] for token in tokens), dtype=np.uint32, count=len(tokens))
-    for period in range(1, min(len(tokens) // 2, _MOST_PERIOD) + 1):
+    codes: npt.NDArray[np.uint32] | None = None
+    for period in _list_periods(tokens, min(len(tokens) // 2, _MOST_PERIOD)):
+        codes = _number(tokens) if codes is None else codes
         length, start = _longest_run(codes, period)
         if length >= period:
             unit = tokens[start : start + period]
@@ -105,6 +110,37 @@ def _find_run(tokens: Sequence[str], limits: _Limits) -> str | None:
             if _is_loop(unit, copies, share, limits):
                 return " ".join(unit)
     return None
+
+
+def _number(tokens: Sequence[str]) -> npt.NDArray[np.uint32]:
+    names = {token: number for number, token in enumerate(dict.fromkeys(tokens))}
+    return np.fromiter((names[token] for token in tokens), dtype=np.uint32, count=len(tokens))
+
+
+def _list_periods(tokens: Sequence[str], most: int) -> Iterator[int]:
+    """Yield after how many tokens a unit may come again at once, shortest first.
+
+    A unit that does so has all its tokens again that far on; one of three or more has all its
+    runs of three again, and of these few come twice in a text.
+    """
+    for period in range(1, min(most, 2) + 1):
+        if sum(map(eq, tokens, tokens[period:])) >= period:
+            yield period
+    last: dict[tuple[str, ...], int] = {}
+    earlier: dict[int, int] = {}
+    distances: Counter[int] = Counter()
+    for place, run in enumerate(zip(tokens, tokens[1:], tokens[2:], strict=False)):
+        before = last.get(run)
+        last[run] = place
+        if before is None:
+            continue
+        earlier[place] = before
+        while before is not None and place - before <= most:
+            distances[place - before] += 1
+            before = earlier.get(before)
+    for period, shared in sorted(distances.items()):
+        if period > 2 and shared >= period - 2:
+            yield period
 
 
 def _longest_run(codes: npt.NDArray[np.uint32], period: int) -> tuple[int, int]:
@@ -140,13 +176,13 @@ def _weigh(token: str) -> float:
     return 0.5 if token >= "\u3040" else 0.25
 
 
-def _find_return(folded: str, verse: bool) -> str | None:
-    """Find sentences that come back, not next to each other."""
-    counts: Counter[str] = Counter()
-    for sentence in _SENTENCE_END.split(folded):
-        tokens = _TOKEN.findall(sentence)
-        if sum(map(_weigh, tokens)) >= 4:
-            counts[" ".join(tokens)] += 1
+def _find_return(sentences: Iterable[Sequence[str]], verse: bool) -> str | None:
+    """Find sentences that come back, not next to each other; of less than four words none does."""
+    counts = Counter(
+        " ".join(tokens)
+        for tokens in sentences
+        if any(words >= 4 for words in accumulate(map(_weigh, tokens)))
+    )
     total = counts.total()
     if not total:
         return None

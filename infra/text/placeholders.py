@@ -39,6 +39,9 @@ _BLANK = re.compile(
     r"|(?-i:<(?:USER|BOT|START|CHAR)>)|\blorem ipsum dolor\b|\bX{4,}\b(?![^\n]*\d)",
     re.IGNORECASE,
 )
+_SIGNS = ("[", "{", "<", "(", "\u3010", "%", "$", "___", "xx", "lorem ipsum dolor")
+"""What every blank has somewhere, folded."""
+
 _FORM = re.compile(
     r"\b(?:letters?|e-?mails?|templates?|forms?|cover|resumes?|résumé|cv|invitations?|contracts?"
     r"|memos?|scripts?|speech|press release|mad ?libs?|fill[- ]in|messages?|blanks?|placeholders?"
@@ -53,7 +56,8 @@ def find_placeholder(text: str, *, question: str = "") -> str | None:
 
     Letters and forms that the question asks for have blanks rightly.
     """
-    if not any(mark in text for mark in "[{<(\u3010XxLl%$_"):
+    folded = text.casefold()
+    if not any(sign in folded for sign in _SIGNS):
         return None
     found = _BLANK.search(drop_code(text))
     if found is None or _FORM.search(question):

@@ -7,6 +7,7 @@ lines, ``</s>``, ``{{ user }}``, rows of symbols.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 _FENCED = re.compile(r"```.*?(?:```|\Z)|^~~~.*?(?:^~~~|\Z)", re.DOTALL | re.MULTILINE)
 _CODE = re.compile(r"```.*?(?:```|\Z)|`[^`\n]+`", re.DOTALL)
@@ -20,6 +21,9 @@ _FORMULA = re.compile(
 _ADDRESS = re.compile(r"\b(?:https?://|www\.)\S+")
 _TAG = re.compile(r"</?[a-zA-Z][^<>\n]{0,300}>|\]\([^()\n]{1,300}\)")
 _RULE = re.compile(r"[\s|+:=_*~#.\-\u2013\u2014\u2500-\u257f]*")
+_CODE_SIGN = re.compile(r"[{}()\[\]<>;:=*]")
+"""What every line of code below has somewhere."""
+
 _CODE_LINE = re.compile(
     r"[{};]\s*(?://.*|#.*)?$|^\s*(?:[})\]]+[;,]?|<[/!]?[a-z][^>\n]*>.*|[-+@$>]{1,3}\s*\w+\(.*)$"
     r"|^\s*(?:def|class|import|from|for|while|if|elif|else|return|print|try|except|func|fn|var|let"
@@ -45,13 +49,19 @@ def blank_code(text: str) -> str:
     return _CODE.sub(lambda found: " " * len(found[0]), text)
 
 
+@lru_cache(maxsize=4)  # one text is looked at for one fault after another
 def keep_prose(text: str) -> str:
     """Return the prose of a text: no code, fenced or bare, no tags, no table, no rule."""
-    text = _TAG.sub(" ", _ADDRESS.sub(" ", drop_code(text)))
+    text = drop_code(text)
+    if "://" in text or "www." in text:
+        text = _ADDRESS.sub(" ", text)
+    text = _TAG.sub(" ", text)
     return "\n".join(line for line in text.split("\n") if not _is_layout(line))
 
 
 def _is_layout(line: str) -> bool:
     if "\t" in line.strip() or line.count("|") > 1 or _RULE.fullmatch(line):
         return bool(line.strip())
-    return len(line) < 400 and _CODE_LINE.search(line) is not None
+    if len(line) >= 400 or not _CODE_SIGN.search(line):
+        return False
+    return _CODE_LINE.search(line) is not None

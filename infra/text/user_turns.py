@@ -97,7 +97,8 @@ def find_user_turn(text: str, *, speaker: str = "", question: str = "") -> str |
         return _line(text, found_bare)
     if found_inline := _INLINE.search(visible):
         return _line(text, found_inline)
-    for pattern in (_PLAIN_LABEL, _AS_DATA, _TAGGED):
+    as_data = (_AS_DATA,) if "role" in visible.lower() else ()
+    for pattern in (_PLAIN_LABEL, *as_data, _TAGGED):
         found_other = pattern.search(visible)
         if found_other is not None and is_whole(visible[: found_other.start()]):
             return _line(text, found_other)

@@ -21,7 +21,7 @@ def make_shingles(words: Sequence[str], width: int) -> set[tuple[str, ...]]:
     """Return the distinct runs of ``width`` words; a shorter text is its own shingle."""
     if len(words) <= width:
         return {tuple(words)}
-    return {tuple(words[i : i + width]) for i in range(len(words) - width + 1)}
+    return set(zip(*(words[start:] for start in range(width)), strict=False))
 
 
 def measure_jaccard(one: set[tuple[str, ...]], other: set[tuple[str, ...]]) -> float:

@@ -6,6 +6,7 @@ dialogue that goes in comes out once, as an example or as a rejection.
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
@@ -31,9 +32,12 @@ from tasks.curation.split import choose_validation
 from tasks.decontamination import Hit, QuestionIndex, find_hits
 from tasks.records import Character, Example, Rejection, Turn
 
-_DIALOGUE_COLUMNS = (
+DIALOGUE_COLUMNS = (
     "key", "strategy", "character_key", "instruction_key", "context_turns", "turns", "truncated",
 )  # fmt: skip
+INSTRUCTION_COLUMNS = ("key", "context_turns", "turns")
+"""What is looked at."""
+
 _BLOCK_ROWS = 10_000
 
 
@@ -269,7 +273,8 @@ def _prepare_actors(characters: pl.DataFrame) -> dict[str, _Actor]:
             name=character.name,
             persona=character.persona,
             profile=profile,
-            given=split_words(f"{character.persona}\n{profile}"),
+            # Each word once, however many profiles have it.
+            given=list(map(sys.intern, split_words(f"{character.persona}\n{profile}"))),
         )
     return actors
 
@@ -280,9 +285,7 @@ def _read_sources(instructions: pl.DataFrame) -> dict[str, tuple[str, ...]]:
         return {}
     return {
         key: tuple(t["content"] for t in turns[context_turns:] if t["role"] == "assistant")
-        for key, context_turns, turns in instructions.select(
-            "key", "context_turns", "turns"
-        ).iter_rows()
+        for key, context_turns, turns in instructions.select(INSTRUCTION_COLUMNS).iter_rows()
     }
 
 
@@ -295,7 +298,7 @@ def _read_candidates(
     """Yield every dialogue by key, ``None`` where its character is unknown."""
     if dialogues.is_empty():
         return
-    ordered = dialogues.select(_DIALOGUE_COLUMNS).sort("key")
+    ordered = dialogues.select(DIALOGUE_COLUMNS).sort("key")
     for block in ordered.iter_slices(_BLOCK_ROWS):
         for key, strategy, character_key, instruction, given, turns, cut in block.iter_rows():
             actor = actors.get(character_key)

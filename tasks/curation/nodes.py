@@ -53,13 +53,13 @@ class Curation(SetNode):
 
     def gather(self, given: Rows) -> SetOutput:
         """Filter, deduplicate and split dialogues; too few left raise :class:`YieldError`."""
-        from tasks.curation.curate import curate
+        from tasks.curation.curate import DIALOGUE_COLUMNS, INSTRUCTION_COLUMNS, curate
 
         self.vet(given)
         curated = curate(
-            given.frames(self.dialogues),
+            given.frames(self.dialogues, DIALOGUE_COLUMNS),
             given.frame(self.characters),
-            given.frames(self.instructions),
+            given.frames(self.instructions, INSTRUCTION_COLUMNS),
             config=self.config,
             template=self._prompt,
             recipe=self.spec.recipe,

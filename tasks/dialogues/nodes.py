@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import polars as pl
 
@@ -16,6 +16,7 @@ from infra.nodes.row_kind import RowKind, take_turn
 from infra.nodes.rows import Rows
 from infra.paths import require_path
 from infra.rendering.prompts import PromptTemplate
+from infra.store.schema import arrow_schema
 from tasks.dialogues.config import DialogueConfig, StrategyConfig
 from tasks.dialogues.planning import plan_dialogues, plan_pairs
 from tasks.dialogues.playing import Strategy
@@ -29,6 +30,8 @@ _DIALOGUE = RowKind(
     ("character", "instruction"),
     ("character_key", "instruction_key"),
 )
+_ANSWERED = pl.col("turns").list.last().struct.field("role") == "assistant"
+"""Whether every turn of an instruction has a source answer: all have one, or none."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -70,11 +73,11 @@ class Dialogues(RowNode):
 
     def plan(self, given: Rows) -> pl.DataFrame:
         """Return a row for each pair of a question and a character that answers it."""
-        cast = given.read(self.characters, Character)
-        require_cast(self.pairing.characters_per_question, len(cast))
+        people = given.read(self.characters, Character)
+        require_cast(self.pairing.characters_per_question, len(people))
         return plan_dialogues(
             self.spec.recipe,
-            cast,
+            people,
             self._list_questions(given),
             per_question=self.pairing.characters_per_question,
             seed=self.pairing.pairing_seed,
@@ -82,12 +85,12 @@ class Dialogues(RowNode):
 
     def plan_keys(self, given: Rows) -> pl.DataFrame:
         """Return the keys alone, which need no texts."""
-        cast = given.frame(self.characters).select("key", "persona_key").sort("key")
+        people = given.frame(self.characters).select("key", "persona_key").sort("key")
         return plan_pairs(
             self.spec.recipe,
-            cast["key"].to_list(),
-            cast["persona_key"].to_list(),
-            sorted(question.key for question in self._list_questions(given)),
+            people["key"].to_list(),
+            people["persona_key"].to_list(),
+            self._list_questions(given)["key"].sort().to_list(),
             per_question=self.pairing.characters_per_question,
             seed=self.pairing.pairing_seed,
         )
@@ -97,13 +100,13 @@ class Dialogues(RowNode):
         teacher = self.context.model_label(self.role)
         return self.strategy.make_player(self.config, self._prompt, teacher)
 
-    def _list_questions(self, given: Rows) -> list[Instruction]:
-        return [
-            question
-            for node in self.instructions
-            for question in given.read(node, Instruction)
-            if question.answered or not self.strategy.needs_answers
-        ]
+    def _list_questions(self, given: Rows) -> pl.DataFrame:
+        """Return the instructions that can be played, with the columns of their record."""
+        schema = arrow_schema(Instruction)
+        found = given.frames(self.instructions, schema.names)
+        if not found.height:
+            return cast(pl.DataFrame, pl.from_arrow(schema.empty_table()))
+        return found.filter(_ANSWERED) if self.strategy.needs_answers else found
 
     @property
     def _prompt(self) -> PromptTemplate:
@@ -145,8 +148,8 @@ class TakenDialogues(SetNode):
 
     def gather(self, given: Rows) -> SetOutput:
         """Take the dialogues of the run's characters; too few raise :class:`YieldError`."""
-        cast = given.read(self.characters, Character)
-        plays = take_dialogues(self.source, cast, self.spec.recipe)
+        people = given.read(self.characters, Character)
+        plays = take_dialogues(self.source, people, self.spec.recipe)
         check_brought_yield(
             f"dialogues.source ({self.source.path})",
             self.config.min_yield,

@@ -7,7 +7,9 @@ more character displaces only the pairs where it now belongs; a question never m
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +18,7 @@ from infra.store.fingerprints import hash_parts
 
 _U64 = np.uint64
 _EXPECTED = 8
+_BLOCK = 1_000
 
 
 def choose_characters(
@@ -32,13 +35,21 @@ def choose_characters(
     share = min(1.0, _EXPECTED * n / len(personas))
     limit = _U64(min(int(share * 2**64), 2**64 - 1))
     chosen = np.empty((len(questions), n), dtype=np.int64)
-    for index, question in enumerate(asked):
-        scores = _mix(salted + question)
-        near = np.flatnonzero(scores <= limit)
-        if near.size < n:
-            near = np.arange(scores.size)
-        order = np.argsort(scores[near], kind="stable")[:n]
-        chosen[index] = near[order]
+
+    def choose(block: range) -> None:
+        for index in block:
+            scores = _mix(salted + asked[index])
+            near = np.flatnonzero(scores <= limit)
+            if near.size < n:
+                near = np.arange(scores.size)
+            order = np.argsort(scores[near], kind="stable")[:n]
+            chosen[index] = near[order]
+
+    # Each question is a pass over all personas, in NumPy, which lets other threads compute too.
+    starts = range(0, len(questions), _BLOCK)
+    blocks = [range(first, min(first + _BLOCK, len(questions))) for first in starts]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(choose, blocks))
     return chosen
 
 

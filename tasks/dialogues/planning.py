@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import polars as pl
 
 from infra.store.fingerprints import row_key
@@ -9,28 +10,29 @@ from infra.store.row_store import parents_digest
 from infra.store.schema import arrow_schema
 from tasks.dialogues.pairing import choose_characters
 from tasks.dialogues.playing import DialogueInput
-from tasks.records import Character, Instruction
+from tasks.records import Character
 
 
 def plan_dialogues(
     recipe: str,
     characters: list[Character],
-    instructions: list[Instruction],
+    instructions: pl.DataFrame,
     *,
     per_question: int,
     seed: int,
 ) -> pl.DataFrame:
     """Return the planned rows of one strategy, with the columns of :class:`DialogueInput`.
 
-    A row's digest covers what its prompt is rendered from: persona, profile and turns.
+    ``instructions`` has the columns of :class:`~tasks.records.Instruction`. A row's digest covers
+    what its prompt is rendered from: persona, profile and turns.
     """
     characters = sorted(characters, key=lambda item: item.key)
-    instructions = sorted(instructions, key=lambda item: item.key)
+    instructions = instructions.sort("key")
     pairs = plan_pairs(
         recipe,
         [item.key for item in characters],
         [item.persona_key for item in characters],
-        [item.key for item in instructions],
+        instructions["key"].to_list(),
         per_question=per_question,
         seed=seed,
     )
@@ -59,19 +61,16 @@ def plan_pairs(
 ) -> pl.DataFrame:
     """Return who answers what: key, character_key, instruction_key; known before any text is."""
     chosen = choose_characters(instruction_keys, persona_keys, per_question, seed)
-    pairs = [
-        (character_keys[position], instruction)
-        for instruction, row in zip(instruction_keys, chosen.tolist(), strict=True)
-        for position in row
-    ]
-    return pl.DataFrame(
-        {
-            "key": [row_key(recipe, list(pair)) for pair in pairs],
-            "character_key": [pair[0] for pair in pairs],
-            "instruction_key": [pair[1] for pair in pairs],
-        },
-        schema=dict.fromkeys(("key", "character_key", "instruction_key"), pl.String),
+    characters = pl.Series("character_key", character_keys, pl.String)
+    instructions = pl.Series("instruction_key", instruction_keys, pl.String)
+    pairs = pl.DataFrame(
+        [
+            characters.gather(chosen.ravel()),
+            instructions.gather(np.repeat(np.arange(len(instruction_keys)), per_question)),
+        ]
     )
+    keys = [row_key(recipe, pair) for pair in pairs.iter_rows()]
+    return pairs.insert_column(0, pl.Series("key", keys, pl.String))
 
 
 def _cast_frame(characters: list[Character]) -> pl.DataFrame:
@@ -90,29 +89,18 @@ def _cast_frame(characters: list[Character]) -> pl.DataFrame:
     )
 
 
-def _question_frame(instructions: list[Instruction]) -> pl.DataFrame:
-    return pl.DataFrame(
-        {
-            "instruction_key": [item.key for item in instructions],
-            "corpus": [item.corpus for item in instructions],
-            "question_id": [item.question_id for item in instructions],
-            "context_turns": [item.context_turns for item in instructions],
-            "turns": [
-                [{"role": turn.role, "content": turn.content} for turn in item.turns]
-                for item in instructions
-            ],
-            "question_digest": [
-                parents_digest(
-                    str(item.context_turns),
-                    *(text for turn in item.turns for text in (turn.role, turn.content)),
-                )
-                for item in instructions
-            ],
-        },
-        schema={
-            **dict.fromkeys(("instruction_key", "corpus", "question_id"), pl.String),
-            "context_turns": pl.Int64,
-            "turns": pl.List(pl.Struct({"role": pl.String, "content": pl.String})),
-            "question_digest": pl.String,
-        },
+def _question_frame(instructions: pl.DataFrame) -> pl.DataFrame:
+    digests = [
+        parents_digest(
+            str(given), *(text for turn in turns for text in (turn["role"], turn["content"]))
+        )
+        for given, turns in instructions.select("context_turns", "turns").iter_rows()
+    ]
+    return instructions.select(
+        pl.col("key").alias("instruction_key"),
+        "corpus",
+        "question_id",
+        "context_turns",
+        "turns",
+        pl.Series("question_digest", digests, pl.String),
     )

@@ -7,11 +7,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TypeVar
+from typing import Any
 
 import polars as pl
 
 from infra.store.manifests import PartRef, write_file
+from infra.store.set_store import revive
 from infra.store.storage import Storage
 from tasks.export.card import CardFacts, Count, Provenance, SourceFacts, TableFacts, render_card
 from tasks.export.cards import write_cards
@@ -21,16 +22,22 @@ from tasks.export.rows import (
     CharacterRow,
     DialogueRow,
     SftRow,
+    list_cast,
     make_character_rows,
     make_dialogue_rows,
     make_sft_rows,
 )
 
-T = TypeVar("T")
-
 CHARACTERS_FILE = "synthetic_character"
 DIALOGUES_FILE = "synthetic_dialogue"
 CARD_FILE = "README.md"
+_BLOCK_ROWS = 4_000
+DIALOGUE_COLUMNS = (
+    "key", "character_key", "corpus", "question_id", "context_turns", "strategy", "turns",
+    "teacher",
+)  # fmt: skip
+"""Of dialogues, all that the data set and its card tell."""
+
 _SUFFIXES = ("parquet", "jsonl")
 """``load_dataset`` opens the first that is there: Parquet holds the types. It reads a folder by
 one builder only, so the SFT rows come in that format too."""
@@ -77,19 +84,22 @@ def export_dataset(
             split: str,
             stem: str,
             wanted: Sequence[str],
-            record: type[T],
-            rows: Iterable[T],
+            record: type[Any],
+            frames: Iterable[pl.DataFrame],
         ) -> None:
             names = [f"{stem}.{suffix}" for suffix in wanted]
-            parts = write_rows(storage, folder, names, record, rows, Path(scratch))
+            parts = write_rows(storage, folder, names, record, frames, Path(scratch))
             files.extend(parts)
             tables.append(TableFacts(table, split, parts[0].rows, tuple(names)))
 
-        write("characters", "train", CHARACTERS_FILE, suffixes, CharacterRow, cast.values())
-        rows = tally.watch(make_dialogue_rows(chosen, cast))
-        write("dialogues", "train", DIALOGUES_FILE, suffixes, DialogueRow, rows)
+        known = list_cast(cast)
+        shown = known.drop("character_key")
+        write("characters", "train", CHARACTERS_FILE, suffixes, CharacterRow, [shown])
+        played = tally.watch(make_dialogue_rows(block, known) for block in _list_blocks(chosen))
+        write("dialogues", "train", DIALOGUES_FILE, suffixes, DialogueRow, played)
         for split in _list_splits(examples):
-            sft = make_sft_rows(examples, split, cast)
+            blocks = _list_blocks(examples.filter(split=split))
+            sft = (make_sft_rows(block, known) for block in blocks)
             write("sft", split, f"sft_{split}", suffixes[:1], SftRow, sft)
 
     if config.cards:
@@ -137,14 +147,23 @@ class _Tally:
     strategies: Counter[str] = field(default_factory=Counter)
     first: list[DialogueRow] = field(default_factory=list)
 
-    def watch(self, rows: Iterable[DialogueRow]) -> Iterator[DialogueRow]:
-        for row in rows:
-            self.strategies[row.strategy] += 1
-            if row.turn == 0:
-                self.dialogues += 1
-                if len(self.first) < self.wanted:
-                    self.first.append(row)
-            yield row
+    def watch(self, frames: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+        for frame in frames:
+            begun = frame.filter(turn=0)
+            self.dialogues += begun.height
+            self.first += revive(DialogueRow, begun.head(self.wanted - len(self.first)))
+            self.strategies.update(dict(frame["strategy"].value_counts().iter_rows()))
+            yield frame
+
+
+def _list_blocks(rows: pl.DataFrame) -> Iterator[pl.DataFrame]:
+    """Yield the rows by key, as many at a time as may be spread out.
+
+    Each block is picked out of all rows: a slice of them would bring the turns of all to Arrow.
+    """
+    if rows.height:
+        order = rows["key"].arg_sort()
+        yield from (rows[order.slice(at, _BLOCK_ROWS)] for at in range(0, rows.height, _BLOCK_ROWS))
 
 
 def _list_splits(examples: pl.DataFrame) -> list[str]:

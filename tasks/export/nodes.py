@@ -45,9 +45,9 @@ class Export(JobNode):
 
     def run(self, given: Rows) -> JobOutput:
         """Write the data set and its card."""
-        from tasks.export.dataset import export_dataset
+        from tasks.export.dataset import DIALOGUE_COLUMNS, export_dataset
 
-        played = given.frames(self.dialogues)
+        played = given.frames(self.dialogues, DIALOGUE_COLUMNS)
         order = (
             self.personas, *self.instructions, self.characters, *self.dialogues, self.examples
         )  # fmt: skip

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import polars as pl
 
-from infra.store.schema import from_plain
+from infra.store.schema import arrow_schema, from_plain, to_table
 from tasks.records import BroughtCharacter, Character, Turn
-
-_BLOCK_ROWS = 5_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,58 +73,49 @@ def make_character_rows(characters: pl.DataFrame) -> dict[str, CharacterRow]:
     return rows
 
 
-def make_dialogue_rows(
-    dialogues: pl.DataFrame, characters: dict[str, CharacterRow]
-) -> Iterator[DialogueRow]:
-    """Yield a row for every played turn, by dialogue key; unknown characters are left out."""
-    if dialogues.is_empty():
-        return
-    columns = (
-        "key", "character_key", "corpus", "question_id", "context_turns", "strategy", "turns",
-    )  # fmt: skip
-    for block in dialogues.select(columns).sort("key").iter_slices(_BLOCK_ROWS):
-        for key, character_key, corpus, question_id, given, strategy, turns in block.iter_rows():
-            character = characters.get(character_key)
-            if character is None:
-                continue
-            for turn, (question, answer, history) in enumerate(_cut_turns(_revive(turns), given)):
-                yield DialogueRow(
-                    character_id=character.character_id,
-                    persona=character.persona,
-                    character=character.character,
-                    question_source=corpus,
-                    question_id=question_id,
-                    question=question,
-                    character_answer=answer,
-                    dialogue_id=key,
-                    turn=turn,
-                    history=history,
-                    strategy=strategy,
-                )
+def make_dialogue_rows(dialogues: pl.DataFrame, cast: pl.DataFrame) -> pl.DataFrame:
+    """Return a :class:`DialogueRow` for every played turn, by dialogue key.
+
+    ``cast`` is that of :func:`list_cast`; dialogues of unknown characters are left out.
+    """
+    content = pl.col("turns").list.get(pl.col("place")).struct.field("content")
+    asked = pl.col("turns").list.get(pl.col("place") - 1).struct.field("content")
+    role = pl.col("turns").list.get(pl.col("place")).struct.field("role")
+    first = pl.max_horizontal("context_turns", 1)
+    return (
+        dialogues.sort("key")
+        .join(cast, on="character_key", maintain_order="left")
+        .with_columns(place=pl.int_ranges(first, pl.col("turns").list.len()))
+        .explode("place")
+        .filter(role == "assistant")
+        .with_columns(
+            question_source="corpus",
+            question=asked,
+            character_answer=content,
+            dialogue_id="key",
+            turn=pl.int_range(pl.len(), dtype=pl.Int64).over("key"),
+            history=pl.col("turns").list.head(pl.col("place") - 1),
+        )
+        .select(arrow_schema(DialogueRow).names)
+    )
 
 
-def make_sft_rows(
-    examples: pl.DataFrame, split: str, characters: Mapping[str, CharacterRow]
-) -> Iterator[SftRow]:
-    """Yield the examples of one split by key."""
-    if examples.is_empty():
-        return
-    columns = (
-        "key", "dialogue_key", "character_key", "with_profile", "context_turns", "messages",
-    )  # fmt: skip
-    chosen = examples.filter(pl.col("split") == split).select(columns).sort("key")
-    for block in chosen.iter_slices(_BLOCK_ROWS):
-        for key, dialogue, character, with_profile, given, messages in block.iter_rows():
-            known = characters.get(character)
-            character_id = known.character_id if known else character
-            yield SftRow(key, dialogue, character_id, with_profile, given, _revive(messages))
+def make_sft_rows(examples: pl.DataFrame, cast: pl.DataFrame) -> pl.DataFrame:
+    """Return examples as :class:`SftRow`, by key; ``cast`` is that of :func:`list_cast`."""
+    known = cast.select("character_key", "character_id")
+    return (
+        examples.sort("key")
+        .join(known, on="character_key", how="left", maintain_order="left")
+        .with_columns(
+            dialogue_id="dialogue_key",
+            character_id=pl.coalesce("character_id", "character_key"),
+        )
+        .select(arrow_schema(SftRow).names)
+    )
 
 
-def _cut_turns(turns: tuple[Turn, ...], given: int) -> Iterator[tuple[str, str, tuple[Turn, ...]]]:
-    for index in range(max(given, 1), len(turns)):
-        if turns[index].role == "assistant":
-            yield turns[index - 1].content, turns[index].content, turns[: index - 1]
-
-
-def _revive(turns: Sequence[dict[str, str]]) -> tuple[Turn, ...]:
-    return tuple(Turn(turn["role"], turn["content"]) for turn in turns)  # type: ignore[arg-type]
+def list_cast(characters: Mapping[str, CharacterRow]) -> pl.DataFrame:
+    """Return the characters' rows as a frame, each under its ``character_key``."""
+    rows = pl.from_arrow(to_table(CharacterRow, characters.values()))
+    keys = pl.Series("character_key", list(characters), pl.String)
+    return pl.DataFrame(rows).insert_column(0, keys)

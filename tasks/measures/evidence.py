@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from tasks.measures.statistics import Score
 from tasks.records import Ability, Answer, Attribution, Judgement
@@ -30,6 +30,17 @@ class Evidence:
     attributions: Mapping[str, Sequence[Attribution]]
     abilities: tuple[Ability, ...]
     panel: tuple[str, ...] | None = None
+    _known: dict[str, tuple[Series, ...]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+
+    def recall(
+        self, measure: str, find: Callable[[Evidence], Iterable[Series]]
+    ) -> tuple[Series, ...]:
+        """Return what a measure found: to look at every answer takes long, so it does so once."""
+        if measure not in self._known:
+            self._known[measure] = tuple(find(self))
+        return self._known[measure]
 
     def list_answers(self) -> Iterator[tuple[str, Sequence[Answer]]]:
         """Yield the models that answered, in their order, with their answers."""

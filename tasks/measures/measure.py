@@ -97,10 +97,10 @@ class AnswerMeasure(MeasureKind):
 class CorpusMeasure(MeasureKind):
     """Measure of all answers of a model at once, which has no interval.
 
-    ``measure`` takes the answers and a seed.
+    ``measure`` takes the words of each answer, whose persona gave it, and a seed.
     """
 
-    measure: Callable[[Sequence[Answer], int], float | None]
+    measure: Callable[[Sequence[Sequence[str]], Sequence[str], int], float | None]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,6 +19,7 @@ from infra.rendering.encoder import load_tokenizer
 from infra.rendering.prompts import PromptTemplate
 from infra.store.fingerprints import content_key, hash_json
 from infra.store.schema import to_plain, to_table
+from infra.store.set_store import revive
 from tasks.evaluation.answering import Answerer, AnswerInput
 from tasks.evaluation.judging.anchors import choose_anchors, list_replies, measure_order
 from tasks.evaluation.judging.calibration import (
@@ -38,7 +39,14 @@ from tasks.evaluation.questions.writing import (
     SettingsChooser,
     SettingsInput,
 )
-from tasks.export.rows import make_character_rows, make_dialogue_rows, make_sft_rows
+from tasks.export.rows import (
+    DialogueRow,
+    SftRow,
+    list_cast,
+    make_character_rows,
+    make_dialogue_rows,
+    make_sft_rows,
+)
 from tasks.measures.evidence import Evidence
 from tasks.records import (
     TASKS,
@@ -351,11 +359,15 @@ def export_rows() -> str:
         for example in list_examples()
     ]
     characters = make_character_rows(make_frame(Character, list_characters()))
+    known = list_cast(characters)
     examples = make_frame(Example, list_examples())
     return digest_records(
         characters.values(),
-        make_dialogue_rows(make_frame(Dialogue, dialogues), characters),
-        *(make_sft_rows(examples, split, characters) for split in ("train", "validation")),
+        revive(DialogueRow, make_dialogue_rows(make_frame(Dialogue, dialogues), known)),
+        *(
+            revive(SftRow, make_sft_rows(examples.filter(split=split), known))
+            for split in ("train", "validation")
+        ),
     )
 
 

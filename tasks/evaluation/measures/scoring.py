@@ -27,12 +27,8 @@ _ABILITY = "ability"
 def measure_models(evidence: Evidence, *, seed: int) -> list[Measure]:
     """Return every measure of every model, in the order of measures."""
     found = [_measure(series) for series in list_series(evidence)]
-    for kind in MEASURES.values():
-        if isinstance(kind, CorpusMeasure):
-            found += [
-                _measure_corpus(kind, model, answers, seed)
-                for model, answers in evidence.list_answers()
-            ]
+    for model, answers in evidence.list_answers():
+        found += _measure_corpus(model, answers, seed)
     abilities = sorted(evidence.abilities, key=lambda one: evidence.models.index(one.model))
     found += [_measure_ability(ability) for ability in abilities]
     places = {name: place for place, name in enumerate(MEASURES)}
@@ -64,7 +60,7 @@ def compare_models(
 def list_series(evidence: Evidence) -> Iterator[Series]:
     """Yield every measure that is a mean over rows."""
     for kind in MEASURES.values():
-        yield from kind.list_series(evidence)
+        yield from evidence.recall(kind.name, kind.list_series)
 
 
 def choose_headline(
@@ -118,16 +114,18 @@ def _measure(series: Series) -> Measure:
     )
 
 
-def _measure_corpus(
-    kind: CorpusMeasure, model: str, answers: Sequence[Answer], seed: int
-) -> Measure:
-    spoken = sum(bool(split_words(answer.answer)) for answer in answers)
-    personas = len({answer.persona_key for answer in answers})
-    return Measure(
-        _name(kind.name, "", "", model), kind.name, "", "", model,
-        mean=kind.measure(answers, seed), sd=None, low=None, high=None, chance=None,
-        rows=spoken, clusters=personas, missing=len(answers) - spoken,
-    )  # fmt: skip
+def _measure_corpus(model: str, answers: Sequence[Answer], seed: int) -> Iterator[Measure]:
+    """Yield the measures of all answers of a model at once, their words told apart once."""
+    words = [split_words(answer.answer) for answer in answers]
+    personas = [answer.persona_key for answer in answers]
+    spoken, asked = sum(map(bool, words)), len(set(personas))
+    for kind in MEASURES.values():
+        if isinstance(kind, CorpusMeasure):
+            yield Measure(
+                _name(kind.name, "", "", model), kind.name, "", "", model,
+                mean=kind.measure(words, personas, seed), sd=None, low=None, high=None,
+                chance=None, rows=spoken, clusters=asked, missing=len(words) - spoken,
+            )  # fmt: skip
 
 
 def _measure_ability(ability: Ability) -> Measure:

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
-from infra.text.wording import split_words
 from tasks.measures.measure import CorpusMeasure
-from tasks.records import Answer
 
 
 def measure_distinct(answers: Sequence[Sequence[str]], width: int) -> float | None:
@@ -25,8 +23,10 @@ def measure_distinct(answers: Sequence[Sequence[str]], width: int) -> float | No
     return len(seen) / total if total else None
 
 
-def _measure(answers: Sequence[Answer], _: int, *, width: int) -> float | None:
-    return measure_distinct([split_words(row.answer) for row in answers], width)
+def _measure(
+    width: int, answers: Sequence[Sequence[str]], personas: Sequence[str], seed: int
+) -> float | None:
+    return measure_distinct(answers, width)
 
 
 MEASURES = [
@@ -36,7 +36,7 @@ MEASURES = [
         label=f"distinct-{width}",
         group="style",
         digits=3,
-        measure=partial(_measure, width=width),
+        measure=partial(_measure, width),
     )
     for width in (1, 2, 3)
 ]

@@ -7,9 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from infra.text.wording import split_words
 from tasks.measures.measure import CorpusMeasure
-from tasks.records import Answer
 
 OPENING_WORDS = 3
 
@@ -48,10 +46,6 @@ def measure_openings(answers: Sequence[Sequence[str]], words: int = OPENING_WORD
     return Openings(total, len(counts), commonest, top / total, entropy)
 
 
-def _measure(answers: Sequence[Answer]) -> Openings:
-    return measure_openings([split_words(row.answer) for row in answers])
-
-
 MEASURES = [
     CorpusMeasure(
         name="opening_share",
@@ -61,7 +55,7 @@ MEASURES = [
         kind="share",
         digits=1,
         unit="percentage points",
-        measure=lambda answers, _: _measure(answers).top_share,
+        measure=lambda answers, _, __: measure_openings(answers).top_share,
     ),
     CorpusMeasure(
         name="opening_entropy",
@@ -69,6 +63,6 @@ MEASURES = [
         label="spread of openings",
         group="style",
         digits=3,
-        measure=lambda answers, _: _measure(answers).entropy,
+        measure=lambda answers, _, __: measure_openings(answers).entropy,
     ),
 ]

@@ -9,9 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from infra.text.wording import make_shingles, measure_jaccard, split_words
+from infra.text.wording import make_shingles, measure_jaccard
 from tasks.measures.measure import CorpusMeasure
-from tasks.records import Answer
 
 MOST_PAIRS = 20_000
 
@@ -86,9 +85,8 @@ def _draw_pairs(names: Sequence[str], count: int, seed: int) -> list[tuple[int, 
     return list(zip(first.tolist(), second.tolist(), strict=True))
 
 
-def _measure(answers: Sequence[Answer], seed: int) -> float | None:
-    words = [split_words(row.answer) for row in answers]
-    return measure_self_similarity(words, [row.persona_key for row in answers], seed=seed).mean
+def _measure(answers: Sequence[Sequence[str]], personas: Sequence[str], seed: int) -> float | None:
+    return measure_self_similarity(answers, personas, seed=seed).mean
 
 
 MEASURES = [

@@ -7,7 +7,7 @@ from dataclasses import replace
 import polars as pl
 
 from infra.store.fingerprints import row_key
-from infra.store.schema import from_plain
+from infra.store.schema import from_plain, to_table
 from tasks.dialogues.planning import plan_dialogues, plan_pairs
 from tasks.dialogues.playing import DialogueInput
 from tasks.records import Character, Instruction
@@ -24,7 +24,13 @@ QUESTIONS = [
 def plan(
     cast: list[Character] = CAST, questions: list[Instruction] = QUESTIONS, n: int = 2
 ) -> pl.DataFrame:
-    return plan_dialogues("recipe", cast, questions, per_question=n, seed=0)
+    return plan_dialogues("recipe", cast, make_questions(questions), per_question=n, seed=0)
+
+
+def make_questions(questions: list[Instruction]) -> pl.DataFrame:
+    frame = pl.from_arrow(to_table(Instruction, questions))
+    assert isinstance(frame, pl.DataFrame)
+    return frame
 
 
 def index(planned: pl.DataFrame) -> dict[str, str]:
@@ -48,7 +54,7 @@ def test_a_row_holds_all_that_its_player_needs() -> None:
 def test_a_key_names_the_recipe_the_character_and_the_question() -> None:
     for row in plan().iter_rows(named=True):
         assert row["key"] == row_key("recipe", [row["character_key"], row["instruction_key"]])
-    other = plan_dialogues("other", CAST, QUESTIONS, per_question=2, seed=0)
+    other = plan_dialogues("other", CAST, make_questions(QUESTIONS), per_question=2, seed=0)
     assert not set(index(other)) & set(index(plan()))
 
 

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from infra.store.schema import to_plain, to_table
+from infra.store.set_store import revive
 from tasks.dialogues.config import DialogueConfig
 from tasks.dialogues.sources import check_dialogue_source, digest_dialogue_source, take_dialogues
-from tasks.export.rows import make_character_rows, make_dialogue_rows
+from tasks.export.rows import DialogueRow, list_cast, make_character_rows, make_dialogue_rows
 from tasks.records import PROFILE_FIELDS, BroughtCharacter, Dialogue, Turn
 from tests.unit.dialogues.scenes import make_character, make_question, make_turns
 
@@ -89,8 +90,9 @@ def test_what_the_export_writes_comes_back(tmp_path: Path) -> None:
         )  # fmt: skip
 
     played = [play("d1", 0, U, A, V, B), play("d2", 2, U, A, V, "They do."), play("d3", 0, V, B)]
-    people = make_character_rows(pl.DataFrame([to_plain(ADA)]))
-    rows = list(make_dialogue_rows(pl.DataFrame([to_plain(one) for one in played]), people))
+    people = list_cast(make_character_rows(pl.DataFrame([to_plain(ADA)])))
+    told = make_dialogue_rows(pl.DataFrame([to_plain(one) for one in played]), people)
+    rows = revive(DialogueRow, told)
     assert len(rows) == 4
     # The order of rows does not matter, nor that a dialogue's rows lie in two files.
     for order, cut in ((rows, 1), (rows[::-1], 2)):

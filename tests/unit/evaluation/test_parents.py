@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import polars as pl
 import pytest
 
+from infra.store.schema import to_table
 from tasks.characters.writing import CharacterWriter
 from tasks.dialogues.planning import plan_dialogues
 from tasks.dialogues.players.generation import GeneratePlayer
@@ -23,11 +24,18 @@ from tasks.evaluation.planning import (
 from tasks.evaluation.questions.writing import QuestionWriter, SettingsChooser
 from tasks.instructions.guessing import InstructionGuesser
 from tasks.persona_rows import plan_persona_rows
+from tasks.records import Instruction
 from tests.unit.flows.evaluated import ASKED, BAKER, make_character
 
 NOBODY = pl.DataFrame(schema={"key": pl.String, "persona": pl.String})
 PERSONAS = plan_persona_rows("r", NOBODY)
-PLAYED = plan_dialogues("r", [make_character("r", BAKER, "Ada")], [ASKED], per_question=1, seed=0)
+PLAYED = plan_dialogues(
+    "r",
+    [make_character("r", BAKER, "Ada")],
+    cast(pl.DataFrame, pl.from_arrow(to_table(Instruction, [ASKED]))),
+    per_question=1,
+    seed=0,
+)
 
 
 @pytest.mark.parametrize(

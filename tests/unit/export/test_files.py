@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import polars as pl
 import pyarrow.parquet as pq
 from hypothesis import given
 from hypothesis import strategies as st
@@ -32,7 +33,8 @@ def test_one_stream_becomes_several_files(tmp_path: Path) -> None:
     scratch.mkdir()
     rows = [CharacterRow(str(number), "p", "c") for number in range(4_500)]
     names = ["x.jsonl", "x.parquet"]
-    parts = write_rows(storage, "folder", names, CharacterRow, iter(rows), scratch)
+    frames = pl.DataFrame(rows).iter_slices(1_700)
+    parts = write_rows(storage, "folder", names, CharacterRow, frames, scratch)
     lines = storage.read_bytes("folder/x.jsonl").decode().splitlines()
     table = pq.read_table(tmp_path / "root/folder/x.parquet")
     assert [json.loads(line)["character_id"] for line in lines] == [

@@ -12,7 +12,7 @@ from infra.store.row_store import (
     compact_chunks,
     encode_rows,
     read_rows,
-    select_parts,
+    take_planned,
     write_members,
 )
 from infra.store.storage import Storage
@@ -41,7 +41,7 @@ def write_notes(storage: Storage, node: NodeSpec, *keys: str, made: Sequence[str
     if made:
         commit_notes(storage, node, *made)
     planned = make_plan(*keys)
-    parts = select_parts(storage, compact_chunks(storage, node.folder), planned)
+    parts, _ = take_planned(storage, compact_chunks(storage, node.folder), planned)
     path = f"{node.folder}/{node.fingerprint}.members.parquet"
     return _finish(storage, make_manifest(parts, write_members(storage, path, planned), node), keys)
 

@@ -25,7 +25,7 @@ from infra.store.row_store import (
     find_pending,
     read_committed,
     read_rows,
-    select_parts,
+    take_planned,
     write_members,
 )
 from infra.store.storage import Storage
@@ -37,7 +37,7 @@ def commit(storage: Storage, *rows: MadeRow) -> None:
 
 
 def finish(storage: Storage, node: NodeSpec, planned: pl.DataFrame) -> Manifest:
-    parts = select_parts(storage, compact_chunks(storage, node.folder), planned)
+    parts, _ = take_planned(storage, compact_chunks(storage, node.folder), planned)
     path = f"{node.folder}/{node.fingerprint}.members.parquet"
     return make_manifest(parts, write_members(storage, path, planned), node)
 

@@ -9,7 +9,8 @@ import polars as pl
 import pytest
 
 from infra.errors import Reject
-from infra.store.manifests import Manifest, PartRef
+from infra.store.manifests import Manifest, PartRef, write_manifest
+from infra.store.reading import read_accepted, read_first
 from infra.store.row_store import (
     MadeRow,
     commit_chunk,
@@ -23,7 +24,7 @@ from infra.store.row_store import (
     read_part_rows,
     read_rows,
     reject_detail,
-    select_parts,
+    take_planned,
     write_members,
 )
 from infra.store.storage import Storage
@@ -43,7 +44,7 @@ def commit(storage: Storage, *rows: MadeRow) -> PartRef:
 def find_node(storage: Storage, *keys: str, digest: str = "d") -> Manifest:
     """Finish a node that plans these keys, as the stage runner does."""
     planned = make_plan(*keys, digest=digest)
-    parts = select_parts(storage, compact_chunks(storage, FOLDER), planned)
+    parts, _ = take_planned(storage, compact_chunks(storage, FOLDER), planned)
     members = write_members(storage, f"{FOLDER}/x.members.parquet", planned)
     return make_manifest(parts, members)
 
@@ -246,9 +247,20 @@ def test_only_parts_with_planned_rows_enter_a_manifest(storage: Storage) -> None
     compact_chunks(storage, FOLDER)
     commit(storage, make_row("b"))
     parts = compact_chunks(storage, FOLDER)
-    (kept,) = select_parts(storage, parts, make_plan("b"))
+    (kept,), rows = take_planned(storage, parts, make_plan("b"), ["status"])
     assert kept in parts
-    assert select_parts(storage, parts, make_plan("a", digest="other")) == []
+    assert rows.rows() == [("b", "d", "accepted")]
+    none, rows = take_planned(storage, parts, make_plan("a", digest="other"))
+    assert (none, rows.height) == ([], 0)
+
+
+def test_the_first_rows_are_those_with_the_smallest_keys(storage: Storage) -> None:
+    commit(storage, make_row("d"), make_row("b"), reject_row("a"))
+    compact_chunks(storage, FOLDER)
+    commit(storage, make_row("c"), make_row("aa"))
+    reference = write_manifest(storage, find_node(storage, "a", "b", "c", "d"))
+    assert [note.key for note in read_first(storage, reference, Note, 2)] == ["b", "c"]
+    assert read_first(storage, reference, Note, 9) == read_accepted(storage, reference, Note)
 
 
 def test_accepted_rows_can_be_looked_at_while_the_stage_runs(storage: Storage) -> None:

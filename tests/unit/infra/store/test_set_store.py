@@ -6,7 +6,7 @@ import pytest
 
 from infra.errors import YieldError
 from infra.store.manifests import NodeRef, find_sound_manifest, read_manifest, write_file
-from infra.store.reading import read_accepted, read_rejected_frame
+from infra.store.reading import read_accepted, read_first, read_rejected_frame
 from infra.store.set_store import Rejection, read_set, revive, write_set
 from infra.store.storage import Storage
 from tests.unit.infra.nodes import NODE, Note
@@ -40,7 +40,9 @@ def test_accepted_and_rejected_rows_are_read_apart(storage: Storage) -> None:
 
 def test_readers_of_any_stage_get_them_by_key(storage: Storage) -> None:
     reference = write(storage, NOTES)
-    assert read_accepted(storage, reference, Note) == sorted(NOTES, key=lambda note: note.key)
+    by_key = sorted(NOTES, key=lambda note: note.key)
+    assert read_accepted(storage, reference, Note) == by_key
+    assert read_first(storage, reference, Note, 1) == by_key[:1]
     assert read_rejected_frame(storage, reference)["key"].to_list() == ["c", "d", "e"]
 
 
