@@ -94,6 +94,7 @@ class Cluster:
         self._looks: dict[str, NodeLook] = {}
         self._checks: list[Callable[[Devices], None]] = []
         self._probe: Callable[[Any, Sequence[NodeOffer]], None] | None = None
+        self._probed: set[str] = set()
         self._refused: ConfigError | None = None
 
     @property
@@ -124,6 +125,14 @@ class Cluster:
         is this machine's alone and is asked nothing.
         """
         self._probe = partial(check_nodes, question=question, note=note)
+
+    def probe_newcomers(self) -> None:
+        """Ask the nodes that have come since, of a cluster that grows, what the others were asked.
+
+        Raises :class:`ConfigError` as :meth:`ensure` does, before such a node makes a row.
+        """
+        with self._lock:
+            self._ask_around(self.ensure())
 
     def ensure(self) -> Any:
         """Connect on first use and return the ``ray`` module."""
@@ -177,7 +186,7 @@ class Cluster:
 
                 ray.shutdown()
             self._ready = self._owned = False
-            self._looks = {}
+            self._looks, self._probed = {}, set()
 
     @property
     def is_alone(self) -> bool:
@@ -198,12 +207,14 @@ class Cluster:
             raise
 
     def _ask_around(self, ray: Any) -> None:
-        """Probe the nodes, once a session, where there are others than the driver's own."""
+        """Probe each node once a session, where there are others than the driver's own."""
         if self._probe is None or self.is_alone:
             return
         offers = list_offers(ray)
-        if self.config.address is not None or len(offers) > 1:
-            self._probe(ray, offers)
+        new = [offer for offer in offers if offer.node not in self._probed]
+        if new and (self.config.address is not None or len(offers) > 1):
+            self._probe(ray, new)
+            self._probed |= {offer.node for offer in new}
 
     def _connect(self, ray: Any) -> None:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")

@@ -325,6 +325,7 @@ class EnginePool:
             replica.start,
             partial(self.tell, replica.model),
         )
+        self.cluster.probe_newcomers()
         replica.facts = str(facts)
         replica.window = choose_window(facts.sequences, facts.kv_cache_tokens, facts.context_tokens)
         replica.worker.resize.remote(replica.window)

@@ -213,6 +213,34 @@ def test_nodes_are_asked_once_a_session_where_there_are_others_than_our_own(
     assert len(listed) == (running or address is not None)  # a Ray of our own costs not even that
 
 
+def test_nodes_that_come_later_are_asked_before_they_make_a_row(
+    question: Question, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there, asked = [1], list[list[str]]()
+
+    def check(_: object, offers: Sequence[NodeOffer], **__: object) -> None:
+        asked.append([offer.node for offer in offers])
+        if len(asked) == 3:
+            raise ConfigError(Problem("storage.root on h3", "is not shared", "share it"))
+
+    fake = SimpleNamespace(
+        is_initialized=lambda: False, nodes=lambda: list_nodes(there[0]), init=lambda **_: None
+    )
+    monkeypatch.setitem(sys.modules, "ray", fake)
+    monkeypatch.setattr(session_module, "check_nodes", check)
+    monkeypatch.setattr(session_module, "knock_at", lambda _: None)
+    cluster = Cluster(RayConfig(address="10.0.0.1:6379"))
+    cluster.probe_at_start(question, print)
+    cluster.probe_newcomers()
+    there[0] = 3
+    cluster.probe_newcomers()
+    cluster.probe_newcomers()
+    assert asked == [["n0"], ["n1", "n2"]]
+    there[0] = 4
+    with pytest.raises(ConfigError, match="h3"):
+        cluster.probe_newcomers()
+
+
 def test_a_cluster_that_was_refused_stays_refused_and_is_left(
     question: Question, monkeypatch: pytest.MonkeyPatch
 ) -> None:
