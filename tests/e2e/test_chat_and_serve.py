@@ -9,9 +9,11 @@ import select
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from getpass import getuser
 from pathlib import Path
 
 import httpx
@@ -29,15 +31,24 @@ KEY_VARIABLE, KEY = "OC_E2E_SERVE_KEY", "sk-serve-e2e-0917"
 START_TIMEOUT_S = 180
 
 
+@pytest.fixture
+def temporary() -> Iterator[Path]:
+    """A folder for what is temporary, with a name that is short enough for sockets in it."""
+    with tempfile.TemporaryDirectory(prefix="chat-") as folder:
+        yield Path(folder)
+
+
 def chat_command(tmp_path: Path, *more: str) -> list[str]:
     root = f"storage.root={tmp_path / 'store'}"
     return ["chat", "configs/demo.yaml", "--set", root, "--persona", PERSONA, *more]
 
 
-def test_a_chat_on_a_terminal_with_a_profile_that_the_teacher_writes(tmp_path: Path) -> None:
+def test_a_chat_on_a_terminal_with_a_profile_that_the_teacher_writes(
+    tmp_path: Path, temporary: Path
+) -> None:
     before = running_pids()
     more = ("--model", "teacher", "--profile", "make", "--system", "show", "--temperature", "0")
-    terminal = Terminal(chat_command(tmp_path, *more))
+    terminal = Terminal(chat_command(tmp_path, *more), {"TMPDIR": str(temporary)})
     shown = terminal.read_until("you> ", START_TIMEOUT_S)
     assert "# Character Profile" in shown and "/reset forgets" in shown
     name = re.search(r"Name: ([^\r\n]+)", shown)
@@ -63,6 +74,8 @@ def test_a_chat_on_a_terminal_with_a_profile_that_the_teacher_writes(tmp_path: P
     terminal.type("\x03")
     assert terminal.wait() == 0
     await_no_leftovers(before)
+    left = {path.name for path in temporary.iterdir()}
+    assert left <= {f"torchinductor_{getuser()}"}, "but for code that the next engine can use"
 
 
 @contextmanager

@@ -15,6 +15,7 @@ import psutil  # type: ignore[import-untyped]
 
 from infra.engines.core_binding import leave_engine_cores
 from infra.engines.vllm.forking import BORN_TO_FORK
+from infra.engines.vllm.scratch import drop_scratch, take_scratch
 from infra.engines.vllm.server import DIE_WITH_PARENT, open_engine
 
 
@@ -22,6 +23,14 @@ def main() -> None:
     """Serve until told to stop."""
     os.environ[DIE_WITH_PARENT] = str(os.getpid())  # for an engine that is spawned
     signal.signal(signal.SIGTERM, _interrupt)  # as long as vLLM's own handler is not there
+    folder = take_scratch()
+    try:
+        _run()
+    finally:
+        drop_scratch(folder)
+
+
+def _run() -> None:
     import uvloop
     from vllm.entrypoints.launchers.cli_args import make_arg_parser, validate_parsed_serve_args
     from vllm.entrypoints.serve.utils.api_utils import cli_env_setup

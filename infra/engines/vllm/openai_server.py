@@ -25,7 +25,7 @@ from infra.engines.model_facts import find_model_facts
 from infra.engines.vllm.forking import BORN_TO_FORK, can_fork, describe_birth, is_cpu_build
 from infra.engines.vllm.last_words import explain_start
 from infra.engines.vllm.sampler import settle_sampler
-from infra.engines.vllm.server import engine_arguments, shorten_socket_paths
+from infra.engines.vllm.server import engine_arguments
 from infra.errors import ConfigError, EngineError, Problem
 from infra.secrets.secrets import Secret
 
@@ -93,7 +93,6 @@ class OpenAiServer:
         Fetching its model may take minutes: if it is told to stop meanwhile, nothing is started.
         """
         _check_port(self.plan)
-        shorten_socket_paths()
         settle_sampler()
         on_cpu = is_cpu_build()
         if on_cpu:

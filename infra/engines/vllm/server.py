@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import os
-import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, cast
 
 import psutil  # type: ignore[import-untyped]
@@ -25,6 +25,7 @@ from infra.engines.cpu_threads import bind_engine, choose_cpu_dtype
 from infra.engines.model_facts import find_model_facts
 from infra.engines.vllm.forking import fork_engine_processes, tie_to_parent
 from infra.engines.vllm.sampler import settle_sampler
+from infra.engines.vllm.scratch import drop_scratch, take_scratch
 from infra.errors import EngineError, RequestFailed
 from infra.models.folders import fetch_model
 from infra.protocol import Completion, Request
@@ -32,7 +33,6 @@ from infra.protocol import Completion, Request
 _LINGER_S = 0.15
 _LONG_LINGER_S = 1.0
 _POLL_S = 5.0
-_LONGEST_SOCKET_FOLDER = 60
 DIE_WITH_PARENT = "OPENCHARACTER_ENGINE_PARENT"
 
 
@@ -63,6 +63,7 @@ class VllmServer:
     def __init__(self, config: ModelConfig, *, forks: bool = False) -> None:
         self._config, self._forks = config, forks
         self._engine: Any = None
+        self._scratch: Path | None = None
         self._seeded = False
         self._limit = 0
         self._tasks: set[asyncio.Task[None]] = set()
@@ -73,7 +74,7 @@ class VllmServer:
     async def start(self) -> EngineFacts:
         """Load the model and return the engine's facts; :class:`EngineError` if it cannot."""
         began = time.monotonic()
-        shorten_socket_paths()
+        self._scratch = take_scratch()
         note = settle_sampler()
         import vllm
         from vllm.engine.arg_utils import AsyncEngineArgs
@@ -88,6 +89,7 @@ class VllmServer:
         try:
             self._engine = open_engine(AsyncEngineArgs(**arguments), forks=self._forks)
         except Exception as error:
+            self._drop_scratch()
             raise EngineError(
                 f"vLLM could not start {self._config.model}: {error}. The engine's own log is in "
                 "Ray's session folder; `opencharacter doctor CONFIG` checks the machine."
@@ -191,6 +193,12 @@ class VllmServer:
         if self._engine is not None:
             self._engine.shutdown(timeout=10)
             self._engine = None
+        self._drop_scratch()
+
+    def _drop_scratch(self) -> None:
+        if self._scratch is not None:
+            drop_scratch(self._scratch)
+            self._scratch = None
 
 
 def open_engine(arguments: Any, *, forks: bool) -> Any:
@@ -273,15 +281,6 @@ def measure_gpu(vllm_platform: Any) -> float | None:
         with suppress(Exception):  # of what it is depends on the maker
             gib = float(vllm_platform.get_device_total_memory()) / 2**30
     return gib
-
-
-def shorten_socket_paths() -> None:
-    """Have vLLM's processes meet in ``/tmp`` where this user's own folder for it is too deep.
-
-    The system bounds the path of a socket, and vLLM adds a name of 37 characters.
-    """
-    if len(tempfile.gettempdir()) > _LONGEST_SOCKET_FOLDER:
-        os.environ.setdefault("VLLM_RPC_BASE_PATH", "/tmp")
 
 
 def die_with_parent() -> None:
