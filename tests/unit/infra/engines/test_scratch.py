@@ -44,9 +44,10 @@ def test_compiled_code_stays_where_the_next_engine_looks_for_it(usual: Path) -> 
 
 def test_of_killed_engines_the_next_one_clears_away_and_of_living_ones_not(usual: Path) -> None:
     code = "from infra.engines.vllm import scratch; scratch._LONGEST_FOLDER = 1000; "
-    code += "import os; folder = scratch.take_scratch(); (folder / 'socket').touch(); print(folder, flush=True)"
+    code += "import os; folder = scratch.take_scratch(); (folder / 'socket').touch(); "
+    code += "print(folder, flush=True); os._exit(9)"
     done = subprocess.run(
-        [sys.executable, "-c", f"{code}; os._exit(9)"],
+        [sys.executable, "-c", code],
         check=False, capture_output=True, text=True,
     )  # fmt: skip
     (left,) = usual.iterdir()
