@@ -82,7 +82,7 @@ class QuestionIndex:
         return None
 
     def _find_shared_run(self, words: tuple[str, ...]) -> int | None:
-        for start in range(len(words) - self._run + 1):
+        for start in range(len(words)):
             number = self._runs.get(words[start : start + self._run])
             if number is not None:
                 return number
@@ -101,7 +101,7 @@ class QuestionIndex:
         for number in sorted(candidates):
             other = self._sets[number]
             shared = len(mine & other)
-            if shared and shared >= self._similarity * (len(mine) + len(other) - shared):
+            if shared >= self._similarity * (len(mine) + len(other) - shared):
                 return number
         return None
 

@@ -17,7 +17,7 @@ def choose_validation(
     at least is left for training.
     """
     personas = set(persona_keys)
-    if share <= 0 or len(personas) < 2:
+    if share <= 0:
         return frozenset()
     count = min(max(round(share * len(personas)), least), len(personas) - 1)
     ranked = sorted(personas, key=lambda key: (hash_parts("split", str(seed), key), key))

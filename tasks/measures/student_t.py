@@ -44,8 +44,8 @@ def t_probability(t: float, degrees: float) -> float:
 
 def _incomplete_beta(x: float, rest: float, a: float, b: float) -> float:
     """Return the regularised incomplete beta function I_x(a, b); ``rest`` is 1 - x, exactly."""
-    if x <= 0.0 or rest <= 0.0:
-        return 0.0 if x <= 0.0 else 1.0
+    if x <= 0.0:
+        return 0.0
     if x > (a + 1.0) / (a + b + 2.0):  # the fraction converges fast on the other side only
         return 1.0 - _incomplete_beta(rest, x, b, a)
     scale = math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b)

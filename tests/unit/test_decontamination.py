@@ -37,6 +37,37 @@ def test_a_shared_run_a_contained_question_and_a_near_equal_one_are_hits() -> No
     }
 
 
+def test_the_first_and_the_last_run_of_a_question_count() -> None:
+    index = QuestionIndex([LONG])
+    words = split_words(LONG)
+    for run, shorter in ((words[:13], words[:12]), (words[-13:], words[-12:])):
+        hit = index.find_hit(" ".join(["say", *run]))
+        assert hit is not None and hit.run
+        assert index.find_hit(" ".join(["say", *shorter])) is None
+
+
+def test_a_question_shorter_than_six_words_is_not_looked_for_in_longer_turns() -> None:
+    index = QuestionIndex([SHORT, "How is bread baked there?"])
+    turn = "Be brief and frank, and say it in two sentences: {}"
+    assert index.find_hit(turn.format(SHORT))
+    assert index.find_hit(turn.format("How is bread baked there?")) is None
+
+
+def test_no_question_under_three_words_is_looked_for_in_longer_turns() -> None:
+    index = QuestionIndex(["Why bake bread?", "Why rye?"], min_words=1)
+    assert index.find_hit("So tell me why bake bread at all")
+    assert index.find_hit("So tell me why rye at all") is None
+
+
+def test_a_turn_that_is_as_similar_as_asked_for_is_a_hit() -> None:
+    """17 words of 20, and of 21, in another order."""
+    words = [f"w{number}" for number in range(17)]
+    index = QuestionIndex([" ".join(words)])
+    turn = " ".join([*reversed(words), "x", "y", "z"])
+    assert index.find_hit(turn)
+    assert index.find_hit(f"{turn} more") is None
+
+
 def test_a_question_of_two_words_is_hit_by_its_equal_only() -> None:
     index = make_index("Who?", "Why bread?", "...")
     assert index.find_hit("why BREAD")

@@ -252,10 +252,17 @@ def _as_list(value: object) -> list[object]:
 
 
 def _has_score(entry: dict[str, Any]) -> bool:
-    return any(
-        _is_score(key) and (not isinstance(value, dict) or "value" in value)
-        for key, value in entry.items()
-    )
+    return bool(_list_scores(entry))
+
+
+def _list_scores(entry: dict[str, Any]) -> list[object]:
+    """Return what is called a score, or is the value of an object that is called so."""
+    named = [value for key, value in entry.items() if _is_score(key)]
+    return [
+        value["value"] if isinstance(value, dict) else value
+        for value in named
+        if not isinstance(value, dict) or "value" in value
+    ]
 
 
 def _is_score(key: str) -> bool:
@@ -263,18 +270,12 @@ def _is_score(key: str) -> bool:
 
 
 def _read_object(entry: dict[str, Any]) -> tuple[float | None, str]:
-    value = next(
-        value
-        for key, value in entry.items()
-        if _is_score(key) and (not isinstance(value, dict) or "value" in value)
-    )
+    value = _list_scores(entry)[0]
     reasons = (entry[key] for key in _REASON_KEYS if isinstance(entry.get(key), str))
     reason = next(reasons, "").strip()
     scales = (item for key, item in entry.items() if _KEY.sub("", key.lower()) in _SCALE_KEYS)
     if any(isinstance(item, int | float) and item != HIGHEST for item in scales):
         return None, reason
-    if isinstance(value, dict) and "value" in value:
-        value = value["value"]
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None, reason
     return (_read_prose(value) if isinstance(value, str) else _check(value)), reason

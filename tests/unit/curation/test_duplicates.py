@@ -33,3 +33,8 @@ def test_short_answers_are_twins_only_for_one_question() -> None:
         None,
         Duplicate(0, exact=True),
     ]
+
+
+def test_an_answer_as_long_as_asked_for_is_a_twin_for_any_question() -> None:
+    assert find(["a", "b"], ["Yes, with time and water."] * 2) == [None, Duplicate(0, exact=True)]
+    assert find(["a", "b"], ["Yes, with time."] * 2) == [None, None]

@@ -1,5 +1,6 @@
 """Proves that whole characters are held out, and that growth displaces few of them."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -23,6 +24,12 @@ def test_somebody_is_left_to_train_on(personas: set[str], share: float, least: i
     held_out = choose_validation(personas, share=share, least=least, seed=0)
     assert held_out <= personas
     assert not personas or held_out < personas
+
+
+@pytest.mark.parametrize("personas", ["ab", "abc"])
+def test_all_but_one_are_held_out_where_more_are_asked_for(personas: str) -> None:
+    held_out = choose_validation(personas, share=0.9, least=5, seed=0)
+    assert len(held_out) == len(personas) - 1
 
 
 def test_sizes_follow_share_and_least() -> None:

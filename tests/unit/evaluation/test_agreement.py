@@ -6,11 +6,18 @@ import random
 from collections.abc import Mapping, Sequence
 from itertools import permutations
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.evaluation.judging.agreement import Agreement, measure_agreement
+from tasks.evaluation.judging import agreement
+from tasks.evaluation.judging.agreement import (
+    Agreement,
+    find_alpha,
+    find_kappa,
+    measure_agreement,
+)
 
 # Krippendorff 2011, example C: a row an observer, a column a unit, "." a missing value.
 FOUR_OBSERVERS = ("123321412...", "1233224125.3", ".3332342251.", "12332441251.")
@@ -70,6 +77,23 @@ def test_by_hand() -> None:
     # Seen 2 * 9, expected 2 * 3 * 3 * 9, alpha = 1 - 5 * 18 / 162.
     found = measure(rate([[1, 1], [1, 2], [2, 2]]))
     assert found.alpha == pytest.approx(1 - 5 * 18 / 162)
+    assert (found.units, found.single) == (3, 0)
+
+
+def test_alpha_alone_by_hand() -> None:
+    assert find_alpha([(1, 1), (1, 2), (2, 2)]) == pytest.approx(1 - 5 * 18 / 162)
+    assert find_alpha([(1, 1), (1, 2), (2, 2), (5,)]) == pytest.approx(1 - 5 * 18 / 162)
+    assert find_alpha([(1,), (2,)]) is None
+    assert find_alpha([(3, 3), (3, 3)]) is None
+
+
+def test_kappa_by_hand() -> None:
+    # Seen (3-2)² / 4; expected over all 16 pairs 6 + 2 + 6 + 6 = 20, / 16: 1 - 0.25 / 1.25.
+    assert find_kappa([(1, 1), (2, 2), (3, 3), (3, 2)]) == pytest.approx(0.8)
+    # Seen 4 / 3; expected 1 + 2 + 9 = 12, / 9.
+    assert find_kappa([(1, 1), (2, 2), (3, 1)]) == pytest.approx(0.0)
+    assert find_kappa([(2, 2), (2, 2)]) is None
+    assert find_kappa([]) is None
 
 
 def test_perfect_agreement_is_one_and_has_no_width() -> None:
@@ -99,6 +123,26 @@ def test_strangers_agree_by_chance_and_the_interval_holds_it() -> None:
     assert found.high is not None
     assert found.low < 0 < found.high
     assert 0.1 < found.high - found.low < 0.3
+
+
+def test_the_interval_is_the_central_share_of_what_resamples_gave(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(agreement, "_alpha", lambda weights, _: np.arange(float(len(weights))))
+    ratings = rate([[1, 2], [3, 3]])
+    found = measure_agreement(ratings, Own(), seed=1, resamples=101, confidence=0.9)
+    assert found.low == pytest.approx(5)
+    assert found.high == pytest.approx(95)
+
+
+def test_the_interval_is_the_same_however_many_resamples_are_held_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    dice = random.Random(4)
+    ratings = rate([[dice.randint(1, 5), dice.randint(1, 5)] for _ in range(9)])
+    at_once = measure(ratings)
+    monkeypatch.setattr(agreement, "_BLOCK", 7 * 25)  # five values make matrices of 25 numbers
+    assert measure(ratings) == at_once
 
 
 def test_asking_the_same_personas_again_does_not_narrow_the_interval() -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from tasks.evaluation.judging.agreement import find_alpha, find_kappa, measure_agreement
+from tasks.evaluation.judging.agreement import measure_agreement
 from tasks.evaluation.judging.calibration import CALIBRATION, Labelled
 from tasks.evaluation.judging.card import (
     Commonest,
@@ -68,22 +68,6 @@ def test_agreement_is_over_the_verdicts_that_could_be_read() -> None:
     assert people.alpha.value == pytest.approx(measure_agreement(units, whose, seed=0).alpha)
     assert figures.missing.mean == pytest.approx(1 / 6)
     assert figures.missing.rows == 6
-
-
-def test_alpha_alone_by_hand() -> None:
-    # Pairs (1,1), (1,2), (2,2): see test_agreement, alpha = 1 - 5 * 18 / 162.
-    assert find_alpha([(1, 1), (1, 2), (2, 2)]) == pytest.approx(1 - 5 * 18 / 162)
-    assert find_alpha([(1,), (2,)]) is None
-    assert find_alpha([(3, 3), (3, 3)]) is None
-
-
-def test_kappa_by_hand() -> None:
-    # Seen (3-2)² / 4; expected over all 16 pairs 6 + 2 + 6 + 6 = 20, / 16: 1 - 0.25 / 1.25.
-    assert find_kappa([(1, 1), (2, 2), (3, 3), (3, 2)]) == pytest.approx(0.8)
-    # Seen 4 / 3; expected 1 + 2 + 9 = 12, / 9.
-    assert find_kappa([(1, 1), (2, 2), (3, 1)]) == pytest.approx(0.0)
-    assert find_kappa([(2, 2), (2, 2)]) is None
-    assert find_kappa([]) is None
 
 
 def test_a_judge_that_says_what_the_labels_say_is_perfect() -> None:

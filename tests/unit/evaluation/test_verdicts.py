@@ -100,6 +100,11 @@ from tasks.evaluation.judging.verdicts import Verdict, read_score, read_verdict,
         ("Score: 3\nConfidence score: 4", 3),
         ("Score: 3 (how sure: 4 of 5)", 3),
         ("| Aspect | Score |\n|:--|--:|\n| Overall | 3 |", 3),
+        ("One row only.\n| Aspect | Score |\n|:--|--:|\n| Voice | 3 |\n| Facts", 3),
+        ("Bewertung: vier von 5", 4),
+        ("评分\uff1a三分", 3),
+        ("★★★☆☆", 3),
+        ("★★★", 3),
         ("| Tone | 2 |\n| Facts | 5 |\n| **Overall** | **3** |", 3),
         ("Score (0-5): 3", 3),
         ("3 stars", 3),
@@ -152,6 +157,9 @@ def test_of_several_numbers_the_last_explicit_verdict_wins(text: str, score: flo
         "3/4/2021",
         "4th place",
         "Chapter 4",
+        "| Score of A | Score of B |\n|--|--|\n| 3 | 4 |",
+        "★★★☆",
+        "★★★★★★",
         "The final score is one of the best.",
         "The overall assessment of 3 traits is good.",
         "Her final answer is 4.",
@@ -251,6 +259,15 @@ def test_the_last_object_with_a_score_counts_and_others_do_not() -> None:
     assert read_score('{"score": 2} {"score": 3} {"years": 4}') == 3
     assert read_score('{"years": 4}') is None
     assert read_score('{"Final Score": "5"}') == 5
+    assert read_score('{"score": {"value": 3, "why": "drifts"}}') == 3
+    assert read_score('{"score": {"why": "drifts"}, "rating": 2}') == 2
+    assert read_score('{"score": {"why": "drifts"}}') is None
+
+
+def test_an_object_that_names_another_scale_gives_no_verdict() -> None:
+    assert read_score('{"score": 4, "max_score": 5}') == 4
+    assert read_score('{"score": 4, "max_score": 10}') is None
+    assert read_score('{"score": 4, "scale": "one to five"}') == 4
     assert read_score('{"justification": "Raw\nnewline", "score": 4}') == 4
 
 

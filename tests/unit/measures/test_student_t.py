@@ -45,6 +45,12 @@ def test_one_and_two_degrees_have_a_closed_form(degrees: float, t: float) -> Non
     assert t_probability(t, degrees) == pytest.approx(closed, abs=1e-12)
 
 
+@pytest.mark.parametrize("degrees", [0.5, 1.0, 30.0])
+def test_half_lies_below_zero_and_all_below_what_has_no_bound(degrees: float) -> None:
+    assert t_probability(0.0, degrees) == 0.5
+    assert (t_probability(-1e200, degrees), t_probability(1e200, degrees)) == (0.0, 1.0)
+
+
 @settings(deadline=None)
 @given(st.floats(0.001, 0.999), st.floats(0.5, 500))
 def test_the_quantile_undoes_the_probability(probability: float, degrees: float) -> None:

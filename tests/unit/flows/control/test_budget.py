@@ -26,7 +26,7 @@ def test_each_bound_is_named_with_its_figure() -> None:
     assert spent.find_excess(BudgetConfig(max_tokens=1_501, max_hours=1, max_cost=4)) is None
     assert "budget.max_tokens: 1,500" in (spent.find_excess(BudgetConfig(max_tokens=1_500)) or "")
     assert "budget.max_hours: 0.50" in (spent.find_excess(BudgetConfig(max_hours=0.5)) or "")
-    assert "budget.max_cost: 3.00" in (spent.find_excess(BudgetConfig(max_cost=2.5)) or "")
+    assert "budget.max_cost: 3.00" in (spent.find_excess(BudgetConfig(max_cost=3.0)) or "")
 
 
 def test_tokens_of_all_stages_and_of_their_retries_add_up(tmp_path: Path) -> None:
@@ -104,3 +104,36 @@ def test_what_is_left_is_told_to_who_spends_ahead(tmp_path: Path) -> None:
     assert left.holds(Claim(100, 200)) and not left.holds(Claim(300, 101))
     assert not left.holds(Claim(500, 101))
     assert left.describe() == "600 tokens and 0.00 USD"
+
+
+@pytest.mark.parametrize(
+    ("bound", "left"), [("budget.max_tokens=1000", (600, None)), ("budget.max_cost=3", (None, 3))]
+)
+def test_one_bound_alone_is_told_and_a_model_without_a_price_costs_nothing(
+    tmp_path: Path, bound: str, left: tuple[int | None, float | None]
+) -> None:
+    far = "models.far={engine: endpoint, model: big, base_url: 'http://127.0.0.1:9/v1', batch: {}}"
+    guard = BudgetGuard(load(tmp_path, far, bound))
+    spent = StageProgress("characters", 10, 0, "far", prompt_tokens=300, completion_tokens=100)
+    guard.stage_progress(spent, finished=False)
+    found = guard.find_allowance("far")
+    assert found is not None and (found.tokens, found.usd) == left
+    assert found.holds(Claim(500, 100))
+
+
+def test_tokens_of_who_is_no_endpoint_cost_nothing(tmp_path: Path) -> None:
+    """Engines are paid by the hour; a stage may have no model."""
+    prices = "plan.usd_per_million_tokens={teacher: {prompt: 1.0, output: 2.0}}"
+    guard = BudgetGuard(load(tmp_path, prices))
+    for model in ("teacher", ""):
+        stage = StageProgress("characters", 1, 0, model, prompt_tokens=10**6)
+        guard.stage_progress(stage, finished=True)
+    spent = guard.count(time.monotonic())
+    assert (spent.tokens, spent.usd) == (2 * 10**6, 0.0)
+
+
+def test_nothing_but_time_is_spent_before_the_run_starts(tmp_path: Path) -> None:
+    guard = BudgetGuard(load(tmp_path, "plan.usd_per_engine_hour=3600"))
+    spent = guard.count(time.monotonic())
+    assert (spent.tokens, spent.usd) == (0, 0.0)
+    assert spent.hours >= 0

@@ -109,6 +109,22 @@ def note_asked(
     return asked
 
 
+@pytest.mark.parametrize(
+    ("text", "language"),
+    [
+        ("δε abc", "el"),
+        ("δε abcd", None),
+        ("かなの" + "猫" * 8, "ja"),
+        ("かなの" + "猫" * 9, "zh"),
+    ],
+)
+def test_two_fifths_of_the_letters_name_a_script_and_a_fifth_of_those_kana(
+    text: str, language: str | None
+) -> None:
+    """A Chinese character counts as three letters, one of kana as two."""
+    assert detect_languages([text]) == [language]
+
+
 def test_plain_english_never_reaches_lingua(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nor with a foreign name or two; English words in another language do not make it English."""
     plain = ["I love yoga and I am from Łódź", "who is a fan of Guillaume de la Tour", ENGLISH]
@@ -120,11 +136,35 @@ def test_plain_english_never_reaches_lingua(monkeypatch: pytest.MonkeyPatch) -> 
     assert asked[True] == plain
 
 
+def test_english_words_tell_from_two_and_a_fifth_and_four_for_each_foreign_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    plain = [
+        "the baker of Kiel",
+        "the baker of Kiel" + " x" * 6,
+        "the baker of Kiel is old and der",
+    ]
+    other = [
+        "the baker Kiel",
+        "the baker of Kiel" + " x" * 7,
+        "the baker of Kiel is der",
+        "is in",
+    ]
+    asked = note_asked(monkeypatch, {False: "en", True: "en"})
+    assert find_foreign([*plain, *other], "en") == {}
+    assert asked == {True: [], False: other}
+
+
 def test_lingua_looks_closely_where_words_do_not_tell(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = note_asked(monkeypatch, {False: "it", True: "en"})
-    texts = ["a passionate Italian poet", "Un poeta que sono una", "Il poeta and un nel"]
+    texts = [
+        "a passionate Italian poet",
+        "Il poeta que sono",
+        "Il poeta and un nel",
+        "Il poeta que",
+    ]
     assert find_foreign(texts, "en") == {1: "it"}
-    assert asked == {True: [texts[0], texts[2]], False: texts}
+    assert asked == {True: [texts[0], texts[2], texts[3]], False: texts}
 
 
 def test_threads_may_ask_at_once() -> None:

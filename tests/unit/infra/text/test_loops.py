@@ -59,6 +59,113 @@ def test_what_only_looks_like_a_loop_is_none(text: str) -> None:
     assert find_loop(text) is None
 
 
+OTHER = (
+    "While gulls cry over grey water beyond our pier an old boatman from another village tells his "
+    "youngest grandson about storms which once drowned whole fleets near that far cape "
+)
+VERSE = "The gulls are grey,\nThe sea is wide,\nMy father's boat\nWent out with the tide,\n"
+
+
+@pytest.mark.parametrize(
+    ("unit", "copies"),
+    [
+        ("cold ", 8),
+        ("ha ", 16),
+        ("7 ", 40),
+        ("very cold ", 5),
+        ("mend every net ", 5),
+        ("mend every torn net ", 3),
+        ("chi mends every torn net of my own poor father before he lets me sleep ", 2),
+        ("慢", 8),
+        ("慢来", 8),
+        ("慢来慢走", 5),
+        ("ชแหม", 8),
+    ],
+)
+def test_the_longer_what_is_repeated_the_fewer_copies_are_a_loop(unit: str, copies: int) -> None:
+    assert find_loop(OTHER + unit * copies)
+    assert find_loop(OTHER + unit * (copies - 1)) is None
+
+
+@pytest.mark.parametrize(
+    ("unit", "copies"),
+    [("roll, ", 12), ("heave away, ", 10), ("heave away my hearts, ", 6)],
+)
+def test_verse_may_repeat_more(unit: str, copies: int) -> None:
+    assert find_loop(VERSE + unit * copies)
+    assert find_loop(VERSE + unit * (copies - 1)) is None
+
+
+@pytest.mark.parametrize(
+    ("unit", "copies"), [("stern ", 4), ("慢", 5), ("quite stern ", 3), ("a man of few words ", 2)]
+)
+def test_a_field_may_repeat_less(unit: str, copies: int) -> None:
+    assert find_loop(OTHER + unit * copies, field=True)
+    assert find_loop(OTHER + unit * (copies - 1), field=True) is None
+
+
+@pytest.mark.parametrize(
+    ("loop", "others"),
+    [("mend nets " * 3, 2), ("she mends nets all day long " * 2, 4)],
+)
+def test_few_copies_are_a_loop_where_they_are_three_quarters_of_a_text(
+    loop: str, others: int
+) -> None:
+    words = OTHER.split()
+    assert find_loop(" ".join([*words[:others], loop]))
+    assert find_loop(" ".join([*words[: others + 1], loop])) is None
+
+
+def test_one_word_is_a_loop_where_a_long_one_repeats_itself_four_times() -> None:
+    assert find_loop("netter" * 4 + "n")
+    assert find_loop("netter" * 4) is None
+    assert find_loop("nethauler" * 3) is None
+    assert find_loop("1" * 30) is None
+
+
+REFRAINS = ("I mend the nets", "The sea is wide", "My boat is old")
+
+
+def test_sentences_that_come_back_are_a_loop_where_half_of_six_did() -> None:
+    said = [REFRAINS[place] for place in (0, 1, 2, 1, 0, 2)]
+    assert find_loop(". ".join(said))
+    assert find_loop(". ".join(said[:-1])) is None
+    assert find_loop(". ".join([*said[:-1], "Gulls cry all day"])) is None
+
+
+@pytest.mark.parametrize(
+    "lines", [(0, 1, 0, 1, 1, 0, 1, 0, 1, 0), (0, 1, 2, 2, 1, 0, 0, 2, 1, 1, 0, 2)]
+)
+def test_verse_is_a_loop_where_three_quarters_of_ten_lines_or_more_came_back(
+    lines: tuple[int, ...],
+) -> None:
+    verse = [REFRAINS[line] for line in lines]
+    assert find_loop("\n".join(verse))
+    assert find_loop("\n".join(verse[:-1])) is None
+
+
+def test_half_a_list_is_no_verse() -> None:
+    lines = VERSE.split("\n")[:4]
+    chorus = "heave away, " * 5
+    assert find_loop("\n".join([chorus, *lines, "- a net"])) is None
+    assert find_loop("\n".join([chorus, *lines[:2], "- a net", "- an oar", "- a sail"]))
+
+
+def test_a_sentence_glued_to_itself_is_a_loop() -> None:
+    """Of three words and eight characters or more, wherever it stands."""
+    assert find_loop("I go up.I go up. " + OTHER)
+    assert find_loop(f"{OTHER}. I go up.I go up.")
+    assert find_loop("I go up. I go up. " + OTHER) is None
+    assert find_loop("I go a.I go a. " + OTHER) is None
+    assert find_loop("Nets sell.Nets sell. " + OTHER) is None
+
+
+def test_text_that_differs_in_numbers_only_is_a_loop_where_it_is_long() -> None:
+    said = [f"I mend net {number} at dawn and hang it up" for number in range(40)]
+    assert find_loop(", ".join(said))
+    assert find_loop(", ".join(said[:15])) is None
+
+
 def test_a_value_of_a_form_may_repeat_less() -> None:
     value = "Stern, Fair, Fair, Fair, Fair"
     assert find_loop(value) is None
