@@ -114,6 +114,12 @@ def note_asked(
     [
         ("δε abc", "el"),
         ("δε abcd", None),
+        ("한국 abcdef", "ko"),
+        ("한국 abcdefg", None),
+        ("かな abcdef", "ja"),
+        ("かな abcdefg", None),
+        ("猫 abcd", "zh"),
+        ("猫 abcde", None),
         ("かなの" + "猫" * 8, "ja"),
         ("かなの" + "猫" * 9, "zh"),
     ],
@@ -121,7 +127,7 @@ def note_asked(
 def test_two_fifths_of_the_letters_name_a_script_and_a_fifth_of_those_kana(
     text: str, language: str | None
 ) -> None:
-    """A Chinese character counts as three letters, one of kana as two."""
+    """A Chinese character counts as three letters, one of kana or of hangul as two."""
     assert detect_languages([text]) == [language]
 
 

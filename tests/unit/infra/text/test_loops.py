@@ -144,11 +144,18 @@ def test_verse_is_a_loop_where_three_quarters_of_ten_lines_or_more_came_back(
     assert find_loop("\n".join(verse[:-1])) is None
 
 
-def test_half_a_list_is_no_verse() -> None:
-    lines = VERSE.split("\n")[:4]
-    chorus = "heave away, " * 5
-    assert find_loop("\n".join([chorus, *lines, "- a net"])) is None
-    assert find_loop("\n".join([chorus, *lines[:2], "- a net", "- an oar", "- a sail"]))
+LONG_LINES = [
+    "I bought them for twelve crowns each at Saint Olaf market in another bay last summer",
+    "Nobody could ever explain to me why such small things would cost people so much money",
+    "Still one must pay what sellers ask or else come home again with two empty hands",
+]
+
+
+@pytest.mark.parametrize("others", [["- a net", "- an oar", "- a sail"], LONG_LINES])
+def test_text_is_no_verse_where_half_its_lines_are_items_or_long(others: list[str]) -> None:
+    lines = ["heave away, " * 5, *VERSE.split("\n")]
+    assert find_loop("\n".join([*lines[:4], *others[:2]])) is None
+    assert find_loop("\n".join([*lines[:3], *others]))
 
 
 def test_a_sentence_glued_to_itself_is_a_loop() -> None:
