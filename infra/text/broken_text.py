@@ -73,10 +73,17 @@ def _list_patterns(text: str) -> Iterator[re.Pattern[str]]:
 
 def _find_few_letters(prose: str) -> str | None:
     marks = len(_MARKS.findall(prose))
-    readable = sum(map(len, _READABLE.findall(prose)))
+    # The beginning tells of most texts that there are letters enough.
+    if marks * _LEAST_LETTERS <= _count_readable(prose[: 2 * marks]) * (1 - _LEAST_LETTERS):
+        return None
+    readable = _count_readable(prose)
     if marks + readable < _LEAST_CHARS or marks * _LEAST_LETTERS <= readable * (1 - _LEAST_LETTERS):
         return None
     return shorten(prose.strip(), 80)
+
+
+def _count_readable(text: str) -> int:
+    return sum(map(len, _READABLE.findall(text)))
 
 
 def _show(text: str, found: re.Match[str]) -> str:

@@ -18,7 +18,7 @@ arithmetic on code points, never by Python's salted ``hash``.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,11 +61,10 @@ def find_near_duplicates(
     A text is only ever compared with texts that stay: chains of small edits do not collapse
     into one. With ``groups``, only texts of the same group are compared.
     """
-    folded = [" ".join(text.casefold().split()) for text in texts]
-    labels = [""] * len(folded) if groups is None else list(groups)
+    labels = [""] * len(texts) if groups is None else list(groups)
     sizes = Counter(labels)
-    originals: list[int | None] = [None] * len(folded)
-    compare = _Comparison(folded, threshold, shingle)
+    originals: list[int | None] = [None] * len(texts)
+    compare = _Comparison(texts, threshold, shingle)
 
     small: defaultdict[str, list[int]] = defaultdict(list)
     large: list[int] = []
@@ -77,7 +76,8 @@ def find_near_duplicates(
             if originals[index] is None:
                 small[label].append(index)
     if large:
-        sketch = _sketch([folded[i] for i in large], [labels[i] for i in large], compare, seed)
+        folded = (_fold(texts[index]) for index in large)
+        sketch = _sketch(folded, [labels[index] for index in large], compare, seed)
         for row, candidates in sketch.walk():
             original = compare.find_near_duplicate(large[row], [large[c] for c in candidates])
             originals[large[row]] = original
@@ -88,7 +88,7 @@ def find_near_duplicates(
 
 @dataclass(frozen=True, slots=True)
 class _Comparison:
-    folded: list[str]
+    texts: Sequence[str]
     threshold: float
     shingle: int
 
@@ -96,10 +96,11 @@ class _Comparison:
         """Return the first candidate whose shingle set is similar enough."""
         if not candidates:
             return None
-        mine = self.shingles(self.folded[index])
+        own = _fold(self.texts[index])
+        mine = self.shingles(own)
         for candidate in candidates:
-            text = self.folded[candidate]
-            if text == self.folded[index] or self._similar(mine, self.shingles(text)):
+            text = _fold(self.texts[candidate])
+            if text == own or self._similar(mine, self.shingles(text)):
                 return candidate
         return None
 
@@ -154,7 +155,11 @@ class _Sketch:
         return [int(rows[i]) for i in order if agreeing[i] >= self._least]
 
 
-def _sketch(texts: list[str], labels: list[str], compare: _Comparison, seed: int) -> _Sketch:
+def _fold(text: str) -> str:
+    return " ".join(text.casefold().split())
+
+
+def _sketch(texts: Iterable[str], labels: list[str], compare: _Comparison, seed: int) -> _Sketch:
     signatures = np.concatenate(
         [_sign(block, compare.shingle, seed) for block in _blocks(texts, compare.shingle)]
     )
@@ -196,7 +201,7 @@ def _sign(block: list[str], shingle: int, seed: int) -> _Signatures:
     return np.array(matrix.to_rows(), dtype=np.uint32)
 
 
-def _blocks(texts: list[str], shingle: int) -> Iterator[list[str]]:
+def _blocks(texts: Iterable[str], shingle: int) -> Iterator[list[str]]:
     """Cut the texts into blocks of bounded size, each text padded to at least one shingle."""
     block: list[str] = []
     size = 0

@@ -131,6 +131,7 @@ def curate(
             verdicts[key] = verdict or _reject("no_character")
         else:
             left.append(candidate)
+    del dialogues, characters, instructions  # what is left of them, the candidates hold
     for judge in (_judge_languages, _judge_leaks, _judge_near_duplicates):
         found = judge(left, config, inputs)
         verdicts.update(found)

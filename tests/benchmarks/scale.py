@@ -149,18 +149,15 @@ def _summarise(runs: list[dict[str, Any]]) -> dict[str, Any]:
 
 def _print_table(found: dict[str, Any]) -> None:
     for name, row in found.items():
-        target = f"{row['target_s']:g} s" + (
-            f", {row['target_mib']} MiB" if row["target_mib"] else ""
-        )
-        before = ""
-        if "before" in row:
-            before = (
-                f"   before {row['before']['median_s']:7.2f} s {row['before']['peak_mib']:6,} MiB"
-            )
-        print(
-            f"{name:22} {row['rows']:9,} rows {row['median_s']:7.2f} s {row['peak_mib']:6,} MiB"
-            f"   (target {target}){before}"
-        )
+        print(f"{name:22} {row['rows']:9,} rows   {_write(row)}", end="")
+        print(f"   before {_write(row['before'])}" if "before" in row else "", end="")
+        most = f", {row['target_mib']:,} MiB" if row["target_mib"] else ""
+        print(f"   (target {row['target_s']:g} s{most})")
+
+
+def _write(side: dict[str, Any]) -> str:
+    cpu_s = statistics.median(side["cpu_s"])
+    return f"{side['median_s']:7.2f} s, {cpu_s:7.2f} s of CPU, {side['peak_mib']:5,} MiB"
 
 
 if __name__ == "__main__":

@@ -29,6 +29,13 @@ def test_each_question_gets_n_different_characters() -> None:
     assert all(len(set(chosen)) == len(chosen) == 3 for chosen in pairs.values())
 
 
+def test_a_question_chooses_alike_alone_and_among_thousands() -> None:
+    asked, personas = make_keys("q", 2_500), make_keys("p", 30)
+    together = pair(asked, personas, 3)
+    for question in (asked[0], asked[999], asked[1_000], asked[-1]):
+        assert pair([question], personas, 3)[question] == together[question]
+
+
 def test_characters_are_chosen_evenly() -> None:
     personas = make_keys("p", 40)
     pairs = pair(make_keys("q", 4000), personas, 3)

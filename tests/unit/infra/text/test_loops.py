@@ -192,3 +192,17 @@ def test_distinct_words_are_no_loop_and_five_copies_of_them_are(words: list[str]
 def test_any_text_is_judged(text: str) -> None:
     find_loop(text)
     find_loop(text, field=True)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(1, 200), st.integers(0, 150), st.integers(0, 150))
+def test_a_passage_is_found_however_long_it_is_and_wherever_it_stands(
+    words: int, before: int, after: int
+) -> None:
+    def write(begin: int, count: int) -> str:
+        return " ".join(f"word{number}" for number in range(begin, begin + count))
+
+    passage = write(1_000, words)
+    text = " ".join([write(0, before), *[passage] * 8, write(500, after)])
+    assert find_loop(text)
+    assert find_loop(" ".join([write(0, before), passage, write(500, after)])) is None
