@@ -49,11 +49,16 @@ _GREETINGS = {
 is Ray's own default. Nothing else that Ray says is kept from people."""
 
 
+def _read_address(text: str) -> str | None:
+    """Return the cluster that Ray's own variable names; a dashboard's address is none to join."""
+    return None if text in ("", "local") or "://" in text.removeprefix("ray://") else text
+
+
 class RayConfig(Knobs):
     """Where Ray runs."""
 
     address: str | None = execution(
-        lambda: os.environ.get("RAY_ADDRESS") or None,
+        lambda: _read_address(os.environ.get("RAY_ADDRESS", "")),
         min_length=1,
         description="Address of a running cluster to join, where RAY_ADDRESS does not say it; None"
         " starts Ray in this process",
@@ -261,7 +266,10 @@ def knock_at(address: str) -> None:
     if not colon:
         return
     where = f"ray.address {address}"
-    todo = "`ray status` on the head says its address; leave ray.address out to start Ray here"
+    todo = (
+        "`ray status` on the head says its address; leave ray.address out, and RAY_ADDRESS unset,"
+        " to start Ray here"
+    )
     if not port.isdecimal() or not 0 < int(port) < 65536:
         raise ConfigError(Problem(where, f"{port!r} is no port", todo))
     try:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -199,6 +199,7 @@ class EnginePool:
             start = engine.start.remote() if engine is not None else None
             fresh = Replica(replica.model, replica.index, replica.window, worker, engine, start)
             self._await_engine(fresh)
+            self._probe_newcomers([fresh])
             if not worker_lost:
                 self.cluster.ensure().get(worker.reopen.remote(open_engine))
             replica.worker, replica.engine, replica.window = worker, engine, fresh.window
@@ -281,11 +282,21 @@ class EnginePool:
         try:
             for replica in opened:
                 self._await_engine(replica)
+            self._probe_newcomers(opened)
         except BaseException:
             for replica in opened:
                 self._kill(replica.worker, replica.engine)
             raise
         return opened
+
+    def _probe_newcomers(self, opened: Sequence[Replica]) -> None:
+        """Ask the nodes that came for these replicas whether they can take part."""
+        if self.cluster.is_alone:
+            return
+        ray = self.cluster.ensure()
+        placed = [replica.worker.resize.remote(replica.window) for replica in opened]
+        ray.wait(placed, num_returns=len(placed), timeout=self.cluster.config.placement_timeout_s)
+        self.cluster.probe_newcomers()
 
     def _start(self, name: str, config: ModelConfig, index: int) -> Replica:
         engine, open_engine = self._open_engine(config)
@@ -325,7 +336,6 @@ class EnginePool:
             replica.start,
             partial(self.tell, replica.model),
         )
-        self.cluster.probe_newcomers()
         replica.facts = str(facts)
         replica.window = choose_window(facts.sequences, facts.kv_cache_tokens, facts.context_tokens)
         replica.worker.resize.remote(replica.window)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from infra.cluster.session import Cluster
@@ -30,12 +31,14 @@ def await_engine(
 
     timeout_s = cluster.config.placement_timeout_s
     deadline, here = time.monotonic() + timeout_s, 0
-    asked = engine.measure_brought.remote()
+    asked: Any | None = engine.measure_brought.remote()
     try:
         while not ray.wait([start], timeout=_ASK_EVERY_S)[0]:
-            if ray.wait([asked], timeout=0)[0]:
-                come, total = ray.get(asked)
-                asked = engine.measure_brought.remote()
+            if asked is not None and ray.wait([asked], timeout=0)[0]:
+                come, total = here, here + 1
+                with suppress(RayTaskError):  # a look that failed says nothing of the start
+                    come, total = ray.get(asked)
+                asked = engine.measure_brought.remote() if come < total else None
                 if come > here:
                     tell(f"its model comes from S3: {come / _GB:.1f} of {total / _GB:.1f} GB")
                     deadline, here = time.monotonic() + timeout_s, come

@@ -5,14 +5,11 @@ from __future__ import annotations
 import os
 import platform
 import uuid
-from contextlib import suppress
 from datetime import UTC, datetime
-from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-_BOOT = Path("/proc/sys/kernel/random/boot_id")
-_PROCESSES = Path("/proc/self/ns/pid")
+from infra.process_life import has_ended, name_machine, read_birth
 
 
 class Holder(BaseModel):
@@ -45,9 +42,9 @@ class Holder(BaseModel):
             id=uuid.uuid4().hex,
             name=name,
             host=platform.node(),
-            machine=_name_machine(),
+            machine=name_machine(),
             pid=os.getpid(),
-            born=_read_birth(os.getpid()),
+            born=read_birth(os.getpid()),
             since=tell_time(),
         )
 
@@ -57,15 +54,9 @@ class Holder(BaseModel):
 
     def is_gone(self) -> bool:
         """Tell whether its process has ended for certain, which only its own machine can see."""
-        if not self.machine or self.machine != _name_machine():
+        if not self.machine or self.machine != name_machine():
             return False
-        try:
-            os.kill(self.pid, 0)
-        except ProcessLookupError:
-            return True
-        except PermissionError:  # somebody else's, who may hide it
-            return False
-        return _read_birth(self.pid) != self.born
+        return has_ended(self.pid, self.born)
 
 
 def read_holder(data: bytes) -> Holder:
@@ -79,18 +70,3 @@ def read_holder(data: bytes) -> Holder:
 def tell_time() -> str:
     """Return the time as lock files and messages have it."""
     return f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC"
-
-
-def _name_machine() -> str:
-    """Name the kernel's boot and the process namespace: host names are equal in many containers."""
-    with suppress(OSError):
-        return f"{_BOOT.read_text().strip()}/{_PROCESSES.stat().st_ino}"
-    return ""
-
-
-def _read_birth(pid: int) -> int | None:
-    """Return when a process began; ``None`` of one that has ended, if nobody has heard yet."""
-    with suppress(OSError):
-        state, *numbers = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        return None if state in "ZX" else int(numbers[18])
-    return None

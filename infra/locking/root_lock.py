@@ -72,7 +72,8 @@ class RootLock:
         """Take the root, after whoever holds it.
 
         ``note`` is told once whom it waits for, and who was taken over. Raises :class:`RootBusy`
-        instead of waiting unless ``wait``, and :class:`InterruptedRun` once ``stopped``.
+        instead of waiting unless ``wait``, :class:`InterruptedRun` once ``stopped``, and
+        :class:`OSError` where the storage pays no heed to the conditions of a write.
         """
         seen: FileVersion | None = None
         since = began = self._clock()
@@ -91,18 +92,19 @@ class RootLock:
                 if holder is None or holder.ended or self._is_dead(holder, since):
                     if self._swap(found):
                         break
-                    continue
-                if not wait:
+                elif not wait:
                     raise RootBusy(
                         f"{self._storage.root} is held by {holder.describe()}. Run this when that "
                         "has ended; run.other_runs=wait waits for it."
                     )
-                if waited_for != holder.id:
+                elif waited_for != holder.id:
                     waited_for = holder.id
                     note(f"waits: {self._storage.root} is held by {holder.describe()}")
             if stopped():
                 raise InterruptedRun(f"stopped while it waited for {self._storage.root}")
             self._pause(_GLANCE_S)
+        if self._storage.swap(LOCK_FILE, None, _encode(self._mine)):
+            raise OSError("it writes over a file that was to be absent")
         if holder is not None and not holder.ended:
             note(f"took over from {holder.describe()}, which has ended or does not answer")
         elif waited_for is not None:

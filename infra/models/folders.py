@@ -137,9 +137,15 @@ def _unfinished(kept: Path) -> tuple[Path, Path]:
 
 
 def _measure(path: Path) -> int:
-    """Return the bytes of a file, or of a folder's files; of nothing 0."""
+    """Return the bytes that are there of a file, or of a folder's files; of nothing 0.
+
+    A file that is being copied has its full length from the beginning, and holes in it.
+    """
     try:
-        return sum(map(_measure, path.iterdir())) if path.is_dir() else path.stat().st_size
+        if path.is_dir():
+            return sum(map(_measure, path.iterdir()))
+        stat = path.stat()
+        return min(stat.st_size, stat.st_blocks * 512)
     except FileNotFoundError:  # it was moved to where it belongs meanwhile
         return 0
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 
 from infra.secrets.s3_credentials import VARIABLES
 
-_S3 = frozenset(VARIABLES.values()) | {"AWS_REGION"}
+_S3 = frozenset(VARIABLES.values()) | {"AWS_REGION", "AWS_ENDPOINT_URL_S3"}
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 _HUB = ("HF_TOKEN", "HF_ENDPOINT", "HF_HUB_OFFLINE")
 _NAMES = frozenset((*_PROXIES, *map(str.lower, _PROXIES), *_HUB))
@@ -26,20 +26,20 @@ def make_carrier(environment: Mapping[str, str]) -> Callable[[], None] | None:
 
     It is a closure, which travels by value: a node without this project can still say so itself.
     """
-    keys = {name: value for name, value in environment.items() if name in _S3}
+    s3 = {name: value for name, value in environment.items() if name in _S3}
+    keys = s3 if VARIABLES["access_key_id"] in s3 else {}
     others = {
         name: value
         for name, value in environment.items()
-        if name in _NAMES or name.startswith(_PREFIXES)
+        if name in _NAMES or name.startswith(_PREFIXES) or (name in s3 and not keys)
     }
     if not keys and not others:
         return None
-    s3 = sorted(_S3)
+    replaced = sorted(_S3) if keys else []
 
     def unpack() -> None:
-        if keys:
-            for name in s3:
-                os.environ.pop(name, None)
+        for name in replaced:
+            os.environ.pop(name, None)
         for name, value in {**others, **os.environ, **keys}.items():
             os.environ[name] = value
 

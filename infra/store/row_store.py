@@ -250,7 +250,9 @@ def compact_chunks(storage: Storage, folder: str) -> list[PartRef]:
     else:
         index_parts(storage, folder)
     recorded = _list_recorded(storage, folder)
-    return [_describe_part(storage, stat, recorded.get(stat.path)) for stat in compacted]
+    return [
+        _describe_part(storage, stat, recorded.get((stat.path, stat.token))) for stat in compacted
+    ]
 
 
 def merge_chunks(storage: Storage, folder: str, paths: Sequence[str]) -> None:
@@ -287,12 +289,17 @@ def index_parts(storage: Storage, folder: str) -> None:
         write_indexes(storage, folder, ripe)
 
 
-def _list_recorded(storage: Storage, folder: str) -> dict[str, str]:
-    """Return the digests that manifests have recorded of a folder's parts, by path."""
-    recorded: dict[str, str] = {}
+def _list_recorded(storage: Storage, folder: str) -> dict[tuple[str, str], str]:
+    """Return the digests that manifests have recorded of a folder's parts, by path and token.
+
+    A part that has another token by now was made again, of rows that may read otherwise: its name
+    follows from their keys. What was damaged with a trace was set aside before.
+    """
+    recorded: dict[tuple[str, str], str] = {}
     for stat in storage.list(folder, ".json"):
         with suppress(StoreVersionError, FileNotFoundError):
-            recorded |= {part.path: part.digest for part in read_manifest(storage, stat.path).parts}
+            parts = read_manifest(storage, stat.path).parts
+            recorded |= {(part.path, part.token): part.digest for part in parts}
     return recorded
 
 

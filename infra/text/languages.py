@@ -127,18 +127,20 @@ def _ask_lingua(texts: Mapping[int, str], *, thorough: bool) -> Iterator[tuple[i
 
 
 def find_foreign(texts: Sequence[str], language: str) -> dict[int, str]:
-    """Return the language of each text that is confidently in another than the given one.
-
-    Of a language that is not among :func:`known_languages` only the script is judged.
-    """
-    fine = (language,) if language in known_languages() else _LATIN
+    """Return the language of each text that is confidently in another than the given one."""
     found = detect_languages(texts, expected=language)
-    return {index: other for index, other in enumerate(found) if other and other not in fine}
+    return {index: other for index, other in enumerate(found) if other not in (None, language)}
 
 
 def is_language(text: str, language: str) -> bool:
-    """Tell whether a text may be in a language: false only if it is confidently in another."""
-    return not find_foreign([text], language)
+    """Tell whether a text may be in a language: false only if it is confidently in another.
+
+    About a language that is not among :func:`known_languages` only the script is judged.
+    """
+    found = detect_languages([text], expected=language)[0]
+    if found in (None, language):
+        return True
+    return language not in known_languages() and found in _LATIN
 
 
 def _is_plainly_english(words: Sequence[str]) -> bool:

@@ -337,8 +337,9 @@ def test_the_ray_job_runs_on_the_ray_cluster() -> None:
 def test_commands_in_files_are_commands_of_the_project() -> None:
     """Load each configuration with the changes that the file makes."""
     job = yaml.safe_load(read("infra/deploy/kubernetes/rayjob.yaml"))["spec"]["entrypoint"]
-    program, verb, config = shlex.split(job)
-    assert (program, verb) == ("opencharacter", "run") and load_settings(ROOT / config)
+    program, verb, config, flag, change = shlex.split(job)
+    assert (program, verb, flag) == ("opencharacter", "run", "--set")
+    assert load_settings(ROOT / config, [change]).ray.grows
     assert not set(job) & set("&|;<>$`"), "the submitter's shell would take it as its own"
     up = re.search(r"opencharacter run [^']+", read("infra/deploy/ray/cluster.yaml"))
     assert up is not None
@@ -363,6 +364,7 @@ def test_kubernetes_takes_the_pods_and_the_claim() -> None:
 def test_pods_may_write_and_find_gpus_room_and_each_other() -> None:
     dockerfile = read("infra/deploy/docker/Dockerfile")
     (user,) = re.findall(r"--uid (\d+)", dockerfile)
+    assert "ENV HOME=/home/opencharacter\n" in dockerfile, "`ray up` copies its token there"
     head, worker = list_pods()
     for pod in (head, worker):
         assert pod["securityContext"]["runAsUser"] == int(user)

@@ -130,7 +130,7 @@ def test_a_folder_of_ones_own_is_copied_once_and_only_what_is_read(
 
 
 def test_a_copy_that_was_stopped_goes_on_with_what_is_missing(
-    remote: Storage, monkeypatch: pytest.MonkeyPatch
+    remote: Storage, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     address, fetched = put_folder(remote), []
 
@@ -143,9 +143,11 @@ def test_a_copy_that_was_stopped_goes_on_with_what_is_missing(
 
     copy = Storage.download
     monkeypatch.setattr(Storage, "download", download)
-    total = sum(
-        len(FOLDER[name]) for name in ("config.json", "tokenizer.json", "model.safetensors")
-    )
+    total = sum(len(FOLDER[name]) for name in READ)
+    part = tmp_path / "part"
+    with part.open("wb") as file:
+        file.truncate(10**9)
+    assert model_folders._measure(part) == 0, "as long as the whole from the beginning"
     assert measure_brought(address) == (0, total)
     with pytest.raises(KeyboardInterrupt):
         bring_model(address)

@@ -9,26 +9,39 @@ import os
 import shutil
 import tempfile
 from getpass import getuser
+from hashlib import sha256
 from pathlib import Path
 
-_NAME = "opencharacter-engine"
-_PROCESSES = Path("/proc/self/ns/pid")
-_LONGEST_FOLDER = 60
-"""Characters. The system bounds the path of a socket, and vLLM adds a name of 37."""
+from infra.process_life import has_ended, name_machine, read_birth
+
+_NAME = "oc-engine"
+_LONGEST_SOCKET = 107
+"""Characters that the system allows in the path of a socket."""
+
+_SOCKET = 37
+"""Characters that vLLM adds to a folder's name."""
+
+_RANDOM = 8
+"""Characters that :func:`tempfile.mkdtemp` adds."""
+
+_CACHE = "TORCHINDUCTOR_CACHE_DIR"
 
 
 def take_scratch() -> Path:
     """Have this process and its children put what is temporary in a folder of its own.
 
+    It lies in ``/tmp`` where the path of a socket would be too long for the system otherwise.
     Folders of processes that ended without :func:`drop_scratch` go first.
     """
     usual = Path(tempfile.gettempdir())
-    # What is compiled once is wanted again by the next engine.
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(usual / f"torchinductor_{getuser()}"))
-    where = usual if len(str(usual)) <= _LONGEST_FOLDER else Path("/tmp")
-    space = _name_space()
-    _sweep(where, space)
-    folder = tempfile.mkdtemp(prefix=f"{_NAME}-{space}-{os.getpid()}-", dir=where)
+    if _CACHE not in os.environ:  # what is compiled once is wanted again by the next engine
+        os.environ[_CACHE] = str(usual / f"torchinductor_{_name_user()}")
+    here = f"{_NAME}-{sha256(name_machine().encode()).hexdigest()[:6]}"
+    prefix = f"{here}-{os.getpid()}-{read_birth(os.getpid()) or 0}-"
+    fits = len(str(usual / prefix)) + _RANDOM + _SOCKET <= _LONGEST_SOCKET
+    where = usual if fits else Path("/tmp")
+    _sweep(where, here)
+    folder = tempfile.mkdtemp(prefix=prefix, dir=where)
     os.environ["TMPDIR"] = tempfile.tempdir = folder
     return Path(folder)
 
@@ -40,26 +53,17 @@ def drop_scratch(folder: Path) -> None:
         os.environ["TMPDIR"] = tempfile.tempdir = str(folder.parent)
 
 
-def _sweep(where: Path, space: int) -> None:
-    for folder in where.glob(f"{_NAME}-{space}-*-*"):
-        pid = folder.name.split("-")[3]
-        if pid.isdecimal() and not _lives(int(pid)):
-            shutil.rmtree(folder, ignore_errors=True)  # another user's stays
+def _sweep(where: Path, here: str) -> None:
+    """Remove the folders of this machine's processes that are gone; another user's stay."""
+    for folder in where.glob(f"{here}-*-*-*"):
+        pid, born = folder.name.split("-")[3:5]
+        if pid.isdecimal() and born.isdecimal() and has_ended(int(pid), int(born)):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
-def _name_space() -> int:
-    """Return what tells containers apart that share a folder: each counts its own processes."""
+def _name_user() -> str:
+    """Name the user as PyTorch does, who may be a number without a name."""
     try:
-        return _PROCESSES.stat().st_ino
-    except OSError:
-        return 0
-
-
-def _lives(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+        return getuser()
+    except (KeyError, OSError):
+        return f"uid_{os.getuid()}"

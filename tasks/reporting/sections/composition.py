@@ -161,7 +161,10 @@ def _measure_lengths(stage: str, frame: pl.DataFrame) -> LengthLine | None:
 
 
 def _share_languages(texts: Sequence[str]) -> tuple[ShareBar, ...]:
-    counts = Counter(language or _UNSURE for language in detect_languages(texts, expected="en"))
+    found = detect_languages(texts, expected="en")
+    if 2 * found.count("en") < len(found):
+        found = detect_languages(texts)
+    counts = Counter(language or _UNSURE for language in found)
     ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     shown = ranked[:_LANGUAGES]
     rest = sum(rows for _, rows in ranked[_LANGUAGES:])

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from infra.cluster.session import knock_at, silence_greetings
+from infra.cluster.session import RayConfig, knock_at, silence_greetings
 from infra.errors import ConfigError
 
 _WORKER = "ray._private.worker"
@@ -82,3 +82,22 @@ def test_who_listens_is_left_to_ray() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         knock_at(f"127.0.0.1:{server.getsockname()[1]}")
     knock_at("auto")
+
+
+@pytest.mark.parametrize(
+    ("said", "address"),
+    [
+        ("10.0.0.1:6379", "10.0.0.1:6379"),
+        ("auto", "auto"),
+        ("ray://head:10001", "ray://head:10001"),
+        ("http://127.0.0.1:8265", None),  # a dashboard, as `ray job submit` is told
+        ("local", None),
+        ("", None),
+    ],
+)
+def test_rays_own_variable_says_which_cluster_is_joined(
+    said: str, address: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", said)
+    assert RayConfig().address == address
+    assert RayConfig(address="10.0.0.2:6379").address == "10.0.0.2:6379"

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 import tempfile
+import uuid
 from pathlib import Path
 
 import pytest
 
 from infra.engines.vllm import scratch
 from infra.engines.vllm.scratch import drop_scratch, take_scratch
+from infra.process_life import read_birth
 
 
 @pytest.fixture
@@ -21,7 +24,7 @@ def usual(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "")
     monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR")
-    monkeypatch.setattr(scratch, "_LONGEST_FOLDER", 1000)
+    monkeypatch.setattr(scratch, "_LONGEST_SOCKET", 1000)
     return tmp_path
 
 
@@ -43,7 +46,7 @@ def test_compiled_code_stays_where_the_next_engine_looks_for_it(usual: Path) -> 
 
 
 def test_of_killed_engines_the_next_one_clears_away_and_of_living_ones_not(usual: Path) -> None:
-    code = "from infra.engines.vllm import scratch; scratch._LONGEST_FOLDER = 1000; "
+    code = "from infra.engines.vllm import scratch; scratch._LONGEST_SOCKET = 1000; "
     code += "import os; folder = scratch.take_scratch(); (folder / 'socket').touch(); "
     code += "print(folder, flush=True); os._exit(9)"
     done = subprocess.run(
@@ -52,7 +55,7 @@ def test_of_killed_engines_the_next_one_clears_away_and_of_living_ones_not(usual
     )  # fmt: skip
     (left,) = usual.iterdir()
     assert str(left) == done.stdout.strip()
-    other = usual / left.name.replace("engine-", "engine-7", 1)  # of another container
+    other = usual / left.name.replace("oc-engine-", "oc-engine-7", 1)  # of another container
     other.mkdir()
     living = take_scratch()
     tempfile.tempdir = str(usual)
@@ -63,10 +66,31 @@ def test_of_killed_engines_the_next_one_clears_away_and_of_living_ones_not(usual
 def test_the_path_of_a_socket_is_short_enough_for_the_system(
     usual: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scratch, "_LONGEST_FOLDER", 10)
-    folder = take_scratch()
-    try:
-        assert folder.parent == Path("/tmp")
-        assert len(str(folder)) + 38 < 108
-    finally:
-        drop_scratch(folder)
+    """In the usual folder as long as that can be, else in ``/tmp``."""
+    monkeypatch.undo()
+    own = len(f"/oc-engine-123456-{os.getpid()}-{read_birth(os.getpid())}-12345678") + 37
+    with tempfile.TemporaryDirectory(prefix="x") as folder:
+        for length, fits in ((107 - own, True), (108 - own, False)):
+            base = Path(folder.ljust(length, "x"))
+            base.mkdir(exist_ok=True)
+            with monkeypatch.context() as patched:
+                patched.setattr(tempfile, "tempdir", str(base))
+                patched.setenv("TMPDIR", str(base))
+                made = take_scratch()
+                assert made.parent == (base if fits else Path("/tmp"))
+                address = str(made / f"{uuid.uuid4()}")
+                with socket.socket(socket.AF_UNIX) as one:
+                    one.bind(address)
+                drop_scratch(made)
+            base.rmdir()
+
+
+def test_a_user_without_a_name_has_a_cache_too(
+    usual: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> str:
+        raise KeyError("uid not found")
+
+    monkeypatch.setattr(scratch, "getuser", fail)
+    drop_scratch(take_scratch())
+    assert os.environ["TORCHINDUCTOR_CACHE_DIR"].endswith(f"torchinductor_uid_{os.getuid()}")

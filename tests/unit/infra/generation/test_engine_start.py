@@ -80,6 +80,20 @@ def test_a_model_that_no_longer_comes_is_not_waited_for(world: Callable[..., Fak
     assert stuck.now == 30 + 130
 
 
+def test_a_look_at_its_model_that_fails_does_not_end_its_start(
+    world: Callable[..., FakeWorld],
+) -> None:
+    def come(look: int) -> tuple[int, int]:
+        if look == 2:
+            raise RayTaskError("measure_brought", "traceback", OSError("503"))
+        return min(look, 4) * GB, 4 * GB
+
+    loading = world(9, come)
+    assert loading.run(60) == "facts"
+    said = [text.removeprefix("its model comes from S3: ") for text in loading.told]
+    assert said == ["1.0 of 4.0 GB", "3.0 of 4.0 GB", "4.0 of 4.0 GB"]
+
+
 def test_what_its_start_raises_is_raised_as_what_it_is(world: Callable[..., FakeWorld]) -> None:
     for cause, kind in (
         (ConfigError(Problem("model", "is not there", "give one")), ConfigError),

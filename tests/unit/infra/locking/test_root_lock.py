@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from infra.errors import ConfigError, InterruptedRun, RootBusy, RootLost, StorageError
-from infra.locking import holder as holder_module
 from infra.locking import root_lock
 from infra.locking.holder import Holder, read_holder
 from infra.locking.root_lock import BEAT_S, LOCK_FILE, STALE_S, RootLock, hold_root
+from infra.process_life import read_birth
 from infra.store.storage import Storage
 from tests.unit.infra.locking.clocks import Clock, make_lock, take
 
@@ -88,7 +88,7 @@ def test_a_process_that_nobody_has_waited_for_and_one_with_a_used_number_have_en
     unheard = subprocess.Popen([sys.executable, "-c", ""])
     me = Holder.introduce("run a")
     assert me.born is not None and me.born > 0
-    started = holder_module._read_birth(unheard.pid)
+    started = read_birth(unheard.pid)
     os.waitid(os.P_PID, unheard.pid, os.WEXITED | os.WNOWAIT)
     assert me.model_copy(update={"pid": unheard.pid, "born": started}).is_gone()
     unheard.wait()
@@ -305,3 +305,17 @@ def test_a_storage_that_knows_no_locks_is_an_error_with_a_way_out(
         hold_root(root, "run a", "wait", note=print, stop=threading.Event()),
     ):
         pass
+
+
+def test_a_storage_that_heeds_no_condition_cannot_keep_a_lock(
+    root: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As some gateways of S3 do; who would run there alone says so."""
+
+    def write(_: Storage, path: str, found: object, data: bytes) -> bool:
+        root.write_bytes(path, data)
+        return True
+
+    monkeypatch.setattr(Storage, "swap", write)
+    with pytest.raises(OSError, match="was to be absent"):
+        take(make_lock(root, "run a", Clock()), wait=False)

@@ -53,5 +53,12 @@ def test_what_a_node_has_of_its_own_stays_but_for_s3(monkeypatch: pytest.MonkeyP
     assert found["AWS_ACCESS_KEY_ID"] == "id" and "AWS_SESSION_TOKEN" not in found
 
 
+def test_a_region_alone_takes_no_keys_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(DRIVER, "AWS_ACCESS_KEY_ID")
+    own = {"AWS_ACCESS_KEY_ID": "own", "AWS_SECRET_ACCESS_KEY": "own", "AWS_SESSION_TOKEN": "own"}
+    found = arrive(monkeypatch, dict(own))
+    assert found.items() >= {**own, "AWS_ENDPOINT_URL": "http://first:9000"}.items()
+
+
 def test_where_nothing_is_set_ray_is_told_nothing() -> None:
     assert make_carrier({"HOME": "/root", "PATH": "/bin"}) is None
