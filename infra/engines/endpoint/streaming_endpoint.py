@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Any
 
 import httpx
@@ -31,6 +32,7 @@ from infra.protocol import Completion, Delta, Request
 from infra.secrets.secrets import Secret
 
 _CONNECT_TIMEOUT_S = 10.0
+_END_S = 0.5
 _LINE_END = re.compile(rb"\r\n|\n|\r")
 _MOST_LINE_BYTES = 16 * 2**20
 _MOST_SWITCHES = 12
@@ -145,6 +147,7 @@ class StreamingEndpoint:
                 if field != b"data" or not value:
                     continue  # a comment, another field, or the blank line between events
                 if value == b"[DONE]":
+                    await _read_out(lines)
                     return
                 yield self._read_event(value)
 
@@ -163,6 +166,14 @@ class StreamingEndpoint:
         delta = choices[0].get("delta", {"content": choices[0].get("text")})
         text, reasoning = read_parts(delta) if isinstance(delta, Mapping) else ("", "")
         return Delta(text, read_finish(choices[0].get("finish_reason")), reasoning)
+
+
+async def _read_out(lines: AsyncIterator[bytes]) -> None:
+    """Read what a stream still holds, if it ends soon: its connection then serves the next one."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_END_S):
+            async for _ in lines:
+                pass
 
 
 async def split_lines(blocks: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
