@@ -17,10 +17,13 @@ import yaml
 from infra.cluster.ports import find_port
 from tests.e2e.processes import await_no_leftovers, running_pids
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 ROOT = Path(__file__).parents[2]
 BINARIES = Path(sys.executable).parent
+LONGEST_S = 240.0
+"""Ray starts an agent after the head, which takes that long on a machine that does other things."""
+
 CORES = 2
 """Of each node of the job; a step that does not ask for them has one."""
 
@@ -128,7 +131,7 @@ def test_the_slurm_job_gives_ray_the_nodes_cores_and_a_token_and_hands_the_signa
     script = str(ROOT / "infra/deploy/slurm/run.sbatch")
     process = start(["bash", script, "configs/demo.yaml"], env, tmp_path, log)
     try:
-        told = await_file(tmp_path / "told", process, log, 120)
+        told = await_file(tmp_path / "told", process, log, LONGEST_S)
         assert told == f"run configs/demo.yaml on {CORES} cpus of {CORES} cores"
         process.send_signal(signal.SIGTERM)  # to the script alone, as Slurm's B: does
         deadline = time.monotonic() + 60
@@ -158,7 +161,7 @@ def test_the_ray_job_runs_on_the_head_in_its_folder_with_its_address(
     submit = f"ray job submit --address=http://127.0.0.1:{dashboard} -- {job['entrypoint']}"
     elsewhere = {**env, "PATH": f"{BINARIES}:{os.environ['PATH']}"}
     try:
-        deadline = time.monotonic() + 90
+        deadline = time.monotonic() + LONGEST_S
         while True:
             done = subprocess.run(
                 ["sh", "-c", submit],
