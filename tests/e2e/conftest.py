@@ -17,7 +17,10 @@ from tests.e2e.scripted import ScriptedWorld
 os.environ.setdefault("SPT_NOENV", "1")
 
 
-LONGEST = ("test_demo", "test_deployments", "test_training", "test_interruption")
+LONGEST = (
+    "test_demo", "test_s3", "test_training", "test_smollm", "test_deployments",
+    "test_clusters_and_calls", "test_interruption", "test_two_runs",
+)  # fmt: skip
 """Of two workers that take file after file, both are busy to the end where these come first."""
 
 
