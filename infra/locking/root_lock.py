@@ -103,7 +103,7 @@ class RootLock:
             if stopped():
                 raise InterruptedRun(f"stopped while it waited for {self._storage.root}")
             self._pause(_GLANCE_S)
-        if self._storage.swap(LOCK_FILE, None, _encode(self._mine)):
+        if self._storage.swap(LOCK_FILE, None, _encode(self._mine) + b"\n"):
             raise OSError("it writes over a file that was to be absent")
         if holder is not None and not holder.ended:
             note(f"took over from {holder.describe()}, which has ended or does not answer")
