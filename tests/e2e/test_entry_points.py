@@ -151,12 +151,12 @@ def test_the_ray_job_runs_on_the_head_in_its_folder_with_its_address(
     write_program(tmp_path / "bin/opencharacter", JOB)
     submitter = tmp_path / "submitter"
     submitter.mkdir()
-    port, dashboard = find_port(), find_port()
+    # The agent's usual port may be taken: other tests have a Ray of their own.
+    port, dashboard, agent = find_port(), find_port(), find_port()
     env = with_programs(tmp_path, RAY_AUTH_MODE="token", RAY_AUTH_TOKEN="0" * 64)
-    head = ["ray", "start", "--head", "--block", f"--port={port}", "--num-cpus=1"]
-    process = start(
-        [*head, f"--dashboard-port={dashboard}", f"--temp-dir={sockets}"], env, tmp_path, log
-    )
+    ports = [f"--dashboard-port={dashboard}", f"--dashboard-agent-listen-port={agent}"]
+    head = ["ray", "start", "--head", "--block", f"--port={port}", *ports]
+    process = start([*head, "--num-cpus=1", f"--temp-dir={sockets}"], env, tmp_path, log)
     job = yaml.safe_load((ROOT / "infra/deploy/kubernetes/rayjob.yaml").read_text())["spec"]
     submit = f"ray job submit --address=http://127.0.0.1:{dashboard} -- {job['entrypoint']}"
     elsewhere = {**env, "PATH": f"{BINARIES}:{os.environ['PATH']}"}
