@@ -5,18 +5,20 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 from pathlib import Path
+from typing import Literal
 
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
-_PROCESSES = Path("/proc/self/ns/pid")
+_NAMESPACES = Path("/proc/self/ns")
 
 
-def name_machine() -> str:
-    """Name the kernel's boot and the process namespace; empty where they cannot be told.
+def name_machine(namespace: Literal["pid", "net"] = "pid") -> str:
+    """Name the kernel's boot and a namespace of this process; empty where they cannot be told.
 
-    Host names are equal in many containers, and each container counts its own processes.
+    Host names are equal in many containers, and each container counts its own processes (``pid``)
+    and has its own 127.0.0.1 (``net``).
     """
     with suppress(OSError):
-        return f"{_BOOT.read_text().strip()}/{_PROCESSES.stat().st_ino}"
+        return f"{_BOOT.read_text().strip()}/{(_NAMESPACES / namespace).stat().st_ino}"
     return ""
 
 

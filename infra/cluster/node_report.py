@@ -19,6 +19,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from infra.cluster.torch_build import read_torch_build
+from infra.process_life import name_machine
 from infra.store.storage import Storage
 
 _PACKAGES = {
@@ -31,8 +32,6 @@ _PACKAGES = {
 _ROOMS = ("flows", "tasks", "infra")
 _HEAD_BYTES = 1 << 20
 _STORE_PATIENCE_S = 40.0
-_BOOT = Path("/proc/sys/kernel/random/boot_id")
-_NETWORK = Path("/proc/self/ns/net")
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +161,4 @@ def identify_path(path: Path) -> str:
 
 def name_loopback() -> str:
     """Return which network's own 127.0.0.1 this is: containers of one machine have several."""
-    try:
-        return f"{_BOOT.read_text().strip()}:{_NETWORK.stat().st_ino}"
-    except OSError:
-        return platform.node()
+    return name_machine("net") or platform.node()

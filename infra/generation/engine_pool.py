@@ -194,9 +194,8 @@ class EnginePool:
             self._hand_over_log(replica)
             config = self._models[replica.model]
             self._kill(replica.engine, replica.worker if worker_lost else None)
-            engine, open_engine = self._open_engine(config)
+            engine, start, open_engine = self._open_engine(config)
             worker = self._open_worker(config, open_engine) if worker_lost else replica.worker
-            start = engine.start.remote() if engine is not None else None
             fresh = Replica(replica.model, replica.index, replica.window, worker, engine, start)
             self._await_engine(fresh)
             self._probe_newcomers([fresh])
@@ -299,20 +298,20 @@ class EnginePool:
         self.cluster.probe_newcomers()
 
     def _start(self, name: str, config: ModelConfig, index: int) -> Replica:
-        engine, open_engine = self._open_engine(config)
+        engine, start, open_engine = self._open_engine(config)
         worker = self._open_worker(config, open_engine)
-        start = engine.start.remote() if engine is not None else None
         return Replica(name, index, _window(config), worker, engine, start)
 
-    def _open_engine(self, config: ModelConfig) -> tuple[Any | None, Callable[[], Engine]]:
+    def _open_engine(self, config: ModelConfig) -> tuple[Any, Any, Callable[[], Engine]]:
+        """Return an engine's actor, its start that has begun, and how workers open it."""
         if config.engine != "vllm":
-            return None, open_remote_engine(config, self._storage)
+            return None, None, open_remote_engine(config, self._storage)
         self.get_ready(config)
         ray = self.cluster.ensure()
         zygote = self._zygote.address if self._zygote is not None else None
         options = _vllm_resources(config, on_gpus=self.cluster.devices().on_gpus)
         engine = ray.remote(VllmActor).options(**options).remote(config, zygote)
-        return engine, partial(ActorEngine, engine)
+        return engine, engine.start.remote(), partial(ActorEngine, engine)
 
     def _open_worker(self, config: ModelConfig, open_engine: Callable[[], Engine]) -> Any:
         ray = self.cluster.ensure()

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from infra import process_life
 from infra.cluster import node_report
 from infra.cluster.node_report import (
     StoreVisit,
@@ -132,5 +133,5 @@ def test_builds_of_one_release_count_as_the_same(monkeypatch: pytest.MonkeyPatch
 def test_a_loopback_without_a_kernel_that_names_it_is_the_hosts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(node_report, "_BOOT", tmp_path / "none")
+    monkeypatch.setattr(process_life, "_BOOT", tmp_path / "none")
     assert name_loopback() == platform.node()
