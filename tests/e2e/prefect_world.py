@@ -226,6 +226,13 @@ class Server:
                 return states
             time.sleep(0.2)
 
+    def await_log(self, run: str, words: str) -> None:
+        """Wait until a run logged some words, which a server hears after the run's last state."""
+        deadline = time.monotonic() + 60
+        while words not in (log := self.read_whole_log(run)):
+            assert time.monotonic() < deadline, f"no {words!r} in: {log[-4000:]}"
+            time.sleep(0.2)
+
     def read_states(self, run: str) -> dict[str, str]:
         """Return the names of the states of a run's nodes."""
         body = {"flow_runs": {"id": {"any_": [run]}}, "limit": 200}

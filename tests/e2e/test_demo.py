@@ -97,9 +97,12 @@ def test_the_demo_is_killed_resumed_loses_its_engine_finishes_and_is_cached(home
     parts = count_dialogues()
     result = run_and_kill_engine(command, environment(home), lambda: count_dialogues() > parts)
     await_no_leftovers(before)
-    # A trained model is started by the check of its own export; four engines take turns.
+    # A trained model is started by the check of its own export; four engines take turns, so each
+    # may give way once and come again, and the teacher's was killed once besides.
+    most = {"teacher": 3, "base": 2, "tuned": 2, "control": 2}
     started = result["engines_started"]
-    assert started.keys() == {"teacher", "base", "tuned", "control"} and max(started.values()) <= 2
+    assert started.keys() == most.keys()
+    assert all(started[name] <= most[name] for name in most), started
     for name, counts in result["counts"].items():
         assert counts["planned"] == counts["accepted"] + counts["rejected"], name
     for name in ROW_STAGES:

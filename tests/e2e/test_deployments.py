@@ -170,7 +170,7 @@ def ask_before_training(
         server.post(f"/flow_runs/{run}/resume", answer).raise_for_status()
         ended = server.await_end(run, TRAINING_S)
         assert ended["state_type"] == state, server.read_log(run)
-        assert "by Ada" in server.read_whole_log(run)
+        server.await_log(run, "by Ada")
     assert list(world.root.glob("training/*/*.json"))
 
 
