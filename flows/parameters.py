@@ -24,7 +24,7 @@ class Form(BaseModel):
 
 
 class Recipe(Form):
-    """Says which configuration a run takes, and what it changes of it."""
+    """Choice of a configuration, and what a run changes of it."""
 
     config: str = Field(
         "configs/demo.yaml",
@@ -73,7 +73,7 @@ class Recipe(Form):
 
 
 class SynthesisSize(Form):
-    """Says how much data is made; a larger figure only adds work."""
+    """Amounts of data to make; a larger figure only adds work."""
 
     personas: int | None = Field(
         None, ge=1, title="Personas", description="Personas to use (the paper's M is 20,000)."
@@ -100,7 +100,7 @@ class SynthesisSize(Form):
 
 
 class Gates(Form):
-    """Says which earlier run a run is held to, and what its differences must be above."""
+    """Choice of the earlier run that a run is held to, and what its differences must be above."""
 
     baseline: str = Field(
         "baseline",

@@ -60,8 +60,8 @@ def run(
         from flows.pipeline import opencharacter
         from flows.recipe.opening import prepare
 
-        wishes = tuple(refresh or ()), tuple(retry_rejects or ())
-        check_reruns(prepare(config, overrides), from_, until, *wishes)
+        requests = tuple(refresh or ()), tuple(retry_rejects or ())
+        check_reruns(prepare(config, overrides), from_, until, *requests)
         await_server()
         with Terminal() as terminal, watch(terminal), stop_on_signals(terminal):
             result = opencharacter(
@@ -69,8 +69,8 @@ def run(
                 overrides,
                 until,
                 first=from_,
-                refresh=wishes[0],
-                retry_rejects=wishes[1],
+                refresh=requests[0],
+                retry_rejects=requests[1],
             )
     print(result.model_dump_json(), flush=True)
 

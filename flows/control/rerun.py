@@ -25,7 +25,7 @@ def check_reruns(
     refresh: Sequence[str] = (),
     retry_rejects: Sequence[str] = (),
 ) -> None:
-    """Raise :class:`ConfigError` for wishes that contradict each other, or cannot be met.
+    """Raise :class:`ConfigError` for requests that contradict each other, or cannot be met.
 
     Nothing is written down: that is for the run itself, once it has begun.
     """
@@ -42,10 +42,10 @@ def check_reruns(
         reruns = request_reruns(settings, context, refresh, retry_rejects)
         graph = build_graph(settings, context, reruns)
         late = [
-            Problem(f"{option} {wish}", f"comes after the last stage to run, {until}", _LATER)
-            for option, wishes in ((REFRESH, refresh), (RETRY, retry_rejects))
-            for wish in wishes
-            if not any(reaches(until, node.stage) for node in pick(wish, graph))
+            Problem(f"{option} {request}", f"comes after the last stage to run, {until}", _LATER)
+            for option, requests in ((REFRESH, refresh), (RETRY, retry_rejects))
+            for request in requests
+            if not any(reaches(until, node.stage) for node in pick(request, graph))
         ]
         if late:
             raise ConfigError(*late)
@@ -57,8 +57,8 @@ def request_reruns(
 ) -> Reruns:
     """Return the store's reruns with nodes to be made anew, or their rejects asked again.
 
-    Only nodes that are done now are marked. A wish stays open until a run ends well; till then
-    the same wish changes nothing, so that a run can be interrupted and started again as it was.
+    Only nodes that are done now are marked. A request stays open until a run ends well; till then
+    the same request changes nothing, so that a run can be interrupted and started again as it was.
     Raises :class:`ConfigError` for a name that no node of the run has.
     """
     reruns = kept = read_reruns(context.storage)
@@ -72,9 +72,9 @@ def request_reruns(
     ]
     if problems:
         raise ConfigError(*problems)
-    wishes = [(REFRESH, node) for wish in refresh for node in pick(wish, graph)]
-    wishes += [(RETRY, node) for wish in retry_rejects for node in pick(wish, rows)]
-    for option, node in wishes:
+    requests = [(REFRESH, node) for request in refresh for node in pick(request, graph)]
+    requests += [(RETRY, node) for request in retry_rejects for node in pick(request, rows)]
+    for option, node in requests:
         # Marking a node gives those below it other names, so each is looked up anew.
         plain = build_graph(settings, context, reruns)[node.name].described
         ready = is_done if option == REFRESH else has_rejects
@@ -87,9 +87,9 @@ def request_reruns(
 
 
 def close_reruns(settings: Settings, context: RunContext) -> None:
-    """Forget the wishes of a run that ended well: the same words mean once more from now on."""
+    """Forget the requests of a run that ended well: the same words mean once more from now on."""
     kept = read_reruns(context.storage)
-    if kept.wishes:
+    if kept.requests:
         plain = [node.described for node in build_graph(settings, context, kept)]
         write_reruns(context.storage, kept.close(plain))
 

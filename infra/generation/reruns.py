@@ -24,7 +24,7 @@ from infra.store.storage import Storage
 
 REFRESH = "refresh"
 RETRIES = "retry_rejects"
-_WISHES = "wishes"
+_REQUESTS = "wishes"
 _PATH = "remakes.json"
 
 
@@ -32,13 +32,13 @@ _PATH = "remakes.json"
 class Reruns:
     """What of a store is made again: how often, by ``refresh`` or ``retry_rejects``.
 
-    Nodes are named by stage and the recipe they have without it. ``wishes`` are those that no
+    Nodes are named by stage and the recipe they have without it. ``requests`` are those that no
     run has carried out to its end yet.
     """
 
     refreshed: Mapping[str, int] = field(default_factory=dict)
     retried: Mapping[str, int] = field(default_factory=dict)
-    wishes: frozenset[str] = frozenset()
+    requests: frozenset[str] = frozenset()
 
     def apply(self, node: NodeSpec) -> NodeSpec:
         """Return the node as it is to be made now."""
@@ -54,19 +54,19 @@ class Reruns:
         """Return the reruns with a node's rejects, as described without them, retried again."""
         return replace(self, retried=_count_up(self.retried, _name(node)))
 
-    def open(self, wish: str, node: NodeSpec) -> Reruns:
-        """Return the reruns with a wish for a node on record."""
-        return replace(self, wishes=self.wishes | {f"{wish} {_name(node)}"})
+    def open(self, request: str, node: NodeSpec) -> Reruns:
+        """Return the reruns with a request for a node on record."""
+        return replace(self, requests=self.requests | {f"{request} {_name(node)}"})
 
-    def is_open(self, wish: str, node: NodeSpec) -> bool:
-        """Tell whether a wish for a node is on record."""
-        return f"{wish} {_name(node)}" in self.wishes
+    def is_open(self, request: str, node: NodeSpec) -> bool:
+        """Tell whether a request for a node is on record."""
+        return f"{request} {_name(node)}" in self.requests
 
     def close(self, nodes: Iterable[NodeSpec]) -> Reruns:
-        """Return the reruns without the wishes for some nodes."""
+        """Return the reruns without the requests for some nodes."""
         names = {_name(node) for node in nodes}
-        left = {wish for wish in self.wishes if wish.rpartition(" ")[2] not in names}
-        return replace(self, wishes=frozenset(left))
+        left = {request for request in self.requests if request.rpartition(" ")[2] not in names}
+        return replace(self, requests=frozenset(left))
 
 
 def read_reruns(storage: Storage) -> Reruns:
@@ -78,7 +78,7 @@ def read_reruns(storage: Storage) -> Reruns:
         return Reruns()
     try:
         data = json.loads(storage.read_bytes(_PATH))
-        return Reruns(dict(data[REFRESH]), dict(data[RETRIES]), frozenset(data[_WISHES]))
+        return Reruns(dict(data[REFRESH]), dict(data[RETRIES]), frozenset(data[_REQUESTS]))
     except (ValueError, KeyError, TypeError) as error:
         raise StoreVersionError(
             f"{storage.url(_PATH)} cannot be read ({type(error).__name__}: {error}). It says what "
@@ -91,7 +91,7 @@ def write_reruns(storage: Storage, reruns: Reruns) -> None:
     data = {
         REFRESH: dict(reruns.refreshed),
         RETRIES: dict(reruns.retried),
-        _WISHES: sorted(reruns.wishes),
+        _REQUESTS: sorted(reruns.requests),
     }
     storage.write_bytes(_PATH, json.dumps(data, indent=1, sort_keys=True).encode())
 

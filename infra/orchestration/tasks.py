@@ -251,7 +251,7 @@ def publish_plan(table: str) -> None:
 
 
 class Approval(RunInput):
-    """Is the form that a paused run shows in the Prefect UI."""
+    """Form that a paused run shows in the Prefect UI."""
 
     go_on: bool = Field(True, title="Go on", description="Off: the run ends, and keeps all.")
     by: str = Field("", title="Name", description="Who decides; it is kept in the run's log.")

@@ -45,7 +45,7 @@ class RankHooks(Protocol):
     """Hooks that are told what happens on a rank; every rank is told at the same steps."""
 
     def stop_wanted(self) -> bool:
-        """Tell whether to stop after this step; one rank's wish stops all, at the same step."""
+        """Tell whether to stop after this step; one rank's request stops all, at the same step."""
         ...
 
     def finish_step(self, trainer: Any, facts: StepFacts) -> None:

@@ -134,9 +134,9 @@ def test_what_is_made_again_is_kept_and_counts_up(storage: Storage) -> None:
 
 
 def test_a_wish_is_on_record_until_its_node_is_made() -> None:
-    wishes = Reruns().open("refresh", NODE).open("retry", NODE).open("refresh", OTHER)
-    assert wishes.is_open("refresh", NODE) and not wishes.is_open("retry", OTHER)
-    left = wishes.close([NODE])
+    requests = Reruns().open("refresh", NODE).open("retry", NODE).open("refresh", OTHER)
+    assert requests.is_open("refresh", NODE) and not requests.is_open("retry", OTHER)
+    left = requests.close([NODE])
     assert not left.is_open("refresh", NODE) and not left.is_open("retry", NODE)
     assert left.is_open("refresh", OTHER)
 
