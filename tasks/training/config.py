@@ -79,6 +79,12 @@ class TrainingConfig(Knobs):
     gradient_checkpointing: bool = execution(
         False, description="Recompute activations to save memory"
     )
+    kept_layers: int = execution(
+        0,
+        ge=0,
+        description="First layers that keep their activations under gradient_checkpointing: each"
+        " saves its own forward pass and costs its activations",
+    )
     workers: Annotated[int, Field(ge=1)] | Literal["auto"] = execution(
         "auto",
         description="Ranks, one GPU (or a share of the CPUs) each; auto: as many as there are"

@@ -44,6 +44,8 @@ from tests.contracts.training_worlds import (
 
 SHIPPED = sorted(path.name for path in (packaged_configs() / "deepspeed").glob("*.json"))
 STAGES = ("deepspeed/zero1.json", "deepspeed/zero2.json", "deepspeed/zero3.json")
+SAID = {"zero_optimization", "parameter_groups", "data_types"}
+ONE_GPU = "deepspeed/one_gpu_8b.json"
 STEPS = 10
 
 
@@ -83,13 +85,41 @@ def test_zero_stages_agree(ranks: RankProcesses, tmp_path: Path) -> None:
     outcome, records = finish(ranks, plain)
     assert outcome.eval_loss_before and outcome.eval_loss_after
     assert outcome.eval_loss_after < outcome.eval_loss_before - 0.05
-    for stage in STAGES:
+    for stage in (*STAGES, ONE_GPU):
         job = make_job(tmp_path, stage.rpartition("/")[2], deepspeed=stage)
         found, told = finish(ranks, job)
         assert losses(told) == pytest.approx(losses(records), abs=5e-5)
         assert found.eval_loss_after == pytest.approx(outcome.eval_loss_after, abs=5e-5)
         assert measure_distance(read_final(job), read_final(plain)) < 1e-4
     assert len(losses(records)) == STEPS
+
+
+def test_one_gpu_files_take_the_same_steps(ranks: RankProcesses, tmp_path: Path) -> None:
+    """ZeRO-1 by layer takes ZeRO-3's steps, and a layer that keeps its activations the same."""
+    knobs: dict[str, Any] = {"gradient_checkpointing": True, "precision": "bf16", "micro_batch": 1}
+    zero3 = "deepspeed/one_gpu_8b_zero3.json"
+    jobs = (
+        make_job(tmp_path, "zero3", deepspeed=zero3, **knobs),
+        make_job(tmp_path, "by layer", deepspeed=ONE_GPU, **knobs, kept_layers=1),
+    )
+    (old, told), (new, found) = (finish(ranks, job, 1) for job in jobs)
+    assert losses(found) == pytest.approx(losses(told), abs=2e-3)
+    assert new.eval_loss_after == pytest.approx(old.eval_loss_after, abs=2e-3)
+
+
+def test_small_addends_survive(ranks: RankProcesses, tmp_path: Path) -> None:
+    """Added up in fp32, the gradients of many micro-batches are those of a few large ones."""
+    knobs: dict[str, Any] = {
+        "precision": "bf16", "deepspeed": "deepspeed/zero2.json", "global_batch": 40, "epochs": 10,
+    }  # fmt: skip
+    few = make_job(tmp_path, "few", **knobs, micro_batch=40)
+    many = make_job(tmp_path, "many", **knobs, micro_batch=1)
+    bf16 = {**(many.deepspeed or {}), "data_types": {"grad_accum_dtype": "bf16"}}
+    lossy = replace(make_job(tmp_path, "lossy", **knobs, micro_batch=1), deepspeed=bf16)
+    for job in (few, many, lossy):
+        finish(ranks, job, 1)
+    away = [measure_distance(read_final(job), read_final(few)) for job in (many, lossy)]
+    assert away[0] < 0.7 * away[1], away
 
 
 def test_small_updates_survive(ranks: RankProcesses, tmp_path: Path) -> None:
@@ -184,7 +214,7 @@ def test_half_a_checkpoint_is_never_taken_for_whole(ranks: RankProcesses, tmp_pa
     assert whole_steps(job) == [6, 8]
 
 
-@pytest.mark.parametrize("deepspeed", [PLAIN, "deepspeed/zero1.json", "deepspeed/zero3.json"])
+@pytest.mark.parametrize("deepspeed", [PLAIN, ONE_GPU, "deepspeed/zero3.json"])
 def test_resume_on_other_world_size(ranks: RankProcesses, tmp_path: Path, deepspeed: str) -> None:
     """Two ranks, then one, then two: the same steps, up to the order of additions."""
     knobs: dict[str, Any] = {"deepspeed": deepspeed, "checkpoint_every_steps": 2}
@@ -361,6 +391,6 @@ def test_configurations_say_no_more_than_where_states_lie() -> None:
     """What belongs to the recipe is in the training knobs, so a config cannot contradict them."""
     for name in SHIPPED:
         text = (packaged_configs() / "deepspeed" / name).read_text(encoding="utf-8")
-        assert set(json.loads(text)) == {"zero_optimization"}
+        assert {"zero_optimization"} <= set(json.loads(text)) <= SAID
     cpu = json.loads((packaged_configs() / "deepspeed" / "cpu.json").read_text(encoding="utf-8"))
     assert "offload_optimizer" not in cpu["zero_optimization"]

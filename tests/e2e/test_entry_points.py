@@ -9,8 +9,10 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 
+import httpx
 import pytest
 import yaml
 
@@ -24,6 +26,7 @@ BINARIES = Path(sys.executable).parent
 LONGEST_S = 240.0
 """Ray starts an agent after the head, which takes that long on a machine that does other things."""
 
+TOKEN = "0" * 64
 CORES = 2
 """Of each node of the job; a step that does not ask for them has one."""
 
@@ -78,6 +81,18 @@ def with_programs(folder: Path, **more: str) -> dict[str, str]:
     home.mkdir()
     path = f"{folder / 'bin'}:{BINARIES}:{kept['PATH']}"
     return {**kept, "PATH": path, "HOME": str(home), "RAY_USAGE_STATS_ENABLED": "0", **more}
+
+
+def await_agent(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
+    """Wait for the agent that starts jobs: a look costs nothing, a submission seconds of CPU."""
+    deadline = time.monotonic() + LONGEST_S
+    request = f"http://127.0.0.1:{port}/api/local_raylet_healthz"
+    while True:
+        with suppress(httpx.TransportError):
+            if httpx.get(request, headers={"Authorization": f"Bearer {TOKEN}"}).is_success:
+                return
+        assert process.poll() is None and time.monotonic() < deadline, log.read_text()[-3000:]
+        time.sleep(0.2)
 
 
 @pytest.fixture
@@ -153,7 +168,7 @@ def test_the_ray_job_runs_on_the_head_in_its_folder_with_its_address(
     submitter.mkdir()
     # The agent's usual port may be taken: other tests have a Ray of their own.
     port, dashboard, agent = find_port(), find_port(), find_port()
-    env = with_programs(tmp_path, RAY_AUTH_MODE="token", RAY_AUTH_TOKEN="0" * 64)
+    env = with_programs(tmp_path, RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=TOKEN)
     ports = [f"--dashboard-port={dashboard}", f"--dashboard-agent-listen-port={agent}"]
     head = ["ray", "start", "--head", "--block", f"--port={port}", *ports]
     process = start([*head, "--num-cpus=1", f"--temp-dir={sockets}"], env, tmp_path, log)
@@ -161,7 +176,8 @@ def test_the_ray_job_runs_on_the_head_in_its_folder_with_its_address(
     submit = f"ray job submit --address=http://127.0.0.1:{dashboard} -- {job['entrypoint']}"
     elsewhere = {**env, "PATH": f"{BINARIES}:{os.environ['PATH']}"}
     try:
-        deadline = time.monotonic() + LONGEST_S
+        await_agent(agent, process, log)
+        deadline = time.monotonic() + 60
         while True:
             done = subprocess.run(
                 ["sh", "-c", submit],
@@ -169,6 +185,7 @@ def test_the_ray_job_runs_on_the_head_in_its_folder_with_its_address(
             )  # fmt: skip
             if done.returncode == 0:
                 break
+            # The head may hear of its agent a little later than it answers.
             assert process.poll() is None and time.monotonic() < deadline, done.stderr[-2000:]
             time.sleep(1)
         folder, address, *arguments = (tmp_path / "told").read_text().split()

@@ -20,6 +20,14 @@ _OURS = {
 }
 _LOSSY = ("bf16_master_weights_and_grads", "bf16_optimizer_states")
 _KEY = "training.deepspeed"
+_DATA_TYPES = "data_types"
+_GROUPS = "parameter_groups"
+_BY_LAYER = "by_layer"
+"""Our own key in a file, which DeepSpeed passes over: the optimiser steps layer after layer.
+
+ZeRO-1 and -2 hold the fp32 gradient of one parameter group at a time: 30 GiB where all weights of
+an 8 B model are one.
+"""
 
 
 def load_deepspeed_config(name: str) -> dict[str, Any] | None:
@@ -38,6 +46,9 @@ def load_deepspeed_config(name: str) -> dict[str, Any] | None:
         for key, why in _OURS.items()
         if key in config
     ]
+    if config.get(_GROUPS, _BY_LAYER) != _BY_LAYER:
+        what, todo = f"{config[_GROUPS]!r} is no way to group", f"{_BY_LAYER}, or leave it out"
+        problems.append(Problem(f"{_KEY}: {path}: {_GROUPS}", what, todo))
     problems += [
         Problem(
             f"{_KEY}: {path}: bf16.{key}",
@@ -62,7 +73,8 @@ def fill_deepspeed_config(
     """
     bf16 = {"enabled": training.precision == "bf16"}
     return {
-        **config,
+        **{key: value for key, value in config.items() if key != _DATA_TYPES},
+        **_add_up(config, training),
         "train_batch_size": plan.global_batch,
         "train_micro_batch_size_per_gpu": plan.micro_batch,
         "gradient_accumulation_steps": plan.accumulation,
@@ -77,11 +89,30 @@ def fill_deepspeed_config(
     }
 
 
+def _add_up(config: dict[str, Any], training: TrainingConfig) -> dict[str, Any]:
+    """Return in what format micro-batches are added up: fp32 where the stage shards gradients.
+
+    DeepSpeed's default is the weights' format, and 64 addends in 8 significant bits lose what is
+    small beside their sum. Under ZeRO-1 it would take another optimiser of DeepSpeed's, with
+    gradients of 4 bytes on every rank.
+    """
+    shards = config.get("zero_optimization", {}).get("stage", 0) >= 2
+    if training.precision != "bf16" or (_DATA_TYPES not in config and not shards):
+        return {}
+    return {_DATA_TYPES: {"grad_accum_dtype": "fp32", **config.get(_DATA_TYPES, {})}}
+
+
+def groups_by_layer(config: dict[str, Any] | None) -> bool:
+    """Tell whether each layer's parameters are a group of their own."""
+    return config is not None and config.get(_GROUPS) == _BY_LAYER
+
+
 def name_layout(config: dict[str, Any] | None) -> str:
-    """Return where states lie: ``ddp``, or ``zero-`` and the stage."""
+    """Return where states lie: ``ddp``, or ``zero-`` and the stage; and whether by layer."""
     if config is None:
         return PLAIN
-    return f"zero-{config.get('zero_optimization', {}).get('stage', 0)}"
+    stage = config.get("zero_optimization", {}).get("stage", 0)
+    return f"zero-{stage}{'-by-layer' if groups_by_layer(config) else ''}"
 
 
 def can_read(written: str, layout: str) -> bool:

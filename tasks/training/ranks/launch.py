@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import threading
 from collections.abc import Callable
 
@@ -109,6 +110,8 @@ def check_job(job: TrainJob) -> None:
 
 def _be_rank(job: TrainJob, link: RankLink) -> None:
     if read_torch_build().kind != "cpu":
+        # Packed rows differ in what they take: blocks that can grow leave no gaps between them.
+        os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
         await_gpu_memory(job.config.free_gpu_memory, "lower training.free_gpu_memory")
     from tasks.training.ranks.rank import run_rank
 

@@ -13,7 +13,15 @@ from typing import Any, Protocol
 
 from infra.errors import OpenCharacterError
 from infra.store.storage import Storage
+from tasks.training.ranks.deepspeed_config import groups_by_layer
 from tasks.training.ranks.job import TrainJob
+from tasks.training.ranks.layers import group_by_layer, keep_activations
+from tasks.training.ranks.losses import (
+    compute_loss,
+    measure_loss,
+    score_log_probs_only,
+    score_trained_tokens_only,
+)
 from tasks.training.ranks.schedule import RateSchedule
 from tasks.training.rows.batching import BatchPlan, StreamSampler, find_epoch_ends
 
@@ -135,6 +143,7 @@ def build_trainer(
     train, validation = data
     steps, config = schedule.total_steps, job.config
     score_trained_tokens_only()
+    score_log_probs_only()
 
     class FixedSchedule(LRScheduler):  # type: ignore[misc]
         """Schedule of rates as they are: a factor on a base rate would miss the last by a bit."""
@@ -157,26 +166,34 @@ def build_trainer(
                 self._created_lr_scheduler = True
             return self.lr_scheduler
 
-        tally = (0, 0, 0)
-        """Tokens, trained tokens and slots of this rank since the last step."""
+        tally: Any = 0
+        """Tokens, trained tokens and slots of this rank since the last step; a tensor of three."""
 
         def training_step(self, model: Any, inputs: Any, *rest: Any) -> Any:
             ids, labels = inputs["input_ids"], inputs["labels"]
-            tokens, trained, slots = self.tally
-            self.tally = (
-                tokens + int((ids != job.pad_id).sum()),
-                trained + int((labels[:, 1:] != -100).sum()),
-                slots + ids.numel(),
-            )
+            # Counted where the rows lie: a number of Python's would wait for the GPU.
+            slots = torch.full((), ids.numel(), device=ids.device)
+            counts = ((ids != job.pad_id).sum(), (labels[:, 1:] != -100).sum(), slots)
+            self.tally = self.tally + torch.stack(counts)
             return super().training_step(model, inputs, *rest)
+
+        def compute_loss(
+            self,
+            model: Any,
+            inputs: Any,
+            return_outputs: bool = False,
+            num_items_in_batch: Any = None,
+        ) -> Any:
+            return compute_loss(self, model, inputs, num_items_in_batch)
 
         def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
             if "loss" not in logs:
                 super().log(logs, start_time)
                 return
-            counts = torch.tensor((*self.tally, hooks.stop_wanted()), device=self.args.device)
+            stop = torch.tensor([hooks.stop_wanted()], device=self.args.device)
+            counts = torch.cat((self.tally.to(self.args.device), stop))
             tokens, trained, slots, stops = self.accelerator.reduce(counts).tolist()
-            self.tally = (0, 0, 0)
+            self.tally = 0
             facts = StepFacts(
                 step=self.state.global_step,
                 loss=float(logs["loss"]),
@@ -201,6 +218,12 @@ def build_trainer(
             hooks.finish_evaluation(self.state.global_step, measured["eval_loss"])
             return measured
 
+        def create_optimizer(self, model: Any = None) -> Any:
+            optimizer = super().create_optimizer(model)
+            if groups_by_layer(job.deepspeed):
+                group_by_layer(optimizer, self.model)
+            return optimizer
+
         def _save_checkpoint(self, model: Any, trial: Any) -> None:
             hooks.save(self, self.state.global_step)
 
@@ -219,9 +242,13 @@ def build_trainer(
                 self.state.save_to_json(str(Path(folder, "trainer_state.json")))
 
     class Timetable(TrainerCallback):  # type: ignore[misc]
-        """Steps after which to evaluate and to write a checkpoint."""
+        """Steps after which to evaluate and to write a checkpoint, and what is set at the first."""
 
         evaluations = find_epoch_ends(len(train), config.epochs, config.global_batch)
+
+        def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            if config.gradient_checkpointing:  # the trainer has just switched it on everywhere
+                keep_activations(model, config.kept_layers)
 
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             step, every = state.global_step, config.eval_every_steps
@@ -258,18 +285,6 @@ def share_with_nobody(accelerator: Any) -> None:
     accelerator.prepare_model = partial(accelerator.prepare_model, evaluation_mode=True)
 
 
-def score_trained_tokens_only() -> None:
-    """Have TRL put only the tokens with loss through the vocabulary, on CPUs as on GPUs.
-
-    TRL 1.16 leaves the others out where it has Triton kernels, and scores them all elsewhere, for
-    devices that compile a kernel for each count of tokens; CPUs do not. In instruct data three
-    tokens of four carry no loss.
-    """
-    from trl.trainer import utils
-
-    utils._use_triton = lambda device: True
-
-
 def part_step_counts(optimizer: Any) -> None:
     """Give every parameter group a step count of its own.
 
@@ -298,33 +313,6 @@ def refuse_divergence(facts: StepFacts, before: list[float]) -> None:
         " lower training.learning_rate, some training.warmup_share, or precision: fp32; then run"
         " again (a change of these trains anew)."
     )
-
-
-def measure_loss(trainer: Any, rows: Any, collate: Callable[..., dict[str, Any]]) -> float:
-    """Return the mean loss of all trained tokens of all rows, whatever the number of ranks.
-
-    transformers would average batches, whatever they weigh, and count the rows twice that fill up
-    the last batch. Every rank runs as many forward passes as the others, as ZeRO-3 needs.
-    """
-    import torch
-
-    ranks, rank = trainer.args.world_size, trainer.args.process_index
-    size = trainer.args.per_device_eval_batch_size
-    model = trainer.model_wrapped
-    was_training = model.training
-    model.eval()
-    sums = torch.zeros(2, dtype=torch.float64, device=trainer.args.device)
-    with torch.no_grad(), trainer.compute_loss_context_manager():
-        for start in range(0, len(rows), size * ranks):
-            mine = range(start + rank * size, min(start + (rank + 1) * size, len(rows)))
-            batch = trainer._prepare_inputs(collate([rows[index] for index in mine or [0]]))
-            output = model(**batch, use_cache=False, fused_lm_head=True)
-            if mine:
-                sums[0] -= output.log_probs.double().sum()
-                sums[1] += output.label_mask.sum()
-    model.train(was_training)
-    total, count = trainer.accelerator.reduce(sums).tolist()
-    return float(total / count)
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from tasks.training.config import TrainingConfig
 from tasks.training.ranks.deepspeed_config import (
     can_read,
     fill_deepspeed_config,
+    groups_by_layer,
     load_deepspeed_config,
     name_layout,
 )
@@ -55,6 +56,7 @@ def test_what_the_knobs_say_is_filled_in(tmp_path: Path) -> None:
         ({"fp16": {"enabled": True}}, "training.precision"),
         ({"bf16": {"bf16_master_weights_and_grads": True}}, "discards 85 %"),
         ({"bf16": {"bf16_optimizer_states": True}}, "do not learn at small rates"),
+        ({"parameter_groups": "by_tensor"}, "by_layer, or leave it out"),
         ([], "not an object"),
     ],
 )
@@ -62,6 +64,36 @@ def test_what_would_contradict_or_harm_is_refused(tmp_path: Path, config: Any, t
     with pytest.raises(ConfigError, match=r"training\.deepspeed") as caught:
         load_deepspeed_config(write(tmp_path, config))
     assert told in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("stage", "precision", "said", "wanted"),
+    [
+        (1, "bf16", None, None),
+        (2, "bf16", None, "fp32"),
+        (3, "bf16", None, "fp32"),
+        (3, "bf16", "bf16", "bf16"),
+        (1, "bf16", "fp32", "fp32"),
+        (3, "fp32", "bf16", None),
+    ],
+)
+def test_gradients_are_added_up_in_fp32_where_they_are_sharded(
+    stage: int, precision: Any, said: str | None, wanted: str | None
+) -> None:
+    config: dict[str, Any] = {"zero_optimization": {"stage": stage}}
+    if said is not None:
+        config["data_types"] = {"grad_accum_dtype": said}
+    training = TrainingConfig(precision=precision)
+    filled = fill_deepspeed_config(config, training, BatchPlan(1, 1, 1))
+    assert filled.get("data_types", {}).get("grad_accum_dtype") == wanted
+
+
+def test_steps_by_layer_are_a_layout_of_their_own(tmp_path: Path) -> None:
+    plain = {"zero_optimization": {"stage": 1}}
+    by_layer = load_deepspeed_config(write(tmp_path, {**plain, "parameter_groups": "by_layer"}))
+    assert groups_by_layer(by_layer) and not groups_by_layer(plain) and not groups_by_layer(None)
+    assert name_layout(plain) == "zero-1" and name_layout(by_layer) == "zero-1-by-layer"
+    assert not can_read("zero-1", name_layout(by_layer))
 
 
 def test_every_problem_is_told_at_once(tmp_path: Path) -> None:

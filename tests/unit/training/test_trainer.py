@@ -12,7 +12,6 @@ from tasks.training.ranks.trainer import (
     TrainingDiverged,
     last_losses,
     refuse_divergence,
-    score_trained_tokens_only,
     share_with_nobody,
 )
 
@@ -61,46 +60,3 @@ def test_a_lone_rank_is_not_wrapped_to_share_gradients(tmp_path: Path) -> None:
     finally:
         distributed.destroy_process_group()
         AcceleratorState._reset_state(reset_partial_state=True)
-
-
-@pytest.mark.torch
-def test_only_tokens_with_loss_go_through_the_vocabulary(monkeypatch: pytest.MonkeyPatch) -> None:
-    import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
-    from trl.trainer import utils
-
-    torch.manual_seed(0)
-    model = LlamaForCausalLM(
-        LlamaConfig(
-            vocab_size=64,
-            hidden_size=16,
-            intermediate_size=32,
-            num_hidden_layers=1,
-            num_attention_heads=2,
-            num_key_value_heads=2,
-        )
-    ).eval()
-    ids = torch.arange(2 * 12).reshape(2, 12)
-    labels = torch.full_like(ids, -100)
-    labels[0, 7:10] = ids[0, 7:10]
-    labels[1, 11] = ids[1, 11]
-    logits = torch.log_softmax(model(input_ids=ids).logits[:, :-1], -1)
-    kept = labels[:, 1:] != -100
-    wanted = logits.gather(-1, ids[:, 1:, None])[..., 0][kept]
-
-    monkeypatch.setattr(utils, "_use_triton", utils._use_triton)  # put back afterwards
-    score_trained_tokens_only()
-    scored: list[int] = []
-    inner = utils._ChunkedLogProbFunction.apply
-
-    def count(hidden: torch.Tensor, *rest: object) -> object:
-        scored.append(len(hidden))
-        return inner(hidden, *rest)
-
-    monkeypatch.setattr(utils._ChunkedLogProbFunction, "apply", count)
-    utils.add_fused_lm_head(model)
-    with torch.no_grad():
-        found = model(input_ids=ids, labels=labels, fused_lm_head=True).log_probs
-    assert scored == [4]
-    assert torch.allclose(found[kept], wanted, atol=1e-5)
-    assert found[~kept].abs().sum() == 0
