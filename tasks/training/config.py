@@ -105,7 +105,15 @@ class TrainingConfig(Knobs):
     micro_batch_tokens: int = execution(
         16384, ge=16, description="Most tokens a rank handles at once when micro_batch is None"
     )
-    checkpoint_every_steps: int = execution(50, ge=1, description="Steps between checkpoints")
+    checkpoint_every_minutes: float = execution(
+        5.0,
+        gt=0,
+        description="Minutes between checkpoints; more where writing one would take over 3 % of"
+        " the time",
+    )
+    checkpoint_every_steps: int | None = execution(
+        None, ge=1, description="Steps between checkpoints, instead of minutes"
+    )
     keep_checkpoints: int = execution(2, ge=1, description="Checkpoints kept at the storage root")
     eval_every_steps: int = execution(
         0, ge=0, description="Steps between evaluations; 0: before, and after every epoch"

@@ -15,11 +15,11 @@ from infra.errors import ConfigError, InterruptedRun, StorageError
 from infra.paths import packaged_configs
 from infra.store.storage import Storage
 from tasks.training.config import LoraConfig
-from tasks.training.ranks.checkpoints import list_whole
 from tasks.training.ranks.deepspeed_config import PLAIN
 from tasks.training.ranks.job import TrainJob, TrainOutcome
 from tasks.training.ranks.metrics import MetricRecord, read_metrics
 from tasks.training.ranks.samples import Probe, load_samples
+from tasks.training.ranks.saving.checkpoints import list_whole
 from tasks.training.ranks.trainer import TrainingDiverged
 from tests.contracts.rank_processes import RankProcesses
 from tests.contracts.training_runs import (
@@ -212,6 +212,14 @@ def test_half_a_checkpoint_is_never_taken_for_whole(ranks: RankProcesses, tmp_pa
     outcome, _ = finish(ranks, job)
     assert outcome.resumed_at == 2
     assert whole_steps(job) == [6, 8]
+
+
+def test_minutes_are_counted_where_no_steps_are_said(ranks: RankProcesses, tmp_path: Path) -> None:
+    """The first checkpoint is due at once here; later ones wait for a multiple of what it took."""
+    knobs: dict[str, Any] = {"checkpoint_every_steps": None, "checkpoint_every_minutes": 1e-6}
+    job = make_job(tmp_path, "minutes", **knobs)
+    outcome, _ = finish(ranks, job)
+    assert outcome.steps == STEPS and 1 in whole_steps(job)
 
 
 @pytest.mark.parametrize("deepspeed", [PLAIN, ONE_GPU, "deepspeed/zero3.json"])

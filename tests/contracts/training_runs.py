@@ -65,7 +65,7 @@ def train_and_record_rates(job: TrainJob) -> list[float]:
 
 def die_before_marker(job: TrainJob, step: int) -> None:
     """Die when a checkpoint's files are all written, and its marker is not."""
-    from tasks.training.ranks import checkpoints, rank_checkpoints
+    from tasks.training.ranks.saving import checkpoints, rank_checkpoints
 
     write_marker = checkpoints.write_marker
 

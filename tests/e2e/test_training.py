@@ -22,10 +22,10 @@ from infra.cluster.ray_train import RankRun, open_for_arrow, run_ranks
 from infra.cluster.session import Cluster, RayConfig
 from infra.errors import InterruptedRun
 from infra.store.storage import Storage
-from tasks.training.ranks.checkpoints import list_whole
 from tasks.training.ranks.job import TrainJob, TrainOutcome
 from tasks.training.ranks.launch import run_job
 from tasks.training.ranks.metrics import MetricRecord, TrainProgress, read_metrics
+from tasks.training.ranks.saving.checkpoints import list_whole
 from tasks.training.ranks.trainer import TrainingDiverged
 from tests.contracts.training_worlds import make_job, measure_distance, read_final
 from tests.e2e.processes import await_no_leftovers, running_pids
@@ -156,15 +156,18 @@ def test_a_killed_run_goes_on_from_its_checkpoint_on_s3(bucket: str, tmp_path: P
 
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
     assert process.stdout is not None
+    storage = Storage(root)
     seen, last, started_anew = Listeners(), 0, False
     for line in process.stdout:
         if not line.strip().isdigit():
             continue  # Ray's word on the rank that was killed
         step = int(line)
         started_anew = started_anew or step < last
-        if step >= SOON and started_anew:
+        # A checkpoint is uploaded beside the training, and whole some steps later.
+        saved = step >= SOON and bool(list_whole(storage, job.checkpoints))
+        if saved and started_anew:
             break
-        if step >= SOON and not seen.places:
+        if saved and not seen.places:
             seen.look(psutil.Process(process.pid))
             kill_a_rank(process.pid)
         last = step
@@ -178,12 +181,12 @@ def test_a_killed_run_goes_on_from_its_checkpoint_on_s3(bucket: str, tmp_path: P
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=600, check=True)
     outcome = json.loads(done.stdout.splitlines()[-1])
     assert outcome["resumed_at"] in range(EVERY, STEPS, EVERY)
-    storage = Storage(root)
     assert storage.stat(f"{job.final}/model.safetensors") is not None
     assert [record.step for record in read_metrics(storage, job.metrics)] == list(range(STEPS + 1))
     kept = [found.marker.step for found in list_whole(storage, job.checkpoints)]
     assert kept == [STEPS - 2 * EVERY, STEPS - EVERY]
     assert storage.walk(f"{job.checkpoints}/ray") == ()
+    assert not [path for path in storage.walk(job.checkpoints) if "uploaded-" in path]
 
 
 def test_arrow_finds_the_endpoint_that_s3fs_finds(bucket: str) -> None:

@@ -33,8 +33,9 @@ from tasks.training.ranks.process_group import (
     keep_deepspeed_from_compiling,
     wait_for_all,
 )
-from tasks.training.ranks.rank_checkpoints import RankCheckpoints
 from tasks.training.ranks.samples import dump_samples, generate_answers, load_samples, make_samples
+from tasks.training.ranks.saving.pace import CheckpointPace
+from tasks.training.ranks.saving.rank_checkpoints import RankCheckpoints
 from tasks.training.ranks.schedule import RateSchedule
 from tasks.training.ranks.trainer import StepFacts, build_trainer, gathered_model, make_arguments
 from tasks.training.ranks.weights import choose_attention, load_base, make_lora_config, save_weights
@@ -80,6 +81,7 @@ class _Rank:
         self.tokens = self.trained = 0
         self.began = time.monotonic()
         self.pace = pace_job()
+        self.checkpoint_pace = CheckpointPace(config.checkpoint_every_minutes)
 
     def run(self) -> None:
         """Train to the end and write the trained weights."""
@@ -89,6 +91,7 @@ class _Rank:
         if self.metrics:
             self.metrics.begin(start)
         trainer.train(resume_from_checkpoint=self.checkpoints.open())
+        self.checkpoints.finish()
         if trainer.state.global_step < self.steps:
             raise InterruptedRun(
                 f"stopped in training at step {trainer.state.global_step} of {self.steps}; its"
@@ -128,8 +131,15 @@ class _Rank:
         """Write a checkpoint of all ranks."""
         if self.metrics:
             self.metrics.flush()
+        began = time.monotonic()
         self.checkpoints.write(step, trainer.write_state, self.trainable)
+        self.checkpoint_pace.note(time.monotonic() - began)
         self.meter.restart()
+
+    def checkpoint_due(self) -> bool:
+        """Tell whether it is time for a checkpoint; rank 0's clock counts."""
+        by_steps = self.job.config.checkpoint_every_steps is not None
+        return self.place.is_main and not by_steps and self.checkpoint_pace.is_due()
 
     def _build(self) -> tuple[Any, bool]:
         """Load data and model and build the trainer; also tell whether there is validation."""

@@ -56,6 +56,10 @@ class RankHooks(Protocol):
         """Tell whether to stop after this step; one rank's request stops all, at the same step."""
         ...
 
+    def checkpoint_due(self) -> bool:
+        """Tell whether to write a checkpoint after this step; one rank's word counts for all."""
+        ...
+
     def finish_step(self, trainer: Any, facts: StepFacts) -> None:
         """Take note of an optimiser step; a place for collective operations."""
         ...
@@ -190,9 +194,9 @@ def build_trainer(
             if "loss" not in logs:
                 super().log(logs, start_time)
                 return
-            stop = torch.tensor([hooks.stop_wanted()], device=self.args.device)
-            counts = torch.cat((self.tally.to(self.args.device), stop))
-            tokens, trained, slots, stops = self.accelerator.reduce(counts).tolist()
+            wanted = torch.tensor([hooks.stop_wanted(), hooks.checkpoint_due()], dtype=torch.long)
+            counts = torch.cat([part.to(self.args.device) for part in (self.tally, wanted)])
+            tokens, trained, slots, stops, due = self.accelerator.reduce(counts).tolist()
             self.tally = 0
             facts = StepFacts(
                 step=self.state.global_step,
@@ -206,8 +210,9 @@ def build_trainer(
             refuse_divergence(facts, last_losses(self.state.log_history))
             super().log(logs, start_time)
             hooks.finish_step(self, facts)
-            if stops and self.state.global_step < steps:
-                self.control.should_save = self.control.should_training_stop = True
+            if self.state.global_step < steps:
+                self.control.should_save |= bool(stops or due)
+                self.control.should_training_stop |= bool(stops)
 
         def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
             measured = {"eval_loss": measure_loss(self, validation, collate)}
@@ -254,7 +259,8 @@ def build_trainer(
             step, every = state.global_step, config.eval_every_steps
             due = step % every == 0 if every else step in self.evaluations
             control.should_evaluate = validation is not None and (due or step == steps)
-            control.should_save = step % config.checkpoint_every_steps == 0 and step < steps
+            saves = config.checkpoint_every_steps
+            control.should_save = bool(saves) and step % saves == 0 and step < steps
 
     trainer = RankTrainer(
         model=model,

@@ -8,7 +8,7 @@ import pytest
 
 from infra.errors import ConfigError
 from infra.store.storage import Storage
-from tasks.training.ranks.checkpoints import (
+from tasks.training.ranks.saving.checkpoints import (
     MARKER,
     Checkpoint,
     checkpoint_name,

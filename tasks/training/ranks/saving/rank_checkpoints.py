@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from infra.errors import ConfigError, Problem, StorageError
 from infra.store.storage import Storage, is_remote
-from tasks.training.ranks.checkpoints import (
+from tasks.training.ranks.deepspeed_config import can_read, name_layout
+from tasks.training.ranks.job import TrainJob
+from tasks.training.ranks.process_group import RankPlace, agree, gather, wait_for_all
+from tasks.training.ranks.saving.checkpoints import (
     Checkpoint,
     checkpoint_name,
     clear_folder,
@@ -21,9 +26,7 @@ from tasks.training.ranks.checkpoints import (
     upload_files,
     write_marker,
 )
-from tasks.training.ranks.deepspeed_config import can_read, name_layout
-from tasks.training.ranks.job import TrainJob
-from tasks.training.ranks.process_group import RankPlace, agree, gather, wait_for_all
+from tasks.training.ranks.saving.uploads import Upload
 
 _STATE_BYTES = 16
 """Bytes a checkpoint holds per trained parameter, at most: weights, masters and two moments."""
@@ -41,6 +44,9 @@ class RankCheckpoints:
         self._storage = Storage(job.storage_root)
         self._remote = is_remote(job.storage_root)
         self._layout = name_layout(job.deepspeed)
+        ranks = gather(place.rank if place.is_first_of_node else None)
+        self._firsts = [rank for rank in ranks if rank is not None]
+        self._upload: Upload | None = None
         self.resumed = self._find()
 
     @property
@@ -73,20 +79,23 @@ class RankCheckpoints:
         return str(local)
 
     def write(self, step: int, write: Callable[[str], None], trained: int) -> None:
-        """Write a checkpoint; it counts from the moment its marker is there."""
-        job = self._job
-        folder = f"{job.checkpoints}/{checkpoint_name(step)}"
-        self.write_folder(folder, write, _STATE_BYTES * trained)
-        if self._place.is_main:
-            write_marker(
-                self._storage,
-                folder,
-                fingerprint=job.fingerprint,
-                base=job.base_identity,
-                ranks=self._place.ranks,
-                layout=self._layout,
-            )
-            prune(self._storage, job.checkpoints, job.config.keep_checkpoints)
+        """Write a checkpoint; it counts from the moment its marker is there.
+
+        For a root on S3 only its files on this machine are written when this returns, and the
+        training goes on beside the upload: :meth:`finish` waits for it, as does the next one.
+        """
+        self.finish()
+        folder = f"{self._job.checkpoints}/{checkpoint_name(step)}"
+        local = self._write_here(folder, write, _STATE_BYTES * trained)
+        declare = partial(self._declare, folder) if self._place.is_main else None
+        if self._remote:
+            if self._place.is_first_of_node:
+                self._upload = Upload(
+                    self._storage, folder, local, self._place.rank, self._firsts, declare
+                )
+            return
+        if declare:
+            declare()
         wait_for_all()
 
     def write_folder(self, folder: str, write: Callable[[str], None], size: int) -> None:
@@ -96,6 +105,42 @@ class RankCheckpoints:
         that fails half way raises alone: the others wait in DeepSpeed's own barriers until who
         launched them ends them.
         """
+        self.finish()
+        local = self._write_here(folder, write, size)
+        if self._remote and self._place.is_first_of_node:
+            with self._telling(folder):
+                upload_files(self._storage, folder, local, list_local(local))
+                shutil.rmtree(local)
+        wait_for_all()
+
+    def finish(self) -> None:
+        """Return when the last checkpoint is whole; raise :class:`StorageError` if it failed."""
+        if not self._remote:
+            return
+        upload, self._upload = self._upload, None
+        problems = gather(upload.await_uploaded() if upload else None)
+        if upload and any(problems):
+            upload.abandon()
+        # Of a mark that one node could not leave, or a marker, rank 0 tells.
+        problems.append(agree(upload.await_declared() if upload else None))
+        for problem in problems:
+            if problem:
+                raise self._fail(self._job.checkpoints, problem)
+
+    def _declare(self, folder: str) -> None:
+        job = self._job
+        write_marker(
+            self._storage,
+            folder,
+            fingerprint=job.fingerprint,
+            base=job.base_identity,
+            ranks=self._place.ranks,
+            layout=self._layout,
+        )
+        prune(self._storage, job.checkpoints, job.config.keep_checkpoints)
+
+    def _write_here(self, folder: str, write: Callable[[str], None], size: int) -> Path:
+        """Have all ranks write a folder on their machines; return where, once all have."""
         local = self._scratch / "written" if self._remote else Path(self._storage.url(folder))
         if self._place.is_main:
             clear_folder(self._storage, folder)
@@ -104,18 +149,24 @@ class RankCheckpoints:
             shutil.rmtree(local, ignore_errors=True)
             local.mkdir(parents=True)
         self._check_room(local, size)
-        try:
+        with self._telling(folder):
             write(str(local))
             wait_for_all()
-            if self._remote and self._place.is_first_of_node:
-                upload_files(self._storage, folder, local, list_local(local))
-                shutil.rmtree(local)
+        return local
+
+    @contextmanager
+    def _telling(self, folder: str) -> Iterator[None]:
+        """Tell of a disk or a storage that fails what it means for the training."""
+        try:
+            yield
         except (OSError, RuntimeError) as error:
-            raise StorageError(
-                f"{self._storage.url(folder)} could not be written: {error}. Free some space or"
-                " fix the storage, then run again: training goes on from the last checkpoint."
-            ) from error
-        wait_for_all()
+            raise self._fail(folder, error) from error
+
+    def _fail(self, folder: str, error: object) -> StorageError:
+        return StorageError(
+            f"{self._storage.url(folder)} could not be written: {error}. Free some space or"
+            " fix the storage, then run again: training goes on from the last checkpoint."
+        )
 
     def _find(self) -> Checkpoint | None:
         """Let rank 0 look, and all ranks take what it found, or raise what it raised."""
