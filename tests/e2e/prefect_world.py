@@ -284,6 +284,13 @@ def run_worker(server: Server, folder: Path) -> Iterator[None]:
         yield
 
 
+def deploy(server: Server, *chosen: str) -> None:
+    """Make the pool and register deployments: all, or those that ``prefect deploy`` is told of."""
+    server.call("work-pool", "create", "opencharacter", "--type", "process", "--overwrite")
+    which = chosen or ("--all",)
+    server.call("deploy", *which, "--prefect-file", "infra/deploy/prefect/prefect.yaml")
+
+
 def _find_binaries() -> Path:
     """Return the folder of the newest PostgreSQL; Debian keeps ``initdb`` off the path."""
     debian = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda p: int(p.parent.name))

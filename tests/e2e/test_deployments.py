@@ -12,7 +12,7 @@ import pytest
 
 from infra.store.manifests import read_manifest
 from infra.store.storage import Storage
-from tests.e2e.prefect_world import Server, run_postgres, run_server, run_worker
+from tests.e2e.prefect_world import Server, deploy, run_postgres, run_server, run_worker
 from tests.e2e.processes import await_no_leftovers, count_parts, running_pids
 from tests.e2e.scripted import ROW_STAGES, ScriptedWorld, read_parts
 
@@ -62,12 +62,6 @@ def test_runs_are_started_cancelled_resumed_and_cached_through_the_api(tmp_path:
         assert server.find("/flow_runs/filter", {}) == []
         with run_worker(server, home):
             check_cached(server, world, form)
-
-
-def deploy(server: Server, *chosen: str) -> None:
-    server.call("work-pool", "create", "opencharacter", "--type", "process", "--overwrite")
-    which = chosen or ("--all",)
-    server.call("deploy", *which, "--prefect-file", "infra/deploy/prefect/prefect.yaml")
 
 
 def check_deployments(server: Server) -> None:
