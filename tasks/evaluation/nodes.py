@@ -236,6 +236,7 @@ class Abilities(SetNode):
         """Run the tasks on the model, on the cluster."""
         from infra.generation.cluster_jobs import run_on_cluster
         from tasks.evaluation.measures.general_tasks import measure_model
+        from tasks.evaluation.measures.task_files import pack_tasks
 
         context = self.context
         model = self.subject.open(context)
@@ -245,6 +246,7 @@ class Abilities(SetNode):
             model.model,
             model.revision,
             self.config,
+            pack_tasks(self.config.tasks),
             self.subject.role,
             stage=self.name,
             listener=context.listener,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,10 +17,10 @@ from tasks.evaluation.measures.abilities import (
     AbilitiesConfig,
     check_abilities,
     digest_tasks,
-    find_local_tasks,
     measure_abilities,
     read_abilities,
 )
+from tasks.evaluation.measures.task_files import TaskParcel, find_local_tasks, pack_tasks
 from tasks.records import Ability
 
 pytestmark = [
@@ -69,7 +70,8 @@ def harness() -> None:
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return write_task(tmp_path / "own")
 
 
@@ -92,7 +94,9 @@ def test_a_local_task_is_measured_wherever_one_stands(
     monkeypatch.chdir(tmp_path)
     config = AbilitiesConfig(tasks=("./own",))
     assert check_abilities(config) == []
-    (found,) = measure_abilities(BASE, None, config, "base")
+    own = pack_tasks(config.tasks)
+    shutil.rmtree(folder)
+    (found,) = measure_abilities(BASE, None, config, own, "base")
     assert found.key == content_key("ability", "base", "demo_advice", "acc")
     assert (found.model, found.task, found.metric) == ("base", "demo_advice", "acc")
     # Three labels of four are the advice; the spread is that of 3 of 4.
@@ -103,13 +107,13 @@ def test_a_local_task_is_measured_wherever_one_stands(
 def test_a_limit_takes_the_first_rows(folder: Path) -> None:
     one = (str(folder / "advice.yaml"),)
     config = AbilitiesConfig(tasks=one, limit=3, apply_chat_template=True)
-    (found,) = measure_abilities(BASE, None, config, "tuned")
+    (found,) = measure_abilities(BASE, None, config, pack_tasks(one), "tuned")
     assert (found.model, found.value, found.rows) == ("tuned", 1.0, 3)
 
 
 def test_without_tasks_nothing_is_measured_checked_or_digested() -> None:
     config = AbilitiesConfig()
-    assert measure_abilities("nowhere", None, config, "base") == ()
+    assert measure_abilities("nowhere", None, config, TaskParcel(), "base") == ()
     assert check_abilities(config) == []
     assert digest_tasks(config) == ()
 
@@ -122,7 +126,7 @@ def test_an_unknown_task_is_told_with_near_names(monkeypatch: pytest.MonkeyPatch
     index = SimpleNamespace(all_tasks=["hellaswag", "piqa"])
     monkeypatch.setattr("tasks.evaluation.measures.abilities._open_manager", lambda *asked: index)
     with pytest.raises(ConfigError, match="did you mean hellaswag"):
-        measure_abilities(BASE, None, config, "base")
+        measure_abilities(BASE, None, config, TaskParcel(), "base")
 
 
 def test_known_names_are_found_without_the_whole_index(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,7 +141,7 @@ def test_a_missing_harness_says_how_to_install_it(monkeypatch: pytest.MonkeyPatc
     (problem,) = check_abilities(config)
     assert problem.todo == "pip install 'opencharacter[abilities]'"
     with pytest.raises(ConfigError, match="not installed"):
-        measure_abilities(BASE, None, config, "base")
+        measure_abilities(BASE, None, config, TaskParcel(), "base")
 
 
 def test_every_broken_path_is_told_at_once(folder: Path, tmp_path: Path) -> None:
@@ -155,7 +159,7 @@ def test_two_tasks_of_one_name_are_refused(folder: Path, tmp_path: Path) -> None
     twin = write_task(tmp_path / "twin")
     (problem,) = check_abilities(AbilitiesConfig(tasks=(str(folder), str(twin))))
     assert str(folder / "advice.yaml") in problem.what
-    once = AbilitiesConfig(tasks=(str(folder), str(folder / "advice.yaml")))
+    once = (str(folder), str(folder / "advice.yaml"))
     assert [task.name for task in find_local_tasks(once)] == ["demo_advice"]
 
 
