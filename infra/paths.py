@@ -11,6 +11,9 @@ from pathlib import Path
 
 from infra.errors import ConfigError, Problem
 
+CACHE_GIB = "OPENCHARACTER_CACHE_GIB"
+"""How much this machine's cache may hold, in GiB."""
+
 
 def packaged_configs() -> Path:
     """Return the folder of the packaged configurations, prompts and demo data."""

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Annotated
 
 from cyclopts import App, Parameter
+from pydantic_core import to_json
 
 from flows.cli.options import Overrides
 
@@ -152,11 +153,14 @@ def gc(
     *,
     dry_run: Annotated[bool, Parameter(negative=())] = False,
     keep: int,
+    cache_days: float = 30.0,
     root: str | None = None,
     set_: Overrides = None,
     json: bool = False,
 ) -> None:
     """Remove what the latest runs of each name do not need; it asks nothing, so --dry-run first.
+
+    And what this machine's cache keeps of models and files that nobody used for long.
 
     Parameters
     ----------
@@ -166,15 +170,26 @@ def gc(
         Only say what would go, and how many bytes.
     keep:
         How many runs of each name keep everything; finished and running ones always do.
+    cache_days:
+        How many days the cache keeps what nobody uses; 0 leaves only what is in use.
     root:
         Storage root, in place of CONFIG.
     json:
         Print JSON instead of text.
     """
+    from flows.runs.cache_care import choose_bound, clean_cache, print_cache
     from flows.runs.store_care import choose_root, clean_store, print_cleaning
+    from infra.errors import ConfigError, Problem
 
+    if cache_days < 0:
+        raise ConfigError(Problem("--cache-days", f"is {cache_days:g}", "give 0 or more"))
+    choose_bound(config, set_ or ())
     found = clean_store(choose_root(config, root, set_ or ()), keep, dry_run=dry_run)
-    print(found.model_dump_json() if json else print_cleaning(found))
+    cache = clean_cache(cache_days, dry_run=dry_run)
+    if json:
+        print(to_json({**found.model_dump(), "cache": cache}).decode())
+    else:
+        print(print_cleaning(found), print_cache(cache), sep="\n")
 
 
 def bundle(

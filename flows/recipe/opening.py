@@ -8,6 +8,7 @@ from pathlib import Path
 from flows.recipe.settings import Settings, load_settings
 from infra.context import Listener, RunContext
 from infra.engines.identity import pin_model
+from infra.models.node_cache import bound_cache
 from infra.paths import find_path
 from infra.secrets.s3_credentials import apply_credentials
 from infra.store.manifests import open_store
@@ -45,6 +46,8 @@ def resolve_settings(settings: Settings) -> Settings:
     """Make every input path absolute, so that workers anywhere find it; drop what is not read."""
     if settings.storage.credentials is not None:
         apply_credentials(settings.storage.credentials)
+    if settings.storage.cache_gib is not None:
+        bound_cache(settings.storage.cache_gib)
     models = {
         role: model.model_copy(update={"model": _absolute(model.model)})
         if model.engine == "vllm"

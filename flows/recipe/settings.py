@@ -68,6 +68,12 @@ class StorageConfig(Knobs):
         description="Where S3 credentials and endpoint are, as prefect:secret-block; null for the"
         " standard AWS variables",
     )
+    cache_gib: float | None = execution(
+        None,
+        gt=0,
+        description="Most GiB of models, token and task files that a machine keeps in its cache;"
+        " null: what OPENCHARACTER_CACHE_GIB says there, or else half of its disk",
+    )
 
 
 class BudgetConfig(Knobs):

@@ -14,6 +14,8 @@ from typing import Any
 from infra.engines.config import ModelConfig
 from infra.models.folders import measure_weights, peek_model
 from infra.models.gguf_models import is_gguf
+from infra.models.hub_models import names_hub_model
+from infra.models.hub_snapshots import find_hub_cache, name_folder
 from infra.models.soundness import read_model_config
 from infra.models.weight_files import read_header
 from infra.store.storage import is_remote
@@ -74,11 +76,7 @@ def find_model_facts(config: ModelConfig) -> ModelFacts | None:
 
 def is_hub_name(config: ModelConfig) -> bool:
     """Tell whether a model is named as the hub names it: ``owner/name``, and no folder."""
-    if config.engine != "vllm" or Path(config.model).expanduser().is_dir():
-        return False
-    if is_gguf(config.model):
-        return False
-    return not config.model.startswith((".", "/", "~")) and config.model.count("/") <= 1
+    return config.engine == "vllm" and names_hub_model(config.model)
 
 
 def find_model_folder(config: ModelConfig) -> Path | None:
@@ -154,6 +152,4 @@ def _count_parameters(path: Path) -> int:
 
 
 def _cache_folder(name: str) -> Path:
-    from huggingface_hub import constants
-
-    return Path(constants.HF_HUB_CACHE) / f"models--{name.replace('/', '--')}"
+    return find_hub_cache() / name_folder(name)

@@ -21,7 +21,7 @@ def await_engine(
     """Return the facts of an engine actor whose ``start`` was called, once that returns.
 
     ``ray.placement_timeout_s`` is for finding a place and for loading: while a model comes from
-    S3, which may take an hour, the clock stands still, and ``tell`` hears how far it is.
+    S3 or a hub, which may take an hour, the clock stands still, and ``tell`` hears how far it is.
 
     Raises :class:`ClusterError` when the time is up, :class:`ConfigError` and :class:`EngineError`
     where the engine cannot start.
@@ -40,7 +40,7 @@ def await_engine(
                     come, total = ray.get(asked)
                 asked = engine.measure_brought.remote() if come < total else None
                 if come > here:
-                    tell(f"its model comes from S3: {come / _GB:.1f} of {total / _GB:.1f} GB")
+                    tell(f"its model comes to its node: {come / _GB:.1f} of {total / _GB:.1f} GB")
                     deadline, here = time.monotonic() + timeout_s, come
             if time.monotonic() > deadline:
                 raise ClusterError(

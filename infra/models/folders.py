@@ -4,7 +4,7 @@ A model is named by a local folder, a hub's name, or an address on S3: an export
 or a folder of one's own. Whoever loads a model, on whatever node of a cluster, asks here for what
 to load. What lies on S3 is copied once into the user's cache of that machine, under the digest of
 the export's manifest or of the folder's listing, so what is there is right, and a model that was
-changed is another folder.
+changed is another folder. A hub's comes into the hub's own cache.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from infra.errors import ConfigError, Problem, StorageError
 from infra.file_locks import keep_alone
 from infra.models.exported import EXPORT_MANIFEST, ExportManifest, digest_file, read_export
 from infra.models.gguf_models import convert_gguf, is_gguf
+from infra.models.hub_models import bring_hub_model, measure_hub_model, names_hub_model
+from infra.models.node_cache import find_kept, hold, make_room, measure_path
+from infra.models.weight_files import WEIGHTS, choose_files
 from infra.paths import user_cache
 from infra.store.fingerprints import hash_parts
 from infra.store.storage import FileStat, Storage, is_remote
 
-_WEIGHTS = (".safetensors", ".bin", ".gguf")
-_NOT_READ = (".pth", ".pt", ".h5", ".msgpack", ".onnx")
-"""Weights in formats that nothing here loads."""
 _NAMED_FOR_S = 60
 """A plan asks for every node."""
 
@@ -39,44 +39,49 @@ class _Folder:
     digest: str
 
 
-def fetch_model(name: str) -> str:
+def fetch_model(name: str, revision: str | None = None) -> str:
     """Return what libraries load a model from: a local folder for one on S3, else the name itself.
+
+    What it names is on this machine then, and stays while this process lives.
 
     Raises :class:`ConfigError` where there is no model, :class:`StorageError` where an export is
     not what its manifest says.
     """
     if is_gguf(name):
         return str(convert_gguf(locate_file(name)))
-    return str(_fetch(name, weights=True)) if is_remote(name) else name
-
-
-def bring_model(name: str) -> None:
-    """Copy what lies on S3 to this machine, once for all who will load it here."""
     if is_remote(name):
-        if is_gguf(name):
-            locate_file(name)
-        else:
-            _fetch(name, weights=True)
+        return str(_fetch(name, weights=True))
+    if names_hub_model(name):
+        bring_hub_model(name, revision)
+    return name
 
 
-def measure_brought(name: str) -> tuple[int, int]:
-    """Return how many bytes of a model on S3 are on this machine, and how many there are in all.
+def bring_model(name: str, revision: str | None = None) -> None:
+    """Copy what lies on S3 or a hub to this machine, once for all who will load it here."""
+    if is_remote(name) and is_gguf(name):
+        locate_file(name)
+    elif not is_gguf(name):
+        fetch_model(name, revision)
 
-    Both are 0 for a model that is not on S3.
+
+def measure_brought(name: str, revision: str | None = None) -> tuple[int, int]:
+    """Return how many bytes of a model are on this machine, and how many there are in all.
+
+    Both are 0 for a model that comes from nowhere.
     """
     if not is_remote(name):
-        return 0, 0
+        return measure_hub_model(name, revision) if names_hub_model(name) else (0, 0)
     if is_gguf(name):
         folder, _, file = name.rpartition("/")
         stat = Storage(folder).stat(file)
         if stat is None:
             return 0, 0
         kept = _keep_file(name, stat)
-        return _measure(kept) or _measure(_part_of(kept)), stat.size
+        return measure_path(kept) or measure_path(_part_of(kept)), stat.size
     found = _list(name)
     total = sum(stat.size for stat in found.files)
     kept = user_cache("models") / found.digest
-    return total if kept.is_dir() else sum(map(_measure, _unfinished(kept))), total
+    return total if kept.is_dir() else sum(map(measure_path, _unfinished(kept))), total
 
 
 def peek_model(name: str) -> Path:
@@ -100,7 +105,7 @@ def name_model_version(address: str) -> str:
 
 def measure_weights(address: str) -> int:
     """Return the bytes of the weight files of a model on S3."""
-    return sum(stat.size for stat in _list(address).files if _file_name(stat).endswith(_WEIGHTS))
+    return sum(stat.size for stat in _list(address).files if _file_name(stat).endswith(WEIGHTS))
 
 
 def locate_file(name: str) -> Path:
@@ -113,10 +118,12 @@ def locate_file(name: str) -> Path:
     if stat is None:
         raise ConfigError(Problem(name, "no such file", "give the address of a GGUF file"))
     kept = _keep_file(name, stat)
-    kept.parent.mkdir(parents=True, exist_ok=True)
+    hold(kept.parent)
     with keep_alone(kept.parent):
         if not kept.is_file():
             part = _part_of(kept)
+            part.parent.mkdir(exist_ok=True)
+            make_room(stat.size)
             storage.download(file, part)
             part.rename(kept)
     return kept
@@ -136,20 +143,6 @@ def _unfinished(kept: Path) -> tuple[Path, Path]:
     return kept.with_name(f".{kept.name}.tmp"), _part_of(kept)
 
 
-def _measure(path: Path) -> int:
-    """Return the bytes that are there of a file, or of a folder's files; of nothing 0.
-
-    A file that is being copied has its full length from the beginning, and holes in it.
-    """
-    try:
-        if path.is_dir():
-            return sum(map(_measure, path.iterdir()))
-        stat = path.stat()
-        return min(stat.st_size, stat.st_blocks * 512)
-    except FileNotFoundError:  # it was moved to where it belongs meanwhile
-        return 0
-
-
 def fetch_export(storage: Storage, path: str) -> Path:
     """Return a local folder with an export; :class:`ConfigError` if there is none."""
     folder = Path(fetch_model(storage.url(path)))
@@ -160,10 +153,10 @@ def fetch_export(storage: Storage, path: str) -> Path:
 def _fetch(address: str, *, weights: bool) -> Path:
     found = _list(address)
     whole = user_cache("models") / found.digest
-    if whole.is_dir():
+    if find_kept(whole):
         return whole
     kept = whole if weights else whole.with_name(f"{found.digest}.without-weights")
-    kept.parent.mkdir(parents=True, exist_ok=True)
+    hold(kept)
     with keep_alone(kept):
         if not kept.is_dir():
             _copy(found, kept, weights=weights)
@@ -173,11 +166,14 @@ def _fetch(address: str, *, weights: bool) -> Path:
 def _copy(found: _Folder, kept: Path, *, weights: bool) -> None:
     """Copy file by file; who was stopped goes on after the last whole file. Call it alone."""
     scratch, part = _unfinished(kept)
+    if weights:
+        come = sum(map(measure_path, (scratch, part)))
+        make_room(sum(stat.size for stat in found.files) - come)
     scratch.mkdir(exist_ok=True)
     digests = {item.name: item.digest for item in found.export.files} if found.export else {}
     for stat in found.files:
         name = _file_name(stat)
-        if name.endswith(_WEIGHTS) and not weights:
+        if name.endswith(WEIGHTS) and not weights:
             continue
         expected, whole = digests.pop(name, None), scratch / name
         if whole.is_file():
@@ -189,7 +185,7 @@ def _copy(found: _Folder, kept: Path, *, weights: bool) -> None:
                 f"{found.storage.url(name)} is not what its manifest names; export it anew"
             )
         part.rename(whole)
-    missing = [name for name in digests if weights or not name.endswith(_WEIGHTS)]
+    missing = [name for name in digests if weights or not name.endswith(WEIGHTS)]
     if missing:
         raise StorageError(f"{found.storage.url(missing[0])} is named by its manifest but gone")
     scratch.rename(kept)
@@ -202,14 +198,13 @@ def _name_version(address: str, _period: int) -> str:
 
 def _list(address: str) -> _Folder:
     storage = Storage(address)
-    files = [stat for stat in storage.list("") if not _file_name(stat).endswith(_NOT_READ)]
-    names = [_file_name(stat) for stat in files]
+    found = {_file_name(stat): stat for stat in storage.list("")}
+    names = choose_files(found)
+    files = [found[name] for name in names]
     if "config.json" not in names:
         raise ConfigError(
             Problem(address, "no model there: no config.json", "give the address of its folder")
         )
-    if any(name.endswith(".safetensors") for name in names):
-        files = [stat for stat in files if not _file_name(stat).endswith((".bin", ".gguf"))]
     if EXPORT_MANIFEST not in names:
         listed = (f"{_file_name(stat)}:{stat.size}:{stat.token}" for stat in files)
         return _Folder(storage, tuple(files), None, hash_parts(*listed))

@@ -17,6 +17,7 @@ from pathlib import Path
 from infra.errors import ConfigError, Problem
 from infra.file_locks import keep_alone
 from infra.models.file_digests import digest_once
+from infra.models.node_cache import find_kept, hold, make_room
 from infra.paths import user_cache
 from infra.store.fingerprints import hash_parts
 
@@ -47,9 +48,9 @@ def convert_gguf(path: Path) -> Path:
     can dequantise; the message names the architecture or what else it was.
     """
     kept = user_cache("models") / identify_gguf(path)
-    if kept.is_dir():
+    if find_kept(kept):
         return kept
-    kept.parent.mkdir(parents=True, exist_ok=True)
+    hold(kept)
     with keep_alone(kept):
         if not kept.is_dir():
             _check_start(path)
@@ -92,7 +93,8 @@ def _convert(path: Path, kept: Path) -> Problem | None:
     """
     size = path.stat().st_size / 1e6
     _say(f"converting {path.name} ({size:,.0f} MB) once, into {kept}")
-    scratch = kept.with_name(f".{kept.name}.{os.getpid()}.tmp")
+    scratch = kept.with_name(f".{kept.name}.tmp")
+    shutil.rmtree(scratch, ignore_errors=True)
     environment = {
         **os.environ,
         "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
@@ -116,6 +118,7 @@ def _convert(path: Path, kept: Path) -> Problem | None:
             "give the model as a folder of safetensors, or a GGUF file of another kind",
         )
     scratch.rename(kept)
+    make_room()
     return None
 
 

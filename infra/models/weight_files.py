@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 INDEX = "model.safetensors.index.json"
+WEIGHTS = (".safetensors", ".bin", ".gguf")
+_UNREAD = (".pth", ".pt", ".h5", ".msgpack", ".onnx")
+"""Weights in formats that nothing here loads."""
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 _LENGTH_BYTES = 8
 _MOST_HEADER_BYTES = 100_000_000
@@ -37,6 +40,14 @@ class Tensor:
     shape: tuple[int, ...]
     start: int
     size: int
+
+
+def choose_files(names: Iterable[str]) -> list[str]:
+    """Return the files of a model that are loaded: of weights in several formats only the best."""
+    read = [name for name in names if not name.endswith(_UNREAD)]
+    if any(name.endswith(".safetensors") for name in read):
+        return [name for name in read if not name.endswith((".bin", ".gguf"))]
+    return read
 
 
 def is_pointer(path: Path) -> bool:

@@ -11,12 +11,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 
+from infra.paths import CACHE_GIB
 from infra.secrets.s3_credentials import VARIABLES
 
 _S3 = frozenset(VARIABLES.values()) | {"AWS_REGION", "AWS_ENDPOINT_URL_S3"}
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 _HUB = ("HF_TOKEN", "HF_ENDPOINT", "HF_HUB_OFFLINE")
-_NAMES = frozenset((*_PROXIES, *map(str.lower, _PROXIES), *_HUB))
+_NAMES = frozenset((*_PROXIES, *map(str.lower, _PROXIES), *_HUB, CACHE_GIB))
 _PREFIXES = ("WANDB_", "MLFLOW_", "TRACKIO_")
 """Of what `training.trackers` may name and has an account somewhere."""
 

@@ -1,4 +1,4 @@
-"""Serves a small hub on the loopback: as much of the protocol as a push needs, kept in memory.
+"""Serves a small hub on the loopback: what pushes and downloads need of it, kept in memory.
 
 It checks what the real one checks (token, parent commit, that large contents were uploaded) and
 can be told to fail. Files of :data:`LARGE_BYTES` or more are large, but for cards, so that both
@@ -24,6 +24,7 @@ TOKEN = "hub-token-of-the-tests"
 USER = "tester"
 
 _REPOSITORY = re.compile(r"/api/(models|datasets)/([^/]+/[^/]+)(?:/(.*))?")
+_FILE = re.compile(r"/([^/]+/[^/]+)/resolve/([0-9a-f]+)/(.+)")
 _BATCH = re.compile(r"/(?:datasets/)?([^/]+/[^/]+)\.git/info/lfs/objects/batch")
 
 
@@ -96,6 +97,9 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self._serve()
 
+    def do_HEAD(self) -> None:
+        self._serve()
+
     def do_POST(self) -> None:
         self._serve()
 
@@ -125,6 +129,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._create(json.loads(body))
         elif found := _BATCH.fullmatch(path):
             self._offer_uploads(found[1], json.loads(body))
+        elif found := _FILE.fullmatch(path):
+            self._give_file(found[1], found[2], found[3])
         elif found := _REPOSITORY.fullmatch(path):
             self._serve_repository(found[2], found[3] or "", body)
         else:
@@ -134,10 +140,14 @@ class _Handler(BaseHTTPRequestHandler):
         found = self.known.repositories.get(name)
         if found is None:
             self._answer(404, {"error": "Repository not found"}, code="RepoNotFound")
-        elif rest in ("", "revision/main"):
-            siblings = [{"rfilename": file} for file in sorted(found.files)]
+        elif rest in ("", "revision/main", f"revision/{found.head}"):
+            siblings = [
+                {"rfilename": file, "size": len(found.files[file])} for file in sorted(found.files)
+            ]
             facts = {"id": name, "sha": found.head, "private": found.private}
             self._answer(200, {**facts, "siblings": siblings, "tags": [], "downloads": 0})
+        elif rest == f"tree/{found.head}":
+            self._answer(200, [_describe(*item) for item in sorted(found.files.items())])
         elif rest == "preupload/main":
             files = json.loads(body)["files"]
             self._answer(200, {"files": [_judge(found, file) for file in files]})
@@ -145,6 +155,20 @@ class _Handler(BaseHTTPRequestHandler):
             self._commit(name, found, [json.loads(line) for line in body.splitlines()])
         else:
             self._answer(404, {"error": f"nothing at {rest}"})
+
+    def _give_file(self, name: str, commit: str, file: str) -> None:
+        found = self.known.repositories.get(name)
+        if found is None or commit != found.head or file not in found.files:
+            self._answer(404, {"error": "Entry not found"}, code="EntryNotFound")
+            return
+        data = found.files[file]
+        self.send_response(200)
+        self.send_header("ETag", f'"{_describe(file, data)["oid"]}"')
+        self.send_header("X-Repo-Commit", commit)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(data)
 
     def _validate(self, request: Mapping[str, Any]) -> None:
         if request["content"].startswith("---\n"):
@@ -224,6 +248,12 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("X-Error-Code", code)
         self.end_headers()
         self.wfile.write(data)
+
+
+def _describe(path: str, data: bytes) -> dict[str, Any]:
+    """Describe a file as a listing does."""
+    git = hashlib.sha1(f"blob {len(data)}\0".encode() + data).hexdigest()
+    return {"type": "file", "path": path, "size": len(data), "oid": git}
 
 
 def _judge(found: Repository, file: Mapping[str, Any]) -> dict[str, Any]:

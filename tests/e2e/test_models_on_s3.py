@@ -25,6 +25,8 @@ from infra.models.folders import (
     measure_brought,
     peek_model,
 )
+from infra.models.node_cache import measure_path
+from infra.paths import CACHE_GIB
 from infra.store.storage import Storage, find_inputs
 from tests.unit.infra.models.test_exported_models import build_export
 
@@ -86,7 +88,7 @@ def test_what_is_not_what_the_manifest_names_is_not_kept(remote: Storage, tmp_pa
     with pytest.raises(StorageError, match="named by its manifest but gone"):
         fetch_export(remote, "training/x/export")
     left = os.listdir(tmp_path / "cache/opencharacter/models")  # noqa: PTH208
-    assert all(name.endswith((".lock", ".tmp")) for name in left)
+    assert all(name.endswith((".lock", ".use", ".tmp")) for name in left)
 
 
 FOLDER = {
@@ -107,6 +109,11 @@ def put_folder(storage: Storage, weights: bytes = FOLDER["model.safetensors"]) -
     return storage.url("mine")
 
 
+def start_fetching(address: str) -> subprocess.Popen[str]:
+    code = f"from infra.models.folders import fetch_model; print(fetch_model({address!r}))"
+    return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+
+
 def test_a_folder_of_ones_own_is_copied_once_and_only_what_is_read(
     remote: Storage, tmp_path: Path
 ) -> None:
@@ -115,18 +122,27 @@ def test_a_folder_of_ones_own_is_copied_once_and_only_what_is_read(
     assert sorted(path.name for path in light.iterdir()) == ["config.json", "tokenizer.json"]
     assert find_model_facts(ModelConfig(model=address)) == ModelFacts(512, 32, 2, 8, 16, 64)
     # Several processes of a machine want it at once, as an engine, its worker and the ranks do.
-    code = f"from infra.models.folders import fetch_model; print(fetch_model({address!r}))"
-    running = [
-        subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
-        for _ in range(3)
-    ]
+    running = [start_fetching(address) for _ in range(3)]
     found = {process.communicate(timeout=60)[0].strip() for process in running}
     (whole,) = map(Path, found)
     names = sorted(path.name for path in whole.iterdir())
     assert names == list(READ)
     assert peek_model(f"{address}/") == whole
-    kept = [name for name in os.listdir(whole.parent) if not name.endswith(".lock")]  # noqa: PTH208
+    kept = [name for name in os.listdir(whole.parent) if not name.endswith((".lock", ".use"))]  # noqa: PTH208
     assert sorted(kept) == sorted([whole.name, light.name])
+
+
+def test_what_nobody_uses_makes_room_for_what_comes(
+    remote: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = Path(start_fetching(put_folder(remote)).communicate(timeout=60)[0].strip())
+    assert first.is_dir()
+    monkeypatch.setenv(CACHE_GIB, "0.0000001")
+    second, third = (
+        Path(fetch_model(put_folder(remote, weights))) for weights in (b"v" * 64, b"u" * 64)
+    )
+    assert not first.exists()
+    assert second.is_dir() and third.is_dir(), "this process uses both"
 
 
 def test_a_copy_that_was_stopped_goes_on_with_what_is_missing(
@@ -147,7 +163,7 @@ def test_a_copy_that_was_stopped_goes_on_with_what_is_missing(
     part = tmp_path / "part"
     with part.open("wb") as file:
         file.truncate(10**9)
-    assert model_folders._measure(part) == 0, "as long as the whole from the beginning"
+    assert measure_path(part) == 0, "as long as the whole from the beginning"
     assert measure_brought(address) == (0, total)
     with pytest.raises(KeyboardInterrupt):
         bring_model(address)

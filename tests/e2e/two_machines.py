@@ -23,7 +23,7 @@ def list_cache(home: Path) -> dict[str, list[str]]:
         kind: sorted(
             str(path.relative_to(root / kind))
             for path in (root / kind).rglob("*")
-            if path.is_file() and not path.name.endswith(".lock")
+            if path.is_file() and not path.name.endswith((".lock", ".use"))
         )
         for kind in ("models", "tokens")
     }

@@ -27,7 +27,7 @@ class VllmActor:
     """
 
     def __init__(self, config: ModelConfig, zygote: str | None = None) -> None:
-        self._model = config.model
+        self._model, self._revision = config.model, config.revision
         share = config.engine_args.get("gpu_memory_utilization", config.gpu_memory_utilization)
         self._gpu_memory_share = float(share)
         self._server = HostedServer(config, zygote) if can_fork() else VllmServer(config)
@@ -36,7 +36,7 @@ class VllmActor:
         """Load the model and return the engine's facts; :class:`EngineError` if it cannot."""
         os.setpgid(0, 0)  # a terminal's Ctrl-C is for the driver; it stops its engines in order
         os.environ |= {"VLLM_NO_USAGE_STATS": "1", DIE_WITH_PARENT: str(os.getpid())}
-        await asyncio.to_thread(bring_model, self._model)
+        await asyncio.to_thread(bring_model, self._model, self._revision)
         if is_cpu_build():
             # Ray set it to the actor's CPUs, and a fraction gives one thread.
             os.environ["OMP_NUM_THREADS"] = str(os.cpu_count() or 1)
@@ -50,8 +50,8 @@ class VllmActor:
             raise explain_start(self._model, error, await self.read_log()) from error
 
     async def measure_brought(self) -> tuple[int, int]:
-        """Return how many bytes of a model on S3 are on this machine, and how many it has."""
-        return await asyncio.to_thread(measure_brought, self._model)
+        """Return how many bytes of its model are on this machine, and how many it has."""
+        return await asyncio.to_thread(measure_brought, self._model, self._revision)
 
     async def submit(self, requests: Sequence[Request]) -> None:
         """Begin answering requests; :meth:`collect` brings the answers."""

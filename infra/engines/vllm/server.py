@@ -247,12 +247,12 @@ def engine_arguments(
 
     AsyncLLM's own defaults of 128 sequences and 2,048 tokens would halve a GPU's rate, so both
     are always given. On CPUs chunked prefill is off because seeded requests kill the engine with
-    it (``CPU Generator does not use offset``). A model on S3 is fetched to this machine first.
-    ``gpu_gib`` is the memory of the GPU, if there is one and it is known.
+    it (``CPU Generator does not use offset``). A model on S3 or a hub is fetched to this machine
+    first. ``gpu_gib`` is the memory of the GPU, if there is one and it is known.
     """
     sizes = choose_batch_sizes(config, gpu_gib=None if on_cpu else gpu_gib)
     arguments: dict[str, Any] = {
-        "model": fetch_model(config.model),
+        "model": fetch_model(config.model, config.revision),
         "revision": config.revision,
         "dtype": choose_cpu_dtype() if on_cpu and config.dtype == "auto" else config.dtype,
         "trust_remote_code": False,

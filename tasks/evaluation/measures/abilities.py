@@ -164,7 +164,7 @@ def _evaluate(
     found: Mapping[str, Any] = simple_evaluate(
         model="hf",
         model_args={
-            "pretrained": fetch_model(model),
+            "pretrained": fetch_model(model, revision),
             "revision": revision or "main",
             "dtype": "bfloat16" if gpus else "float32",
             "parallelize": gpus > 1,

@@ -113,7 +113,7 @@ def load_model(model: str, revision: str | None = None) -> Any:
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     with _hide_progress_bars():
         loaded = AutoModelForCausalLM.from_pretrained(
-            fetch_model(model),
+            fetch_model(model, revision),
             revision=revision or "main",
             dtype=torch.bfloat16 if gpus else torch.float32,
             device_map="auto" if gpus > 1 else None,

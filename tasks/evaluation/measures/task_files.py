@@ -20,6 +20,7 @@ import yaml
 
 from infra.errors import ConfigError, Problem
 from infra.file_locks import keep_alone
+from infra.models.node_cache import hold, make_room
 from infra.paths import find_path, user_cache
 from infra.store.fingerprints import hash_parts
 
@@ -69,9 +70,10 @@ class TaskParcel:
         contents = sorted(self.contents.items())
         digests = (f"{name}:{hashlib.blake2b(data).hexdigest()}" for name, data in contents)
         kept = user_cache("tasks") / hash_parts(*digests)
-        kept.parent.mkdir(parents=True, exist_ok=True)
+        hold(kept)
         with keep_alone(kept):
             if not kept.is_dir():
+                make_room(sum(map(len, self.contents.values())))
                 scratch = kept.with_name(f".{kept.name}.tmp")
                 shutil.rmtree(scratch, ignore_errors=True)
                 for name, data in contents:

@@ -24,7 +24,7 @@ def load_base(job: TrainJob, *, on_gpu: bool) -> Any:
 
     bf16 = job.config.precision == "bf16" and job.deepspeed is not None
     return AutoModelForCausalLM.from_pretrained(
-        fetch_model(job.base),
+        fetch_model(job.base, job.revision),
         revision=job.revision or "main",
         dtype=torch.bfloat16 if bf16 else torch.float32,
         attn_implementation=choose_attention(job.config.attention, on_gpu=on_gpu),
@@ -99,7 +99,7 @@ def save_weights(trainer: Any, folder: Path, job: TrainJob, dtype: str) -> None:
         adapter = folder.parent / f".{folder.name}.adapter"
         model.save_pretrained(adapter, state_dict=weights)
         try:
-            merge_adapter(fetch_model(job.base), job.revision, adapter, folder)
+            merge_adapter(fetch_model(job.base, job.revision), job.revision, adapter, folder)
         finally:
             shutil.rmtree(adapter)
         return

@@ -27,6 +27,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from infra.errors import StorageError
+from infra.models.node_cache import hold, make_room
 from infra.paths import user_cache
 from infra.store.manifests import PartRef
 from infra.store.storage import FileStat, Storage, digest_input, is_remote
@@ -219,12 +220,14 @@ def fetch_part(storage: Storage, part: PartRef, cache: Path | None = None) -> Pa
 def _fetch(storage: Storage, part: PartRef, cache: Path) -> Path:
     folder = cache / part.digest
     target = folder / part.path.rsplit("/", 1)[-1]
+    hold(folder)
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # the kernel lets go when a rank dies
         if target.is_file():
             return target
         temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+        make_room(part.size)
         try:
             storage.download(part.path, temporary)
             digest = digest_input(FileStat(str(temporary), part.size, ""))

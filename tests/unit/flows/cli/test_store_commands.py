@@ -10,10 +10,19 @@ from cyclopts import App
 
 from flows.cli.store_commands import add_commands, find_root
 from infra.errors import ConfigError
+from infra.paths import CACHE_GIB, user_cache
 from infra.store.manifests import open_store, read_manifest
 from infra.store.storage import Storage
 from tests.unit.flows.evaluated import World, evaluate_run, write_run
 from tests.unit.flows.worlds import make_config, write_config
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache of the test's own: `gc` removes what it may."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv(CACHE_GIB, "1")
+    return tmp_path / "cache"
 
 
 @pytest.fixture
@@ -58,6 +67,31 @@ def test_every_report_comes_as_text_and_as_json(
     assert "demo" in capsys.readouterr().out
     make_app()([*command.split(), "--root", storage.root, "--json"])
     assert storage.root in json.dumps(json.loads(capsys.readouterr().out))
+
+
+def test_gc_cleans_this_machines_cache_too(
+    storage: Storage, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept = user_cache("models") / "teacher"
+    kept.mkdir(parents=True)
+    (kept / "model.safetensors").write_bytes(b"w" * 4096)
+    command = ["gc", "--keep", "1", "--root", storage.root]
+
+    make_app()(command)
+    assert "removed 0 B of this machine's cache" in capsys.readouterr().out
+    make_app()([*command, "--cache-days", "0", "--dry-run"])
+    told = capsys.readouterr().out
+    assert "unused: 1 of models and files, 4.0 KiB\nwould remove 4.0 KiB" in told
+    assert kept.is_dir()
+    with pytest.raises(ConfigError, match="--cache-days: is -1"):
+        make_app()([*command, "--cache-days", "-1"])
+
+    config = str(write_config(tmp_path, make_config(tmp_path)))
+    bounded = ["--set", "storage.cache_gib=0.000001", "--json"]
+    make_app()(["gc", config, "--keep", "1", *bounded])
+    cache = json.loads(capsys.readouterr().out)["cache"]
+    assert cache["removed"] == [{"why": "beyond the cache's bound", "files": 1, "size": 4096}]
+    assert (cache["left"], cache["dry_run"], kept.exists()) == (0, False, False)
 
 
 def test_a_bundle_goes_where_it_is_told(

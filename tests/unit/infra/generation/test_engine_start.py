@@ -69,7 +69,7 @@ def test_it_is_waited_for_until_the_time_is_up(world: Callable[..., FakeWorld]) 
 def test_the_clock_stands_still_while_its_model_comes(world: Callable[..., FakeWorld]) -> None:
     slow = world(30, lambda look: (min(look, 20) * GB, 20 * GB))
     assert slow.run(120) == "facts"
-    assert slow.told[0] == "its model comes from S3: 1.0 of 20.0 GB" and len(slow.told) == 20
+    assert slow.told[0] == "its model comes to its node: 1.0 of 20.0 GB" and len(slow.told) == 20
     assert slow.told[-1].endswith("20.0 of 20.0 GB")
 
 
@@ -90,7 +90,7 @@ def test_a_look_at_its_model_that_fails_does_not_end_its_start(
 
     loading = world(9, come)
     assert loading.run(60) == "facts"
-    said = [text.removeprefix("its model comes from S3: ") for text in loading.told]
+    said = [text.removeprefix("its model comes to its node: ") for text in loading.told]
     assert said == ["1.0 of 4.0 GB", "3.0 of 4.0 GB", "4.0 of 4.0 GB"]
 
 

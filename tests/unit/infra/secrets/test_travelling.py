@@ -17,6 +17,7 @@ DRIVER = {
     "HF_TOKEN": "of-the-driver",
     "https_proxy": "http://proxy:1",
     "WANDB_API_KEY": "key",
+    "OPENCHARACTER_CACHE_GIB": "100",
     "HOME": "/root",
     "PATH": "/bin",
 }
