@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import tempfile
 import uuid
 import zipfile
 from collections.abc import Iterator
 from contextlib import redirect_stdout, suppress
+from datetime import UTC, datetime
 from importlib.metadata import distributions
 from io import BytesIO, StringIO
 from pathlib import Path
 
+import yaml
 from pydantic import BaseModel, ConfigDict
 
 from flows.runs.history import RUNS, RunRecord, find_record, read_finished
 from flows.runs.listing import find_status, print_status
-from infra.errors import ConfigError, Problem
+from infra.cluster.node_logs import fetch_logs, read_ends
+from infra.errors import ClusterError, ConfigError, Problem
 from infra.secrets.masking import Masker
 from infra.store.storage import Storage
-
-_TAIL_BYTES = 32_768
-_MOST_LOGS = 40
-_LOGS = ("worker-*.err", "worker-*.out", "raylet.err", "raylet.out", "gcs_server.err")
 
 _README = """This archive describes one run of OpenCharacter for a bug report.
 
@@ -34,7 +34,8 @@ status.txt      where each node stands
 manifests/      what each finished node was made of: knobs, prompts, counts, reasons
 versions.txt    the Python packages
 doctor.txt      what `opencharacter doctor` says of the machine
-logs/           the ends of the engines' logs, if the run's Ray session is on this machine
+logs/           the ends of the engines' logs: of this machine's Ray, or of all nodes of the cluster
+                that the run joined; nodes.txt says which node gave none, and why
 
 It holds no rows. Known secrets, what looks like a key, and the home folder's name are masked.
 Logs are what other programs wrote: look through them before you send this.
@@ -104,37 +105,47 @@ def _ask_doctor() -> str:
 
 
 def _read_logs(record: RunRecord) -> Iterator[tuple[str, str]]:
-    """Yield the ends of the logs of the Ray sessions that the run's process opened here."""
-    if not record.pid:
+    """Yield the ends of the logs that the run's Ray wrote, on whatever nodes, and who gave none."""
+    address = _find_address(record)
+    if address is not None:
+        yield from _read_cluster_logs(record, address)
         return
-    for session in sorted(_find_ray_folder().glob(f"session_*_{record.pid}")):
-        paths = [path for pattern in _LOGS for path in sorted(session.glob(f"logs/{pattern}"))]
-        newest = sorted(paths, key=_date, reverse=True)[:_MOST_LOGS]
-        for path in sorted(newest):
-            with suppress(OSError):
-                text = _read_tail(path)
-                if text.strip():
-                    yield f"logs/{session.name}/{path.name}", text
+    if record.pid:
+        for session in sorted(_find_ray_folder().glob(f"session_*_{record.pid}")):
+            for name, text in read_ends(session / "logs").items():
+                yield f"logs/{session.name}/{name}", text
+    if record.host not in ("", platform.node()):
+        told = f"The run's Ray was on {record.host}: its logs are there, in {_find_ray_folder()}.\n"
+        yield "logs/nodes.txt", told
+
+
+def _find_address(record: RunRecord) -> str | None:
+    """Return the cluster that a run joined."""
+    try:
+        address = (yaml.safe_load(record.config) or {}).get("ray", {}).get("address")
+    except (yaml.YAMLError, AttributeError):
+        return None
+    return str(address) if address else None
+
+
+def _read_cluster_logs(record: RunRecord, address: str) -> Iterator[tuple[str, str]]:
+    ended = datetime.fromisoformat(record.end.at) if record.end is not None else datetime.now(UTC)
+    try:
+        nodes = fetch_logs(address, record.began_at.timestamp(), ended.timestamp())
+    except ClusterError as error:
+        yield "logs/nodes.txt", f"No logs of the cluster at {address}: {error}\n"
+        return
+    told = []
+    for node in sorted(nodes, key=lambda node: (node.host, node.node)):
+        place = f"{node.host}-{node.node[:8]}"
+        told.append(f"{place}: {node.failure or f'{len(node.texts)} logs'}")
+        for name, text in node.texts.items():
+            yield f"logs/{place}/{name}", text
+    yield "logs/nodes.txt", "\n".join(told) + "\n"
 
 
 def _find_ray_folder() -> Path:
     return Path(os.environ.get("RAY_TMPDIR", tempfile.gettempdir())) / "ray"
-
-
-def _date(path: Path) -> float:
-    with suppress(OSError):
-        return path.stat().st_mtime
-    return 0.0
-
-
-def _read_tail(path: Path) -> str:
-    with path.open("rb") as file:
-        size = file.seek(0, os.SEEK_END)
-        file.seek(max(0, size - _TAIL_BYTES))
-        text = file.read().decode("utf-8", "replace")
-    if size > _TAIL_BYTES:  # a cut line could begin in the middle of a secret
-        text = text.partition("\n")[2]
-    return text
 
 
 def _write(out: Path, data: bytes) -> None:

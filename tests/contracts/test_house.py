@@ -66,6 +66,7 @@ WORKER_MODULES = (
     "tasks.training.ranks.launch",
     "tasks.training.ranks.rank",
     "tasks.training.ranks.trainer",
+    "infra.cluster.node_logs",
     "infra.cluster.node_report",
     "infra.cluster.ray_train",
 )

@@ -90,5 +90,7 @@ def test_nodes_that_do_not_share_the_store_or_freeze_are_told_before_an_engine_s
     assert apart[:2] == [where, what]
     assert told["still"] in frozen[0] and frozen[1] == "did not answer within 10 s"
     assert told["frozen"]["seconds"] < 30
+    assert told["logs"].pop(told["still"]) == "did not answer within 5 s"
+    assert len(told["logs"]) == 2 and min(told["logs"].values()) > 0
     assert told["left"] == []
     await_no_leftovers(before)

@@ -1,7 +1,7 @@
 """Is a program: runs a pipeline on a Ray cluster whose second node does not share the store.
 
 Then a third node freezes. Prints one JSON line: what was told of both, how long that took, what had
-been started by then, and what is left at the root.
+been started by then, what logs the nodes gave, and what is left at the root.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from flows.control.display import watch
 from flows.pipeline import opencharacter
 from infra.cluster.devices import list_offers
 from infra.cluster.node_checks import Question
+from infra.cluster.node_logs import fetch_logs
 from infra.cluster.probe import check_nodes
 from infra.errors import ConfigError
 from infra.store.storage import Storage
@@ -25,6 +26,7 @@ from tests.e2e.local_nodes import local_nodes
 from tests.e2e.scripted import Silent
 
 _PATIENCE_S = 10.0
+_LOG_PATIENCE_S = 5.0
 
 
 class Ear(Silent):
@@ -75,6 +77,7 @@ def main(given: str) -> None:
         (raylet,) = nodes[1].all_processes["raylet"]
         psutil.Process(raylet.process.pid).suspend()
         try:
+            logs = fetch_logs(cluster.address, 0.0, time.time(), _LOG_PATIENCE_S)
             frozen = refuse(check_nodes, ray, offers, question, print, timeout_s=_PATIENCE_S)
         finally:
             psutil.Process(raylet.process.pid).resume()
@@ -86,6 +89,7 @@ def main(given: str) -> None:
         "actors": started,
         "sound": sound,
         "frozen": frozen,
+        "logs": {item.node[:8]: item.failure or len(item.texts) for item in logs},
         "left": [path.name for path in Path(root).glob(".probe-*")],
     }
     print(json.dumps(told))

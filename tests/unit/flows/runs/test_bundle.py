@@ -11,7 +11,8 @@ import pytest
 from flows.runs import bundle as bundling
 from flows.runs.bundle import bundle_run, print_bundle
 from flows.runs.history import NodeMark, RunRecord
-from infra.errors import ConfigError
+from infra.cluster.node_logs import NodeLogs
+from infra.errors import ClusterError, ConfigError
 from infra.store.manifests import read_manifest
 from infra.store.storage import Storage
 from tests.unit.flows.evaluated import World, write_run
@@ -30,7 +31,7 @@ def storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Storage:
     return Storage(str(tmp_path / "store"))
 
 
-def make_run(storage: Storage) -> World:
+def make_run(storage: Storage, ray: str = "", host: str = "") -> World:
     """Write a run that names a key, an address with a password, and logs that shout both."""
     world = World(storage)
     manifests = [read_manifest(storage, item.manifest) for item in world.done.values()]
@@ -40,7 +41,8 @@ def make_run(storage: Storage) -> World:
         began="2026-01-01T00:00:00+00:00",
         pid=PID,
         config="models:\n  teacher:\n    api_key: env:TEACHER\n"
-        f"    base_url: https://me:{PASSWORD}@host.test/v1\n",
+        f"    base_url: https://me:{PASSWORD}@host.test/v1\n{ray}",
+        host=host,
         nodes=tuple(
             NodeMark(stage=item.stage, recipe=item.recipe, fingerprint=item.fingerprint)
             for item in manifests
@@ -102,6 +104,54 @@ def test_the_archive_holds_what_a_report_needs(storage: Storage, tmp_path: Path)
     assert set(name for name in files if name.startswith("logs/")) == {
         f"{logs}/worker-1.err", f"{logs}/worker-2.out",
     }  # fmt: skip
+
+
+CLUSTER = "ray:\n  address: head:6379\n"
+
+
+def test_a_run_on_a_cluster_brings_the_logs_of_all_nodes_and_says_who_gave_none(
+    storage: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_run(storage, CLUSTER)
+    asked = []
+
+    def fetch(address: str, began: float, ended: float) -> list[NodeLogs]:
+        asked.append((address, began <= ended))
+        return [
+            NodeLogs("b" * 56, "two", {"worker-1.err": f"key {PLANTED}\n", "raylet.out": "up\n"}),
+            NodeLogs("a" * 56, "one", {}, "did not answer within 30 s"),
+        ]
+
+    monkeypatch.setattr(bundling, "fetch_logs", fetch)
+    bundle_run(storage, "demo", tmp_path / "bug.zip")
+
+    files = read_archive(tmp_path / "bug.zip")
+    logs = {name: text for name, text in files.items() if name.startswith("logs/")}
+    assert asked == [("head:6379", True)]
+    assert logs == {
+        "logs/two-bbbbbbbb/worker-1.err": "key ***\n",
+        "logs/two-bbbbbbbb/raylet.out": "up\n",
+        "logs/nodes.txt": "one-aaaaaaaa: did not answer within 30 s\ntwo-bbbbbbbb: 2 logs\n",
+    }
+
+
+def test_a_cluster_that_is_gone_is_told_in_the_archive(
+    storage: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fetch(*_: object) -> list[NodeLogs]:
+        raise ClusterError("ray.address head:6379: nobody answers there")
+
+    make_run(storage, CLUSTER)
+    monkeypatch.setattr(bundling, "fetch_logs", fetch)
+    bundle_run(storage, "demo", tmp_path / "bug.zip")
+    told = read_archive(tmp_path / "bug.zip")["logs/nodes.txt"]
+    assert told.startswith("No logs of the cluster at head:6379: ") and "nobody answers" in told
+
+
+def test_a_run_of_another_machine_says_where_its_logs_are(storage: Storage, tmp_path: Path) -> None:
+    make_run(storage, host="far.example")
+    bundle_run(storage, "demo", tmp_path / "bug.zip")
+    assert "was on far.example" in read_archive(tmp_path / "bug.zip")["logs/nodes.txt"]
 
 
 def test_a_cut_log_begins_at_a_line_so_that_no_half_secret_is_left(
