@@ -40,6 +40,9 @@ _READABLE = re.compile("[^\\W_]+|[\u0900-\U0010ffff]+")
 _MARKS = re.compile("[!-/:-@\\[-`{-~\u00a1-\u00bf]")
 _ESCAPED = re.compile(r"(?:\\u[0-9a-fA-F]{4}){2,}|(?:\\x[0-9a-fA-F]{2}){3,}|&(?:#\d+|[a-z]+);&")
 
+SIGNS = r"[\u00c0-\u00ff][\u2013-\u2026]|\\[ux]|&[#a-z]|<0x|[A-Za-z\u00c0-\u00ff]{70}|[^\w\s]{8}"
+"""One of these, or few letters, is in every plain text in which anything broken is found."""
+
 
 def find_broken_text(text: str) -> str | None:
     """Return what is broken in a text, or ``None``."""

@@ -74,6 +74,9 @@ _OPEN_END = re.compile(
     r"|as|that|which|who|my|your|his|their|its))$"
 )
 
+SIGNS = r"[<\[]"
+"""This is in every text in which :func:`find_mark` finds anything."""
+
 
 def strip_marks(text: str) -> str:
     """Return a turn without the header before it and without what follows its own end.

@@ -20,6 +20,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any
 
+import polars as pl
+
+from infra.text.batches.plain import fold_letters
+
 _CONFIDENT = 0.75
 _FOREIGN_SHARE = 0.4
 _JUDGED_CHARS = 2_000
@@ -70,7 +74,6 @@ _NEVER_ENGLISH = frozenset(
 )  # fmt: skip
 """Common words of the other Latin languages here, spelled without an accent."""
 
-_WORD = re.compile(r"[^\W\d_]+")
 _UKRAINIAN = re.compile("[іїєґІЇЄҐ]")
 _PERSIAN = re.compile("[پچژگ]")
 
@@ -102,7 +105,8 @@ def detect_languages(texts: Sequence[str], *, expected: str | None = None) -> li
 
 def _judge_quickly(latin: Mapping[int, str], found: list[str | None]) -> dict[int, str]:
     """Fill in what words and letters tell where English is expected; return the other texts."""
-    words = {index: _WORD.findall(text.lower()) for index, text in latin.items()}
+    folded = fold_letters(pl.Series(list(latin.values()), dtype=pl.String))
+    words = {index: text.split() for index, text in zip(latin, folded, strict=True)}
     asked = dict(latin)
     for index in latin:
         if _is_plainly_english(words[index]):
@@ -148,11 +152,11 @@ def _is_plainly_english(words: Sequence[str]) -> bool:
 
     A fifth of the words are such, one is of no other language, and hardly one is of another alone.
     """
-    common = sum(word in _OFTEN_ENGLISH for word in words)
+    common = sum(map(_OFTEN_ENGLISH.__contains__, words))
     return (
         common >= max(2, len(words) / 5)
         and not _ENGLISH.isdisjoint(words)
-        and common >= 4 * sum(word in _NEVER_ENGLISH for word in words)
+        and common >= 4 * sum(map(_NEVER_ENGLISH.__contains__, words))
     )
 
 
@@ -163,6 +167,8 @@ def _is_plainly_foreign(words: Sequence[str]) -> bool:
 
 def _judge_script(text: str) -> str | None:
     """Return the language of a script that fills a large share of a text, if one does."""
+    if not _any_script().search(text):
+        return None
     weights: dict[tuple[str, ...], int] = {}
     for languages, letters, weight in _script_patterns():
         weights[languages] = weight * len(letters.findall(text))
@@ -183,6 +189,11 @@ def _judge_script(text: str) -> str | None:
 @cache
 def _script_patterns() -> tuple[tuple[tuple[str, ...], re.Pattern[str], int], ...]:
     return tuple((names, re.compile(f"[{chars}]"), weight) for names, chars, weight in _SCRIPTS)
+
+
+@cache
+def _any_script() -> re.Pattern[str]:
+    return re.compile("[" + "".join(chars for _, chars, _ in _SCRIPTS) + "]")
 
 
 @cache

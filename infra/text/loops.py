@@ -29,7 +29,10 @@ _UNSPACED = (
 )
 _TOKEN = re.compile(rf"[{_UNSPACED}]|[^\W{_UNSPACED}]+(?:['\u2019][^\W{_UNSPACED}]+)?")
 _ONE_BY_ONE = re.compile(rf"[{_UNSPACED}]")
-_MARKER = re.compile(r"^\s*(?:[-*\u2022>#]+|\(?\d{1,3}[.):]|\(?[a-zA-Z][.)])\s+", re.MULTILINE)
+MARKER = r"^\s*(?:[-*\u2022>#]+|\(?\d{1,3}[.):]|\(?[a-zA-Z][.)])\s+"
+"""What an item of a list begins with, line by line."""
+
+_MARKER = re.compile(MARKER, re.MULTILINE)
 _SENTENCE_END = re.compile(r"[.!?\u3002\uff01\uff1f\u0964\u061f\n]+")
 _GLUE = re.compile(r"[.!?](?=[^\W\d_])")
 _SAME_MARK = re.compile(
@@ -42,6 +45,14 @@ _MOST_PERIOD = 240
 _LONG_TOKEN = 25
 _CALL = 3
 """Letters of a cry or a laugh: "ha ha ha", "no, no, no"."""
+
+SQUEEZED = 7
+"""How many times shorter a text of at least so many bytes is compressed, where it is a loop."""
+
+SQUEEZED_BYTES = 600
+
+SIGNS = r"[^\w\s]{20}|[\w'\u2019]{25}|[.!?][^\W\d_]"
+"""One of these, or words that come again, is in every plain text with a loop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +217,7 @@ def _find_glued(prose: str) -> str | None:
 def _find_squeezed(folded: str) -> str | None:
     """Find text so full of itself that almost nothing is left when it is compressed."""
     data = folded.encode("utf-8", "replace")
-    if len(data) >= 600 and len(data) > 7 * len(zlib.compress(data, 6)):
+    if len(data) >= SQUEEZED_BYTES and len(data) > SQUEEZED * len(zlib.compress(data, 6)):
         return folded[:120]
     return None
 

@@ -42,6 +42,9 @@ _BLANK = re.compile(
 _SIGNS = ("[", "{", "<", "(", "\u3010", "%", "$", "___", "xx", "lorem ipsum dolor")
 """What every blank has somewhere, folded."""
 
+SIGNS = r"[\[{<%$]|___|[xX]{2}|\((?i:insert|fill in)|(?i:lorem ipsum dolor)"
+"""One of these is in every plain text in which :func:`find_placeholder` finds anything."""
+
 _FORM = re.compile(
     r"\b(?:letters?|e-?mails?|templates?|forms?|cover|resumes?|résumé|cv|invitations?|contracts?"
     r"|memos?|scripts?|speech|press release|mad ?libs?|fill[- ]in|messages?|blanks?|placeholders?"

@@ -32,6 +32,18 @@ _CODE_LINE = re.compile(
     r"|^\s*[\w.\[\]'\"]+\s*(?:[-+*/|&:]?=|=>|->|:=)\s*\S|\w\([^()\n]*\)\s*$|^\s{4,}\S.*[=(){}\[\]]"
 )
 
+SIGNS = (
+    r"[`$\\\t]|~~~|://|www\.|</?[a-zA-Z]|\]\(|\|[^\n]*\|"
+    r"|(?m:^)[ |+:=_*~#.\-\u2013\u2014]*[|+:=_*~#.\-\u2013\u2014][ |+:=_*~#.\-\u2013\u2014]*(?m:$)"
+    r"|[{};] *(?:(?m:$)|//|#)|(?m:^) *(?:[})\]]+[;,]? *(?m:$)|</?!?[a-z]|[-+@$>]{1,3} *\w+\()"
+    r"|(?m:^) *(?:def|class|import|from|for|while|if|elif|else|return|print|try|except|func|fn|var"
+    r"|let|const|public|private|static|void|int|#include|#!|SELECT|INSERT|UPDATE|FROM|WHERE|echo"
+    r"|sudo|pip|npm|git)[^.!?\n]*(?:[:;(){}\[\]=<>]| \* )"
+    r"|(?m:^) *[\w.\[\]'\"]+ *(?:[-+*/|&:]?=|=>|->|:=)|\w\([^()\n]*\) *(?m:$)"
+    r"|(?m:^) {4,}[^\n]*[=(){}\[\]]"
+)
+"""One of these is in every plain text that :func:`keep_prose` or :func:`drop_code` changes."""
+
 
 def drop_code(text: str) -> str:
     """Return the text without fenced and inline code and without formulas, each a blank."""

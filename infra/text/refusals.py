@@ -84,6 +84,16 @@ _ADMISSION_HINTS = (
     "my knowledge", "my programming", "programmed", "persona description", "specification",
 )  # fmt: skip
 
+REFUSAL_SIGNS = (
+    "cannot", "can't", "can\u2019t", "can not", "could not", "couldn't", "couldn\u2019t", "won't",
+    "won\u2019t", "will not", "unable to", "not able to", "comfortable", "decline", "refuse",
+    "appropriate", "programming", "guidelines", "polic",
+)  # fmt: skip
+"""One of these is, in small or capital letters, in the head of every plain text that refuses."""
+
+ADMISSION_SIGNS = _ADMISSION_HINTS
+"""One of these is in every folded text with an admission, or in a blank and such a text."""
+
 
 def fold_quotes(text: str) -> str:
     """Fold case and typographic quotes; the length stays as good as the same."""

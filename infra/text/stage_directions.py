@@ -84,6 +84,9 @@ _BEGINS = re.compile(r"(?:^|[.!?\u2026\u3002\uff01\uff1f:\"\u201d\u300d)*~\u2014
 _NEXT = re.compile(r"\s*(?:$|\n|[^\W\d_a-z]|[\"'\u201c\u2018\u300c\u00ab\u2026*(\[]|\d|\.\.\.)")
 _CHAT = re.compile(r"[A-Za-zÀ-ɏЀ-ӿ]")
 
+SIGNS = r"^\s*(?:$|[*_(\[~<{-])"
+"""This is in every plain text that is nothing but stage directions."""
+
 
 def drop_stage_directions(text: str) -> str:
     """Return the speech of a text without its stage directions; it may be empty."""

@@ -75,6 +75,14 @@ _SCRIPT = re.compile(
     re.IGNORECASE,
 )
 
+SIGNS = (
+    rf"`|##|(?m:^)[ >]*[*_\[(]{{0,3}}(?:(?:The )?{_USER}|The user|{_MACHINE})"
+    r"|(?:user|human|assistant) *\n|\n[\[*#]{0,3}(?:User|Human|USER|HUMAN)"
+    r"|(?:User|USER|Human|HUMAN|Instruction|user|human) ?:|(?i:role[\"']?\s*:|<(?:user|human)>)"
+    r"|\n[*_\[]{0,3}[A-Z][\w'\u2019.-]*(?: [\w'\u2019.-]+){0,3}[*_\]]{0,3} ?:"
+)
+"""One of these is in every plain text in which :func:`find_user_turn` finds anything."""
+
 
 def find_user_turn(text: str, *, speaker: str = "", question: str = "") -> str | None:
     """Return the line in which an answer begins to play the user, or ``None``."""

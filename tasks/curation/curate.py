@@ -6,10 +6,10 @@ dialogue that goes in comes out once, as an example or as a rejection.
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
+from itertools import islice
 from typing import cast, get_args
 
 import polars as pl
@@ -18,15 +18,18 @@ from infra.errors import Reject
 from infra.protocol import Role
 from infra.rendering.prompts import PromptTemplate
 from infra.store.schema import from_plain
+from infra.text.batches.screening import TextBatch
 from infra.text.chat_marks import strip_marks
 from infra.text.languages import find_foreign
-from infra.text.wording import shorten, split_words
+from infra.text.wording import shorten
 from tasks.curation.config import CurationConfig
 from tasks.curation.duplicates import find_duplicates
+from tasks.curation.echoes import Given
 from tasks.curation.examples import ExampleBuilder
-from tasks.curation.filters import FilterContext, Reason, Scene, judge_scene
+from tasks.curation.filters import FilterContext, Reason, Scene, judge_scene, list_faults
 from tasks.curation.foreign import JUDGED_CHARS, asks_for_language
 from tasks.curation.inputs import CurationInputs
+from tasks.curation.looks import look_at
 from tasks.curation.names import make_roster
 from tasks.curation.split import choose_validation
 from tasks.decontamination import Hit, QuestionIndex, find_hits
@@ -38,7 +41,7 @@ DIALOGUE_COLUMNS = (
 INSTRUCTION_COLUMNS = ("key", "context_turns", "turns")
 """What is looked at."""
 
-_BLOCK_ROWS = 10_000
+_BLOCK_ROWS = 4_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +89,7 @@ class _Actor:
     name: str
     persona: str
     profile: str
-    given: list[str]
+    given: Given
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,19 +121,16 @@ def curate(
     a rewritten dialogue the comparison with its source.
     """
     inputs = inputs or CurationInputs()
-    actors = _prepare_actors(characters)
-    context = FilterContext(
-        config, make_roster(actor.name for actor in actors.values()), inputs.toxic
-    )
+    actors = _prepare_actors(characters, config)
+    roster = make_roster(actor.name for actor in actors.values())
+    context = FilterContext(config, roster, inputs.toxic, list_faults(config))
     verdicts: _Verdicts = {}
     left: list[_Candidate] = []
     sources = _read_sources(instructions)
-    for key, candidate in _read_candidates(dialogues, actors, sources, config):
-        verdict = judge_scene(candidate.scene, context) if candidate else _reject("no_character")
-        if candidate is None or verdict is not None:
-            verdicts[key] = verdict or _reject("no_character")
-        else:
-            left.append(candidate)
+    for block in _read_candidates(dialogues, actors, sources, config):
+        found = _judge_block(block, context)
+        left += [item for item in block.values() if item is not None and item.key not in found]
+        verdicts.update(found)
     del dialogues, characters, instructions  # what is left of them, the candidates hold
     for judge in (_judge_languages, _judge_leaks, _judge_near_duplicates):
         found = judge(left, config, inputs)
@@ -151,19 +151,33 @@ def curate(
     return Curation(tuple(_build_examples(left, actors, builder, held_out)), rejections)
 
 
+def _judge_block(block: Mapping[str, _Candidate | None], context: FilterContext) -> _Verdicts:
+    """Judge dialogues one by one, their answers looked at together."""
+    scenes = [(key, item.scene) for key, item in block.items() if item is not None]
+    looks = iter(look_at([text for _, scene in scenes for text in scene.answers], context.roster))
+    verdicts = {key: _reject("no_character") for key, item in block.items() if item is None}
+    for key, scene in scenes:
+        verdict = judge_scene(scene, list(islice(looks, len(scene.answers))), context)
+        if verdict is not None:
+            verdicts[key] = verdict
+    return verdicts
+
+
 def _judge_languages(
     candidates: Sequence[_Candidate], config: CurationConfig, inputs: CurationInputs
 ) -> _Verdicts:
     if config.language is None:
         return {}
-    answers = [" ".join(candidate.scene.answers) for candidate in candidates]
     verdicts: _Verdicts = {}
-    starts = [answer[:JUDGED_CHARS] for answer in answers]
-    for index, found in find_foreign(starts, config.language).items():
-        scene = candidates[index].scene
-        if not asks_for_language([" ".join(scene.questions), " ".join(scene.sources)], found):
-            detail = f"{found}: {shorten(answers[index])}"
-            verdicts[candidates[index].key] = _reject("wrong_language", detail)
+    for first in range(0, len(candidates), _BLOCK_ROWS):
+        block = candidates[first : first + _BLOCK_ROWS]
+        answers = [" ".join(candidate.scene.answers) for candidate in block]
+        starts = [answer[:JUDGED_CHARS] for answer in answers]
+        for index, found in find_foreign(starts, config.language).items():
+            scene = block[index].scene
+            if not asks_for_language([" ".join(scene.questions), " ".join(scene.sources)], found):
+                detail = f"{found}: {shorten(answers[index])}"
+                verdicts[block[index].key] = _reject("wrong_language", detail)
     return verdicts
 
 
@@ -264,20 +278,19 @@ def _build_examples(
         )
 
 
-def _prepare_actors(characters: pl.DataFrame) -> dict[str, _Actor]:
-    actors: dict[str, _Actor] = {}
-    for row in characters.iter_rows(named=True):
-        character = from_plain(Character, row)
-        profile = character.profile
-        actors[character.key] = _Actor(
+def _prepare_actors(characters: pl.DataFrame, config: CurationConfig) -> dict[str, _Actor]:
+    cast = [from_plain(Character, row) for row in characters.iter_rows(named=True)]
+    folded = TextBatch([f"{character.persona}\n{character.profile}" for character in cast]).folded
+    return {
+        character.key: _Actor(
             persona_key=character.persona_key,
             name=character.name,
             persona=character.persona,
-            profile=profile,
-            # Each word once, however many profiles have it.
-            given=list(map(sys.intern, split_words(f"{character.persona}\n{profile}"))),
+            profile=character.profile,
+            given=Given.prepare(words, config.echo_words),
         )
-    return actors
+        for character, words in zip(cast, folded, strict=True)
+    }
 
 
 def _read_sources(instructions: pl.DataFrame) -> dict[str, tuple[str, ...]]:
@@ -295,16 +308,17 @@ def _read_candidates(
     actors: dict[str, _Actor],
     sources: dict[str, tuple[str, ...]],
     config: CurationConfig,
-) -> Iterator[tuple[str, _Candidate | None]]:
-    """Yield every dialogue by key, ``None`` where its character is unknown."""
+) -> Iterator[dict[str, _Candidate | None]]:
+    """Yield every dialogue by key, block by block, ``None`` where its character is unknown."""
     if dialogues.is_empty():
         return
     ordered = dialogues.select(DIALOGUE_COLUMNS).sort("key")
     for block in ordered.iter_slices(_BLOCK_ROWS):
+        found: dict[str, _Candidate | None] = {}
         for key, strategy, character_key, instruction, given, turns, cut in block.iter_rows():
             actor = actors.get(character_key)
             if actor is None:
-                yield key, None
+                found[key] = None
                 continue
             scene = Scene(
                 strategy=strategy,
@@ -317,7 +331,8 @@ def _read_candidates(
                 given=actor.given,
                 sources=sources.get(instruction, ()),
             )
-            yield key, _Candidate(key, character_key, scene)
+            found[key] = _Candidate(key, character_key, scene)
+        yield found
 
 
 def _read_turns(

@@ -8,12 +8,17 @@ with what was asked.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import polars as pl
+
 from infra.store.fingerprints import hash_parts
+from infra.text.batches.plain import fold_words
 from infra.text.near_duplicates import find_near_duplicates
 from infra.text.wording import split_words
+
+_BLOCK_ROWS = 4_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +45,8 @@ def find_duplicates(
     found: list[Duplicate | None] = [None] * len(answers)
     first: dict[str, int] = {}
     comparable: list[int] = []
-    for index, (question, answer) in enumerate(zip(questions, answers, strict=True)):
-        words = split_words(answer)
-        short = len(words) < min_words
+    for index, (question, words) in enumerate(zip(questions, _fold(answers), strict=True)):
+        short = words.count(" ") + bool(words) < min_words
         kept = first.setdefault(_name_text(question if short else "", words), index)
         if exact and kept != index:
             found[index] = Duplicate(kept, exact=True)
@@ -58,6 +62,12 @@ def find_duplicates(
     return found
 
 
-def _name_text(question: str, words: list[str]) -> str:
+def _fold(texts: Sequence[str]) -> Iterator[str]:
+    """Yield the words of each text, a blank between two."""
+    for first in range(0, len(texts), _BLOCK_ROWS):
+        yield from fold_words(pl.Series(texts[first : first + _BLOCK_ROWS], dtype=pl.String))
+
+
+def _name_text(question: str, words: str) -> str:
     # A wordless answer never comes here: the filters call it empty.
-    return hash_parts(" ".join(split_words(question)), " ".join(words))
+    return hash_parts(" ".join(split_words(question)), words)

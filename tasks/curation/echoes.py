@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
+from itertools import pairwise
 
 from infra.text.wording import make_shingles, measure_jaccard, shorten, split_words
 
@@ -16,6 +18,12 @@ _FIELD = re.compile(
     r"[*_]*:",
     re.IGNORECASE | re.MULTILINE,
 )
+SIGNS = (
+    r"(?i)persona description|character specification|character profile|user's query"
+    r"|(?:name|age|gender|race|birth place|appearance|general experience|personality)[*_]*:"
+)
+"""One of these is in every plain answer in which :func:`find_prompt_echo` finds anything."""
+
 _FIELDS_OF_A_PROFILE = 4
 _QUESTION_SHARE = 0.8
 _QUESTION_WORDS = 4
@@ -23,31 +31,67 @@ _COPY_WORDS = 4
 _SHINGLE = 3
 
 
-def find_question_echo(answer_words: list[str], question: str) -> str | None:
-    """Return the question if the answer is little else: at least 80 % of its words."""
+@dataclass(frozen=True, slots=True)
+class Given:
+    """Words of persona and profile, a blank around each, cut into blocks to look for in answers.
+
+    Attributes:
+        run: Words in a row that an answer may not share.
+        cuts: Places of the blanks between blocks of half that many words.
+    """
+
+    words: str
+    run: int
+    cuts: tuple[int, ...]
+
+    @classmethod
+    def prepare(cls, words: str, run: int) -> Given:
+        """Cut words, which have a blank between two."""
+        padded = f" {words} " if words else ""
+        blanks = [place for place, letter in enumerate(padded) if letter == " "]
+        return cls(padded, run, tuple(blanks[:: _count_block(run)]))
+
+
+def find_question_echo(answer: str, question: str) -> str | None:
+    """Return the question if the answer is little else: at least 80 % of its words.
+
+    The answer's words are given with a blank between two.
+    """
+    least = max(_QUESTION_WORDS, _QUESTION_SHARE * (answer.count(" ") + bool(answer)))
+    if question.isascii() and len(question) + 1 < 2 * least:
+        return None  # a word takes a letter and a blank
     words = split_words(question)
-    if len(words) < _QUESTION_WORDS or len(words) < _QUESTION_SHARE * len(answer_words):
-        return None
-    inside = f" {' '.join(words)} " in f" {' '.join(answer_words)} "
+    inside = len(words) >= least and f" {' '.join(words)} " in f" {answer} "
     return shorten(question) if inside else None
 
 
-def find_profile_echo(answer_words: list[str], given: list[str], run: int) -> str | None:
-    """Return ``run`` words in a row that the answer shares with persona and profile, or ``None``.
+def find_profile_echo(answer: str, given: Given) -> str | None:
+    """Return words in a row that the answer shares with persona and profile, or ``None``.
 
     Any such run covers a whole aligned block of half its length, so that probing the blocks
-    finds every one; only a block that hits is looked at closely.
+    finds every one; only a block that hits is looked at closely. The answer's words are given
+    with a blank between two.
     """
-    block = (run + 1) // 2
-    text = f" {' '.join(answer_words)} "
-    for start in range(0, len(given) - block + 1, block):
-        if f" {' '.join(given[start : start + block])} " not in text:
-            continue
-        for first in range(max(0, start - run + block), min(start, len(given) - run) + 1):
-            phrase = " ".join(given[first : first + run])
-            if f" {phrase} " in text:
-                return phrase
+    text = f" {answer} "
+    for number, (start, end) in enumerate(pairwise(given.cuts)):
+        if given.words[start : end + 1] in text and (phrase := _find_run(text, given, number)):
+            return phrase
     return None
+
+
+def _find_run(text: str, given: Given, number: int) -> str | None:
+    """Return the first run around a block that a text shares."""
+    words, run, block = given.words.split(), given.run, _count_block(given.run)
+    start = number * block
+    for first in range(max(0, start - run + block), min(start, len(words) - run) + 1):
+        phrase = " ".join(words[first : first + run])
+        if f" {phrase} " in text:
+            return phrase
+    return None
+
+
+def _count_block(run: int) -> int:
+    return (run + 1) // 2
 
 
 def find_prompt_echo(answer: str) -> str | None:

@@ -1,5 +1,8 @@
 """Judges one dialogue at a time: each filter is a pure function with a typed reason.
 
+Answers were looked at before, many at once (:mod:`tasks.curation.looks`): only what a look suspects
+is looked for.
+
 The filters that speak of phrases know English only, those of speech (:mod:`infra.text.speech`) any
 language: they catch in brought dialogues what a teacher would be asked again for. Reasons are
 listed in the order in which they are applied; a dialogue is counted under the first that rejects.
@@ -7,20 +10,23 @@ listed in the order in which they are applied; a dialogue is counted under the f
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from infra.errors import Reject
 from infra.text.refusals import find_ai_admission, find_refusal, fold_quotes
 from infra.text.speech import SpeechFault, find_speech_fault
-from infra.text.wording import shorten, split_words
+from infra.text.wording import shorten
 from tasks.curation.config import CurationConfig
 from tasks.curation.echoes import (
+    Given,
     find_profile_echo,
     find_prompt_echo,
     find_question_echo,
     find_source_copy,
 )
+from tasks.curation.looks import Look
 from tasks.curation.names import Roster, find_other_name
 from tasks.curation.toxicity import WordList, find_toxic_word
 from tasks.records import Turn
@@ -68,7 +74,7 @@ class Scene:
     name: str
     persona: str
     profile: str
-    given: list[str]
+    given: Given
     sources: tuple[str, ...]
 
     @property
@@ -89,16 +95,17 @@ class FilterContext:
     config: CurationConfig
     roster: Roster
     toxic: WordList | None
+    faults: frozenset[SpeechFault]
 
 
-def judge_scene(scene: Scene, context: FilterContext) -> Reject | None:
-    """Return the first reason to leave a dialogue out, or ``None``."""
+def judge_scene(scene: Scene, looks: Sequence[Look], context: FilterContext) -> Reject | None:
+    """Return the first reason to leave a dialogue out, or ``None``; a look for each answer."""
     config = context.config
     shape = _judge_shape(scene, config)
     if shape is not None:
         return shape
-    for answer in scene.answers:
-        verdict = _judge_answer(answer, scene, context)
+    for answer, look in zip(scene.answers, looks, strict=True):
+        verdict = _judge_answer(answer, look, scene, context)
         if verdict is not None:
             return verdict
     if config.source_copy_similarity is not None and scene.strategy == "rewrite":
@@ -135,32 +142,36 @@ def _judge_shape(scene: Scene, config: CurationConfig) -> Reject | None:
     return None
 
 
-def _judge_answer(answer: str, scene: Scene, context: FilterContext) -> Reject | None:
-    config = context.config
-    asked = "\n".join(scene.questions)
-    faults = list_faults(config)
-    if fault := find_speech_fault(answer, speaker=scene.name, question=asked, faults=faults):
-        return fault
-    folded = fold_quotes(answer)
-    if config.drop_refusals and (phrase := find_refusal(folded)):
+def _judge_answer(answer: str, look: Look, scene: Scene, context: FilterContext) -> Reject | None:
+    config, suspected = context.config, look.suspected
+    if faults := context.faults & suspected:
+        asked = "\n".join(scene.questions)
+        fault = find_speech_fault(answer, speaker=scene.name, question=asked, faults=faults)
+        if fault is not None:
+            return fault
+    refuses = config.drop_refusals and "refusal" in suspected
+    if refuses and (phrase := find_refusal(fold_quotes(answer))):
         return _reject("refusal", phrase)
-    if config.drop_ai_admissions and (phrase := find_ai_admission(folded, scene.persona)):
+    admits = config.drop_ai_admissions and "ai_admission" in suspected
+    if admits and (phrase := find_ai_admission(fold_quotes(answer), scene.persona)):
         return _reject("ai_admission", phrase)
-    if config.drop_prompt_echoes and (phrase := _find_echo(answer, scene, config)):
+    if config.drop_prompt_echoes and (phrase := _find_echo(answer, look, scene)):
         return _reject("echo_of_prompt", phrase)
-    if config.other_names != "off" and (phrase := _find_other_name(answer, scene, context)):
+    named = config.other_names != "off" and "name" in suspected
+    if named and (phrase := _find_other_name(answer, scene, context)):
         return _reject("other_characters_name", phrase)
     if context.toxic is not None and (phrase := find_toxic_word(answer, context.toxic)):
         return _reject("toxicity", phrase)
     return None
 
 
-def _find_echo(answer: str, scene: Scene, config: CurationConfig) -> str | None:
-    words = split_words(answer)
+def _find_echo(answer: str, look: Look, scene: Scene) -> str | None:
     for question in scene.questions:
-        if echo := find_question_echo(words, question):
+        if echo := find_question_echo(look.words, question):
             return echo
-    return find_profile_echo(words, scene.given, config.echo_words) or find_prompt_echo(answer)
+    if echo := find_profile_echo(look.words, scene.given):
+        return echo
+    return find_prompt_echo(answer) if "prompt" in look.suspected else None
 
 
 def _find_other_name(answer: str, scene: Scene, context: FilterContext) -> str | None:

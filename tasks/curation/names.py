@@ -12,6 +12,11 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from infra.text.batches.screening import TextBatch
 from infra.text.wording import split_words
 
 _TITLES = frozenset(
@@ -21,7 +26,7 @@ _TITLES = frozenset(
         "jr", "sr", "ii", "iii", "phd", "md",
     )
 )  # fmt: skip
-_RUN = re.compile(
+_RUN = (
     r"[^\W\d_a-z][\w'\u2019-]*\.?(?:[ \u00a0](?:(?:de|del|della|da|di|van|von|der|al|bin|el|la) )*"
     r"[^\W\d_a-z][\w'\u2019-]*\.?)+"
 )
@@ -39,6 +44,7 @@ _MY_NAME = re.compile(
     r"\b[Mm]y name(?: is|['\u2019]s) "
     r"(?P<name>[^\W\d_a-z][\w'\u2019-]+(?: [^\W\d_a-z][\w'\u2019-]+)?)"
 )
+_MY_NAME_SIGN = "[Mm]y name"
 _HEAD_CHARS = 400
 """Speakers introduce themselves early; a script they write for somebody else comes later."""
 
@@ -85,8 +91,17 @@ def find_other_name(
     return None
 
 
+def may_bear_other_name(answers: TextBatch, roster: Roster) -> npt.NDArray[np.bool_]:
+    """Tell of which answers :func:`find_other_name` may find a name, of the roster or another."""
+    runs = answers.find_all(_RUN)
+    known = runs.explode().drop_nulls().unique()
+    named = [run for run in known if any(_find_roster_names(run, roster))]
+    listed = runs.list.eval(pl.element().is_in(named)).list.any().fill_null(value=True)
+    return listed.to_numpy() | answers.search(_MY_NAME_SIGN)
+
+
 def _find_roster_names(answer: str, roster: Roster) -> Iterator[tuple[str, int, int]]:
-    for run in _RUN.finditer(answer):
+    for run in re.finditer(_RUN, answer):
         words = [
             (word.group().casefold(), run.start() + word.start(), run.start() + word.end())
             for word in re.finditer(r"[^\W_]+", run.group())

@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 
 from infra.text.wording import split_words
 from tasks.curation.echoes import (
+    Given,
     find_profile_echo,
     find_prompt_echo,
     find_question_echo,
@@ -22,14 +23,15 @@ def test_probing_blocks_finds_every_shared_run(
         return {tuple(words[i : i + run]) for i in range(len(words) - run + 1)}
 
     shared = bool(runs(answer) & runs(profile))
-    assert (find_profile_echo(answer, profile, run) is not None) == shared
+    given = Given.prepare(" ".join(profile), run)
+    assert (find_profile_echo(" ".join(answer), given) is not None) == shared
 
 
 def test_an_answer_that_is_the_question_again() -> None:
     question = "How do you bake your bread?"
-    assert find_question_echo(split_words("How do you bake your bread?!"), question)
+    assert find_question_echo("how do you bake your bread", question)
     answer = "How do you bake your bread? they ask, and I tell them all: slowly, my dear."
-    assert find_question_echo(split_words(answer), question) is None
+    assert find_question_echo(" ".join(split_words(answer)), question) is None
 
 
 def test_prompt_headings_and_field_lists() -> None:
