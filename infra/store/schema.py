@@ -122,6 +122,20 @@ def _hints(record: Any) -> tuple[tuple[str, Any, bool], ...]:
     )
 
 
+def list_flat_fields(record: type[Any]) -> tuple[str, ...]:
+    """Return the fields of a record whose rows are its values as they are; of others none.
+
+    That is one without nested values, defaults, and a choice of records.
+    """
+    if hasattr(record, "choose_record"):
+        return ()
+    fields = _hints(typing.cast(Any, record))
+    for _, hint, has_default in fields:
+        if has_default or pa.types.is_nested(_arrow_type(hint)[0]):
+            return ()
+    return tuple(name for name, _, _ in fields)
+
+
 def _columns(record: type[Any]) -> list[tuple[str, pa.DataType, bool]]:
     hints = typing.get_type_hints(record)
     return [(field.name, *_arrow_type(hints[field.name])) for field in dataclasses.fields(record)]

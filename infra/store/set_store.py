@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import starmap
 from typing import Any, TypeVar
 
 import polars as pl
@@ -22,7 +23,7 @@ from infra.store.manifests import (
     write_manifest,
     write_table,
 )
-from infra.store.schema import from_plain, to_table
+from infra.store.schema import from_plain, list_flat_fields, to_table
 from infra.store.storage import Storage
 
 R = TypeVar("R")
@@ -130,4 +131,7 @@ def read_set(storage: Storage, reference: NodeRef, holds: str) -> pl.DataFrame:
 
 def revive(record: type[R], frame: pl.DataFrame) -> list[R]:
     """Turn rows back into records."""
+    names = list_flat_fields(record)
+    if names and all(name in frame for name in names):
+        return list(starmap(record, frame.select(names).iter_rows()))
     return [from_plain(record, row) for row in frame.iter_rows(named=True)]

@@ -76,7 +76,7 @@ _SCRIPT = re.compile(
 )
 
 SIGNS = (
-    rf"`|##|(?m:^)[ >]*[*_\[(]{{0,3}}(?:(?:The )?{_USER}|The user|{_MACHINE})"
+    rf"`|##|(?m:^)[ >]*(?:#{{1,6}} *)?[*_\[(]{{0,3}}(?:(?:The )?{_USER}|The user|{_MACHINE})"
     r"|(?:user|human|assistant) *\n|\n[\[*#]{0,3}(?:User|Human|USER|HUMAN)"
     r"|(?:User|USER|Human|HUMAN|Instruction|user|human) ?:|(?i:role[\"']?\s*:|<(?:user|human)>)"
     r"|\n[*_\[]{0,3}[A-Z][\w'\u2019.-]*(?: [\w'\u2019.-]+){0,3}[*_\]]{0,3} ?:"

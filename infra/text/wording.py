@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 
 _IDEOGRAPHS = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 _WORD = re.compile(rf"[{_IDEOGRAPHS}]|[^\W{_IDEOGRAPHS}]+")
@@ -24,7 +24,7 @@ def make_shingles(words: Sequence[str], width: int) -> set[tuple[str, ...]]:
     return set(zip(*(words[start:] for start in range(width)), strict=False))
 
 
-def measure_jaccard(one: set[tuple[str, ...]], other: set[tuple[str, ...]]) -> float:
+def measure_jaccard(one: Set[object], other: Set[object]) -> float:
     """Return the Jaccard similarity of two sets; two empty sets are equal."""
     shared = len(one & other)
     union = len(one) + len(other) - shared

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from infra.text.batches.screening import TextBatch
 from tasks.measures.statistics import Score
 from tasks.records import Ability, Answer, Attribution, Judgement
 
@@ -33,6 +34,15 @@ class Evidence:
     _known: dict[str, tuple[Series, ...]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
+    _looks: dict[str, TextBatch] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+
+    def look_at(self, model: str) -> TextBatch:
+        """Return what is seen of all answers of a model at once; they are looked at once."""
+        if model not in self._looks:
+            self._looks[model] = TextBatch([row.answer for row in self.answers[model]])
+        return self._looks[model]
 
     def recall(
         self, measure: str, find: Callable[[Evidence], Iterable[Series]]
@@ -46,9 +56,13 @@ class Evidence:
         """Yield the models that answered, in their order, with their answers."""
         yield from ((name, self.answers[name]) for name in self.models if name in self.answers)
 
-    def list_texts(self) -> dict[str, str]:
-        """Return what each answer says, by its key."""
-        return {row.key: row.answer for _, rows in self.list_answers() for row in rows}
+    def list_words(self) -> dict[str, str]:
+        """Return the words of each answer, folded, a blank between two, by its key."""
+        return {
+            row.key: words
+            for model, rows in self.list_answers()
+            for row, words in zip(rows, self.look_at(model).folded, strict=True)
+        }
 
     def list_personas(self) -> dict[str, str]:
         """Return whose answer each answer is: keys of personas by keys of answers."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from infra.text.batches.screening import TextBatch
+from tasks.measures.corpus import Corpus
 from tasks.measures.evidence import Evidence, Series
 from tasks.measures.statistics import (
     Difference,
@@ -79,16 +81,25 @@ class JudgedMeasure(MeasureKind):
 
 @dataclass(frozen=True, kw_only=True)
 class AnswerMeasure(MeasureKind):
-    """Measure of each answer by itself; ``score`` gives its value, ``None`` where it has none."""
+    """Measure of each answer by itself; ``score`` gives its value, ``None`` where it has none.
+
+    ``score_all`` gives the same of all answers of a model, whose texts were looked at together.
+    """
 
     score: Callable[[Answer], float | None]
+    score_all: Callable[[Sequence[Answer], TextBatch], Iterable[float | None]] | None = None
 
     def list_series(self, evidence: Evidence) -> Iterator[Series]:
         """Yield it for every model."""
         for model, answers in evidence.list_answers():
+            values = (
+                map(self.score, answers)
+                if self.score_all is None
+                else self.score_all(answers, evidence.look_at(model))
+            )
             scores = (
-                Score(row.question_key, row.persona_key, row.task, self.score(row))
-                for row in answers
+                Score(row.question_key, row.persona_key, row.task, value)
+                for row, value in zip(answers, values, strict=True)
             )
             yield Series(self.name, "", "", model, tuple(scores))
 
@@ -97,10 +108,10 @@ class AnswerMeasure(MeasureKind):
 class CorpusMeasure(MeasureKind):
     """Measure of all answers of a model at once, which has no interval.
 
-    ``measure`` takes the words of each answer, whose persona gave it, and a seed.
+    ``measure`` takes the words of all answers and a seed.
     """
 
-    measure: Callable[[Sequence[Sequence[str]], Sequence[str], int], float | None]
+    measure: Callable[[Corpus, int], float | None]
 
 
 @dataclass(frozen=True, kw_only=True)

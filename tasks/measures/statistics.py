@@ -201,10 +201,11 @@ def estimate_mean(scores: Iterable[Score], *, confidence: float = CONFIDENCE) ->
     clusters: defaultdict[str, list[float]] = defaultdict(list)
     missing = 0
     for score in scores:
-        if score.known is None:
+        known = score.known
+        if known is None:
             missing += 1
         else:
-            clusters[score.persona].append(score.known)
+            clusters[score.persona].append(known)
     values = [value for group in clusters.values() for value in group]
     rows, groups = len(values), len(clusters)
     if not rows:
@@ -383,9 +384,10 @@ def _pair(ours: Iterable[Score], theirs: Iterable[Score]) -> tuple[list[Score], 
     mine, other = _index(ours), _index(theirs)
     pairs = []
     for unit in mine.keys() & other.keys():
-        one, two = mine[unit].known, other[unit].known
+        own = mine[unit]
+        one, two = own.known, other[unit].known
         difference = None if one is None or two is None else one - two
-        pairs.append(replace(mine[unit], value=difference))
+        pairs.append(Score(unit, own.persona, own.task, difference))
     return pairs, len(mine.keys() ^ other.keys())
 
 

@@ -40,6 +40,9 @@ _MARKS = "[!-/:-@\\[-`{-~]"
 _MOST_MARKS = 1.5
 """Marks for each word, which has a letter at least, that no text is called broken for."""
 
+_BLOCK_TEXTS = 4_000
+"""Texts whose words are in memory at once."""
+
 _Flags = npt.NDArray[np.bool_]
 
 
@@ -104,7 +107,9 @@ class TextBatch:
     def _may_loop(self) -> _Flags:
         judged = np.flatnonzero(self._plain & self.all_prose)
         found = np.ones(len(self._texts), dtype=bool)
-        found[judged] = may_loop(self._texts.gather(judged))
+        for first in range(0, len(judged), _BLOCK_TEXTS):
+            block = judged[first : first + _BLOCK_TEXTS]
+            found[block] = may_loop(self._texts.gather(block))
         return found
 
     def search(self, pattern: str) -> _Flags:

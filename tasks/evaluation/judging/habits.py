@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 
 from infra.store.fingerprints import content_key
-from infra.text.wording import make_shingles, split_words
+from infra.text.batches.screening import TextBatch
 from tasks.records import Judgement
 from tasks.scores import JudgeHabit
 
@@ -17,7 +17,10 @@ CITED_WORDS = 4
 def list_habits(
     judges: Iterable[str], judgements: Iterable[Judgement], answers: Mapping[str, str]
 ) -> Iterator[JudgeHabit]:
-    """Yield the habits of each judge that gave a verdict; ``answers`` are texts by key."""
+    """Yield the habits of each judge that gave a verdict.
+
+    ``answers`` are their words by key, folded, a blank between two.
+    """
     rows = [row for row in judgements if row.score is not None]
     for judge in judges:
         given = [row for row in rows if row.judge == judge]
@@ -37,10 +40,11 @@ def measure_habit(
     rows = list(judgements)
     scores = Counter(row.score for row in rows if row.score is not None)
     commonest, count = min(scores.items(), key=lambda item: (-item[1], item[0]))
+    reasons = TextBatch([row.justification for row in rows]).folded
     cited = [
         found
-        for row in rows
-        if (found := _cites(row.justification, answers.get(row.answer_key, ""))) is not None
+        for row, reason in zip(rows, reasons, strict=True)
+        if (found := _cites(reason, answers.get(row.answer_key, ""))) is not None
     ]
     return JudgeHabit(
         key=content_key("habit", judge),
@@ -54,10 +58,12 @@ def measure_habit(
 
 
 def _cites(reason: str, answer: str) -> bool | None:
-    """Tell whether a reason shares a run of words with an answer; ``None`` if it could not."""
-    said, told = split_words(answer), split_words(reason)
-    if len(said) < CITED_WORDS or not told:
+    """Tell whether a reason shares a run of words with an answer; ``None`` if it could not.
+
+    Both are words with a blank between two.
+    """
+    if not reason or answer.count(" ") + 1 < CITED_WORDS:
         return None
-    if len(told) < CITED_WORDS:
-        return False
-    return not make_shingles(said, CITED_WORDS).isdisjoint(make_shingles(told, CITED_WORDS))
+    said, told = f" {answer} ", reason.split(" ")
+    runs = zip(*(told[start:] for start in range(CITED_WORDS)), strict=False)
+    return any(f" {' '.join(run)} " in said for run in runs)

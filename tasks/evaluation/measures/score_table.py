@@ -136,7 +136,7 @@ def make_score_table(config: EvaluationConfig, inputs: Inputs) -> ScoreTable:
         measures=tuple(sorted(measures, key=lambda item: item.key)),
         comparisons=tuple(sorted(comparisons, key=lambda item: item.key)),
         calibrations=tuple(_calibrate(config, inputs)),
-        habits=tuple(list_habits(evidence.judges, evidence.judgements, evidence.list_texts())),
+        habits=tuple(list_habits(evidence.judges, evidence.judgements, evidence.list_words())),
         anchors=tuple(measure_order(*anchors) for anchors in inputs.anchors),
         agreements=tuple(_list_agreements(config, inputs)),
         published=tuple(_list_published(config)),

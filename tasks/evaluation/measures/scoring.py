@@ -10,12 +10,12 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 
 from infra.store.fingerprints import content_key
-from infra.text.wording import split_words
+from tasks.measures.corpus import Corpus
 from tasks.measures.evidence import Evidence, Series
 from tasks.measures.measure import CorpusMeasure
 from tasks.measures.registry import MEASURES
 from tasks.measures.statistics import Difference, Estimate
-from tasks.records import Ability, Answer
+from tasks.records import Ability
 from tasks.scores import PANEL, Comparison, Measure
 
 _Z = 1.959963984540054
@@ -28,7 +28,9 @@ def measure_models(evidence: Evidence, *, seed: int) -> list[Measure]:
     """Return every measure of every model, in the order of measures."""
     found = [_measure(series) for series in list_series(evidence)]
     for model, answers in evidence.list_answers():
-        found += _measure_corpus(model, answers, seed)
+        words = evidence.look_at(model).folded.to_list()
+        corpus = Corpus(words, [answer.persona_key for answer in answers])
+        found += _measure_corpus(model, corpus, seed)
     abilities = sorted(evidence.abilities, key=lambda one: evidence.models.index(one.model))
     found += [_measure_ability(ability) for ability in abilities]
     places = {name: place for place, name in enumerate(MEASURES)}
@@ -114,17 +116,15 @@ def _measure(series: Series) -> Measure:
     )
 
 
-def _measure_corpus(model: str, answers: Sequence[Answer], seed: int) -> Iterator[Measure]:
-    """Yield the measures of all answers of a model at once, their words told apart once."""
-    words = [split_words(answer.answer) for answer in answers]
-    personas = [answer.persona_key for answer in answers]
-    spoken, asked = sum(map(bool, words)), len(set(personas))
+def _measure_corpus(model: str, corpus: Corpus, seed: int) -> Iterator[Measure]:
+    """Yield the measures of all answers of a model at once."""
+    spoken, asked = sum(map(bool, corpus.answers)), len(set(corpus.personas))
     for kind in MEASURES.values():
         if isinstance(kind, CorpusMeasure):
             yield Measure(
                 _name(kind.name, "", "", model), kind.name, "", "", model,
-                mean=kind.measure(words, personas, seed), sd=None, low=None, high=None,
-                chance=None, rows=spoken, clusters=asked, missing=len(words) - spoken,
+                mean=kind.measure(corpus, seed), sd=None, low=None, high=None,
+                chance=None, rows=spoken, clusters=asked, missing=len(corpus.answers) - spoken,
             )  # fmt: skip
 
 

@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import partial
 
+import polars as pl
+
+from tasks.measures.corpus import Corpus
 from tasks.measures.measure import CorpusMeasure
 
 
-def measure_distinct(answers: Sequence[Sequence[str]], width: int) -> float | None:
+def measure_distinct(corpus: Corpus, width: int) -> float | None:
     """Return distinct-n: different runs of n words over all runs, across all answers.
 
     Runs do not cross from one answer into the next. ``None`` if no answer has n words. The more
     words there are, the lower it falls, whatever the model.
     """
-    seen: set[tuple[str, ...]] = set()
-    total = 0
-    for words in answers:
-        runs = list(zip(*(words[start:] for start in range(width)), strict=False))
-        seen.update(runs)
-        total += len(runs)
-    return len(seen) / total if total else None
+    runs, _ = corpus.number_runs(width)
+    return pl.Series(runs).n_unique() / len(runs) if len(runs) else None
 
 
-def _measure(
-    width: int, answers: Sequence[Sequence[str]], personas: Sequence[str], seed: int
-) -> float | None:
-    return measure_distinct(answers, width)
+def _measure(width: int, corpus: Corpus, seed: int) -> float | None:
+    return measure_distinct(corpus, width)
 
 
 MEASURES = [

@@ -16,5 +16,6 @@ MEASURES = [
         unit="percentage points",
         alarms=True,
         score=lambda row: float(find_loop(row.answer) is not None),
+        score_all=lambda _, batch: map(float, batch.find_loops()),
     )
 ]

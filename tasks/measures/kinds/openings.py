@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 
+from tasks.measures.corpus import Corpus
 from tasks.measures.measure import CorpusMeasure
 
 OPENING_WORDS = 3
@@ -32,9 +32,10 @@ class Openings:
     entropy: float | None
 
 
-def measure_openings(answers: Sequence[Sequence[str]], words: int = OPENING_WORDS) -> Openings:
+def measure_openings(corpus: Corpus, words: int = OPENING_WORDS) -> Openings:
     """Measure how alike answers begin, by their first words; a shorter one is its own opening."""
-    counts = Counter(" ".join(answer[:words]) for answer in answers if answer)
+    said = filter(None, corpus.answers)
+    counts = Counter(" ".join(answer.split(" ", words)[:words]) for answer in said)
     total = counts.total()
     if not total:
         return Openings(0, 0, "", None, None)
@@ -55,7 +56,7 @@ MEASURES = [
         kind="share",
         digits=1,
         unit="percentage points",
-        measure=lambda answers, _, __: measure_openings(answers).top_share,
+        measure=lambda corpus, _: measure_openings(corpus).top_share,
     ),
     CorpusMeasure(
         name="opening_entropy",
@@ -63,6 +64,6 @@ MEASURES = [
         label="spread of openings",
         group="style",
         digits=3,
-        measure=lambda answers, _, __: measure_openings(answers).entropy,
+        measure=lambda corpus, _: measure_openings(corpus).entropy,
     ),
 ]

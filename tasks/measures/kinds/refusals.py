@@ -6,6 +6,11 @@ rates are lower bounds, and 0 for a model that answers in another language.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
 from infra.text.refusals import find_ai_admission, find_refusal, fold_quotes
 from tasks.measures.measure import AnswerMeasure
 from tasks.records import Answer
@@ -21,6 +26,13 @@ def score_ai_admission(row: Answer) -> float:
     return float(find_ai_admission(fold_quotes(row.answer), row.persona) is not None)
 
 
+def _score_suspected(
+    score: Callable[[Answer], float], rows: Sequence[Answer], suspected: npt.NDArray[np.bool_]
+) -> Iterator[float]:
+    for row, may in zip(rows, suspected.tolist(), strict=True):
+        yield score(row) if may else 0.0
+
+
 MEASURES = [
     AnswerMeasure(
         name="refusals",
@@ -31,6 +43,7 @@ MEASURES = [
         digits=1,
         unit="percentage points",
         score=score_refusal,
+        score_all=lambda rows, batch: _score_suspected(score_refusal, rows, batch.may_refuse),
     ),
     AnswerMeasure(
         name="ai_admissions",
@@ -41,5 +54,6 @@ MEASURES = [
         digits=1,
         unit="percentage points",
         score=score_ai_admission,
+        score_all=lambda rows, batch: _score_suspected(score_ai_admission, rows, batch.may_admit),
     ),
 ]

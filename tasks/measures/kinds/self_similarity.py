@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
 
 import numpy as np
 
-from infra.text.wording import make_shingles, measure_jaccard
+from infra.text.wording import measure_jaccard
+from tasks.measures.corpus import Corpus
 from tasks.measures.measure import CorpusMeasure
 
 MOST_PAIRS = 20_000
@@ -30,29 +31,25 @@ class SelfSimilarity:
 
 
 def measure_self_similarity(
-    answers: Sequence[Sequence[str]],
-    characters: Sequence[str],
-    *,
-    seed: int,
-    most_pairs: int = MOST_PAIRS,
+    corpus: Corpus, *, seed: int, most_pairs: int = MOST_PAIRS
 ) -> SelfSimilarity:
     """Measure the mean similarity of answers of different characters.
 
-    ``answers`` are lists of words; those without a word are left out. All pairs are measured if
-    there are no more than ``most_pairs``, else as many drawn with the seed, each uniformly among
-    all pairs of different characters and independently of the others.
+    Answers without a word are left out. All pairs are measured if there are no more than
+    ``most_pairs``, else as many drawn with the seed, each uniformly among all pairs of different
+    characters and independently of the others.
     """
-    told = [(name, tuple(words)) for name, words in zip(characters, answers, strict=True) if words]
-    rows = sorted(told)
-    shingles = [make_shingles(words, _SHINGLE_WORDS) for _, words in rows]
+    # A blank comes before all letters: answers are in the order of their words.
+    told = zip(corpus.personas, corpus.answers, range(len(corpus.answers)), strict=True)
+    rows = sorted(row for row in told if row[1])
     groups: defaultdict[str, list[int]] = defaultdict(list)
-    for place, (name, _) in enumerate(rows):
+    for place, (name, _, _) in enumerate(rows):
         groups[name].append(place)
     sizes = [len(group) for group in groups.values()]
     total = (len(rows) ** 2 - sum(size**2 for size in sizes)) // 2
     if total == 0:
         return SelfSimilarity(None, 0, exhaustive=True)
-    names = [name for name, _ in rows]
+    names = [name for name, _, _ in rows]
     if total <= most_pairs:
         pairs = [
             (one, two)
@@ -62,8 +59,20 @@ def measure_self_similarity(
         ]
     else:
         pairs = _draw_pairs(names, most_pairs, seed)
+    drawn = sorted({place for pair in pairs for place in pair})
+    found = _make_shingles(corpus, [rows[place][2] for place in drawn])
+    shingles = dict(zip(drawn, found, strict=True))
     mean = math.fsum(measure_jaccard(shingles[a], shingles[b]) for a, b in pairs) / len(pairs)
     return SelfSimilarity(mean, len(pairs), exhaustive=total <= most_pairs)
+
+
+def _make_shingles(corpus: Corpus, places: Iterable[int]) -> Iterator[Set[object]]:
+    """Yield the shingles of some answers; a shorter one is its own shingle."""
+    runs, owners = corpus.number_runs(_SHINGLE_WORDS)
+    starts = np.searchsorted(owners, np.arange(len(corpus.answers) + 1)).tolist()
+    for place in places:
+        own = set(runs[starts[place] : starts[place + 1]].tolist())
+        yield own or {corpus.answers[place]}
 
 
 def _draw_pairs(names: Sequence[str], count: int, seed: int) -> list[tuple[int, int]]:
@@ -85,8 +94,8 @@ def _draw_pairs(names: Sequence[str], count: int, seed: int) -> list[tuple[int, 
     return list(zip(first.tolist(), second.tolist(), strict=True))
 
 
-def _measure(answers: Sequence[Sequence[str]], personas: Sequence[str], seed: int) -> float | None:
-    return measure_self_similarity(answers, personas, seed=seed).mean
+def _measure(corpus: Corpus, seed: int) -> float | None:
+    return measure_self_similarity(corpus, seed=seed).mean
 
 
 MEASURES = [

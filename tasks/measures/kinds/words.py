@@ -21,5 +21,6 @@ MEASURES = [
         digits=1,
         unit="words",
         score=count_words,
+        score_all=lambda _, batch: [float(count) or None for count in batch.words],
     )
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from infra.text.wording import split_words
 from tasks.evaluation.judging.habits import list_habits, measure_habit
 from tasks.records import Judgement
 from tasks.scores import JudgeHabit
@@ -27,7 +28,8 @@ def judge(number: int, score: float | None, reason: str = "", who: str = "judge"
 
 def measure(*reasons: str, answer: str = ANSWER) -> JudgeHabit:
     rows = [judge(number, 3.0, reason) for number, reason in enumerate(reasons)]
-    return measure_habit("judge", rows, {row.answer_key: answer for row in rows})
+    words = " ".join(split_words(answer))
+    return measure_habit("judge", rows, {row.answer_key: words for row in rows})
 
 
 def test_the_commonest_score_is_counted_among_those_given() -> None:
