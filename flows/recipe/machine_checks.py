@@ -19,6 +19,7 @@ from infra.context import RunContext
 from infra.engines.config import ModelConfig
 from infra.errors import ConfigError, Problem
 from infra.generation.engine_pool import CPUS_PER_ENGINE
+from infra.secrets.s3_credentials import name_endpoint
 
 
 def check_machine(settings: Settings, context: RunContext, graph: Graph) -> None:
@@ -48,6 +49,7 @@ def ask_of_nodes(settings: Settings, context: RunContext, roles: Collection[str]
             if model.engine == "vllm" and Path(model.model).exists()
         },
         endpoints={role: model.base_url for role, model in used.items() if model.base_url},
+        store_endpoint=name_endpoint(),
     )
 
 

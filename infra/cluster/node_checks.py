@@ -20,15 +20,23 @@ _MOST_SKEW_S = 60.0
 _NOTED_SKEW_S = 5.0
 _LEAST_SCRATCH = 2**30
 _NAMED = 8
+_AS_ONE_USER = (
+    "run Ray there as the driver's user, or have either write what the other made (umask 002 in one"
+    " group)"
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What a run needs of the nodes: its store, and by role the models' paths and endpoints."""
+    """What a run needs of the nodes: its store, and by role the models' paths and endpoints.
+
+    ``store_endpoint`` is where S3 is asked for, if it is not the vendor's own.
+    """
 
     storage: Storage
     models: Mapping[str, str]
     endpoints: Mapping[str, str]
+    store_endpoint: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +44,8 @@ class NodeAnswer:
     """What came of asking a node: a report, or why there is none.
 
     ``sent`` and ``received`` are the driver's clock, in seconds since the epoch; ``seen`` tells
-    whether the driver saw at the storage root what the node wrote there.
+    whether the driver saw at the storage root what the node wrote there, and could remove it;
+    ``fault`` says what was in the way.
     """
 
     offer: NodeOffer
@@ -45,6 +54,7 @@ class NodeAnswer:
     report: NodeReport | None = None
     failure: str = ""
     seen: bool = False
+    fault: str = ""
 
     @property
     def skew_s(self) -> float:
@@ -118,7 +128,7 @@ def _judge(
             "see `ray status`; restart Ray there, or take the node out of the cluster",
         )
         return
-    yield from _check_store(question.storage.root, answer, report)
+    yield from _check_store(question, own, answer, report)
     if answer.offer.gpus if on_gpus else answer.offer.cpus:
         yield from _check_models(question.models, own, report)
     yield from _check_versions(own, report)
@@ -128,16 +138,31 @@ def _judge(
         yield from _check_endpoints(question.endpoints)
 
 
-def _check_store(root: str, answer: NodeAnswer, report: NodeReport) -> Iterator[Problem]:
+def _check_store(
+    question: Question, own: NodeReport, answer: NodeAnswer, report: NodeReport
+) -> Iterator[Problem]:
+    root, endpoint = question.storage.root, question.store_endpoint
     if report.store is None or (report.store.answered and answer.seen):
         return
-    if report.store.fault:
+    if is_remote(root) and is_loopback(endpoint) and report.loopback != own.loopback:
+        yield Problem(
+            "storage.root",
+            f"the endpoint {endpoint} means another machine there than here",
+            "give S3 an address that every node reaches (storage.credentials, AWS_ENDPOINT_URL)",
+        )
+    elif report.store.fault:
         yield Problem(
             "storage.root",
             f"{root} cannot be used there: {report.store.fault}",
-            "give that node the same AWS_… variables and a way to the endpoint"
+            "see that the endpoint is reached from there, with keys that open it"
             if is_remote(root)
-            else "mount it there for reading and writing",
+            else f"mount it there for reading and writing; {_AS_ONE_USER}",
+        )
+    elif answer.fault:
+        yield Problem(
+            "storage.root",
+            f"what is written to {root} there cannot be changed here: {answer.fault}",
+            _AS_ONE_USER,
         )
     elif is_remote(root):
         yield Problem(

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from infra.cluster.torch_build import read_torch_build
 from infra.process_life import name_machine
-from infra.store.storage import Storage
+from infra.store.storage import Storage, is_remote
 
 _PACKAGES = {
     "ray": ("ray",),
@@ -89,8 +89,10 @@ def visit_store(
 ) -> StoreVisit:
     """Look for the driver's marker below the root, and write an answer beside it.
 
-    Nothing is written where the marker is not seen. A mount or an endpoint that hangs is given up,
-    so that the report still says which of all things did not answer.
+    Nothing is written where the marker is not seen. The answer lies in a folder of its own in the
+    marker's, as rows of a node come to lie in folders that the driver made: who is another user
+    there may not write to them. A mount or an endpoint that hangs is given up, so that the report
+    still says which of all things did not answer.
     """
     visits: list[StoreVisit] = []
 
@@ -118,8 +120,17 @@ def _visit(storage: Storage, marker: str, answer: str) -> StoreVisit:
 
 
 def withdraw_answer(root: str, answer: str) -> None:
-    """Remove an answer from where only this node sees it."""
-    Storage(root).remove(answer)
+    """Remove an answer from where only this node sees it, or may write."""
+    withdraw(Storage(root), answer)
+
+
+def withdraw(storage: Storage, path: str) -> None:
+    """Remove a file of a probe, and the folders of its path that are empty without it."""
+    storage.remove(path)
+    if not is_remote(storage.root):
+        with suppress(OSError):
+            for folder in Path(path).parents[:-1]:
+                Path(storage.root, folder).rmdir()
 
 
 def read_versions() -> dict[str, str]:

@@ -1,8 +1,8 @@
 """Asks every node of a joined cluster, in seconds, whether it can take part, before it has to.
 
 One small task a node, all at once; it holds no CPU, so it waits behind nobody. Both ways are tried
-at the storage root: the driver leaves a marker that each node must see, and looks for what each
-node wrote back.
+at the storage root: the driver leaves a marker in a folder that each node must see and write to,
+and looks for what each node wrote back, which it must be able to remove.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 
 from infra.cluster.devices import NodeOffer
 from infra.cluster.node_checks import NodeAnswer, Question, judge_nodes, note_clocks
-from infra.cluster.node_report import examine_node, withdraw_answer
+from infra.cluster.node_report import examine_node, withdraw, withdraw_answer
 from infra.errors import ConfigError, StorageError
 from infra.store.storage import Storage
 
@@ -50,8 +50,9 @@ def probe_nodes(
 ) -> list[NodeAnswer]:
     """Have each node look around, and return what each said, or that it said nothing in time."""
     storage, models = question.storage, tuple(question.models.values())
-    marker = f".probe-{uuid.uuid4().hex}"
-    names = {offer.node: f"{marker}-{offer.node}" for offer in offers}
+    folder = f".probe-{uuid.uuid4().hex}"
+    marker = f"{folder}/driver"
+    names = {offer.node: f"{folder}/{offer.node}/answer" for offer in offers}
     storage.write_bytes(marker, marker.encode())
     try:
         task = ray.remote(max_retries=0, num_cpus=0)(examine_node)
@@ -63,15 +64,16 @@ def probe_nodes(
             for offer in offers
         }
         answers = [
-            replace(answer, seen=_sees(storage, names[answer.offer.node]))
+            _look_for(storage, names[answer.offer.node], answer)
             for answer in _gather(ray, offers, flights, sent, timeout_s)
         ]
-        _withdraw(ray, storage, {a.offer.node: names[a.offer.node] for a in answers if _lost(a)})
+        stays = {a.offer.node: names[a.offer.node] for a in answers if _answered(a) and not a.seen}
+        _withdraw(ray, storage, stays)
         return answers
     finally:
         for path in (*names.values(), marker):
             with suppress(OSError, StorageError):  # what stays is small, and in nobody's way
-                storage.remove(path)
+                withdraw(storage, path)
 
 
 def _bind_to(node: str) -> dict[str, Any]:
@@ -111,20 +113,26 @@ def _gather(
     return answers
 
 
-def _sees(storage: Storage, answer: str) -> bool:
+def _look_for(storage: Storage, name: str, answer: NodeAnswer) -> NodeAnswer:
+    """Say whether the driver sees what a node wrote, and may do with it as it has to with parts."""
     try:
-        return storage.read_bytes(answer) == answer.encode()
+        if storage.read_bytes(name) != name.encode():
+            return answer
+        withdraw(storage, name)
     except FileNotFoundError:
-        return False
+        return answer
+    except (OSError, StorageError) as error:
+        return replace(answer, fault=f"{type(error).__name__}: {error}")
+    return replace(answer, seen=True)
 
 
-def _lost(answer: NodeAnswer) -> bool:
+def _answered(answer: NodeAnswer) -> bool:
     store = answer.report.store if answer.report is not None else None
-    return store is not None and store.answered and not answer.seen
+    return store is not None and store.answered
 
 
 def _withdraw(ray: Any, storage: Storage, lost: Mapping[str, str]) -> None:
-    """Have nodes remove what they wrote to a root that is theirs alone, as far as they can."""
+    """Have nodes remove what only they can of what they wrote, as far as they can."""
     task = ray.remote(max_retries=0, num_cpus=0)(withdraw_answer)
     flights = [
         task.options(**_bind_to(node)).remote(storage.root, answer) for node, answer in lost.items()

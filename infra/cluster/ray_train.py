@@ -22,6 +22,7 @@ from typing import Any, Protocol
 from infra.cluster.ledger import Need
 from infra.cluster.session import Cluster
 from infra.errors import ClusterError, OpenCharacterError
+from infra.secrets.s3_credentials import name_endpoint
 from infra.store.storage import Storage, is_remote
 
 _TICK_S = 0.5
@@ -297,7 +298,7 @@ def open_for_arrow(storage: Storage, folder: str) -> tuple[str, Any]:
 
     if not is_remote(storage.root):
         return storage.url(folder), pyarrow.fs.LocalFileSystem()
-    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    endpoint = name_endpoint()
     if not endpoint:
         return storage.url(folder).removeprefix("s3://"), pyarrow.fs.S3FileSystem()
     scheme, _, address = endpoint.rpartition("://")

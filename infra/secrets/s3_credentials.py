@@ -44,6 +44,11 @@ def apply_credentials(reference: str) -> None:
     forget_connections()
 
 
+def name_endpoint() -> str:
+    """Return where S3 is asked for, as the environment says; empty for the vendor's own."""
+    return os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or ""
+
+
 def _parse(reference: str, text: str) -> dict[str, str]:
     known = ", ".join(VARIABLES)
     todo = f"save a JSON object on one line with keys out of {known}"

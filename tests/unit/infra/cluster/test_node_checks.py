@@ -81,12 +81,36 @@ def test_a_root_that_cannot_be_written_there_is_told_with_the_reason() -> None:
     assert "OSError: read-only" in problem.what and "mount it" in problem.todo
 
 
+def test_a_root_where_each_is_another_user_is_told() -> None:
+    (theirs,) = judge(answer(replace(SOUND, store=StoreVisit(False, "PermissionError: no"))))
+    (ours,) = judge(answer(seen=False, fault="PermissionError: no"))
+    for problem in (theirs, ours):
+        assert problem.where == "storage.root on far" and "PermissionError: no" in problem.what
+        assert "the driver's user" in problem.todo
+    assert "cannot be used there" in theirs.what and "cannot be changed here" in ours.what
+
+
+def test_an_endpoint_of_the_store_that_only_the_driver_reaches_is_told() -> None:
+    address = "http://127.0.0.1:9000"
+    remote = replace(QUESTION, storage=Storage("s3://bucket/store"), store_endpoint=address)
+    refused = replace(SOUND, store=StoreVisit(False, "EndpointConnectionError"))
+    apart = replace(refused, loopback="there")
+    (problem,) = judge(answer(apart), question=replace(remote, endpoints={}))
+    assert address in problem.what and "another machine" in problem.what
+    # One network, or a gateway of the node's own at that address: then it is something else.
+    (problem,) = judge(answer(refused), question=remote)
+    assert "EndpointConnectionError" in problem.what
+    served = replace(SOUND, loopback="there")
+    assert judge(answer(served), question=replace(remote, endpoints={})) == []
+
+
 @pytest.mark.parametrize("visit", [StoreVisit(False), StoreVisit(False, "no credentials")])
 def test_a_bucket_that_is_another_or_closed_there_is_told(visit: StoreVisit) -> None:
     remote = replace(QUESTION, storage=Storage("s3://bucket/store"))
     (problem,) = judge(answer(replace(SOUND, store=visit)), question=remote)
     assert problem.where == "storage.root on far"
-    assert visit.fault in problem.what and "AWS_" in problem.todo
+    assert visit.fault in problem.what
+    assert ("keys that open it" if visit.fault else "AWS_") in problem.todo
 
 
 @pytest.mark.parametrize(

@@ -53,10 +53,16 @@ def test_nothing_is_written_where_the_marker_is_not(tmp_path: Path) -> None:
 
 
 def test_an_answer_can_be_withdrawn(tmp_path: Path) -> None:
-    Storage(str(tmp_path)).write_bytes("reply", b"reply")
-    withdraw_answer(str(tmp_path), "reply")
-    withdraw_answer(str(tmp_path), "reply")
-    assert not list(tmp_path.iterdir())
+    storage = Storage(str(tmp_path / "store"))
+    for name in ("probe/node/reply", "probe/driver"):
+        storage.write_bytes(name, b"said")
+    for _ in range(2):
+        withdraw_answer(storage.root, "probe/node/reply")
+        assert (
+            storage.walk("") == ("probe/driver",) and not Path(storage.url("probe/node")).exists()
+        )
+    withdraw_answer(storage.root, "probe/driver")
+    assert list(tmp_path.rglob("*")) == [tmp_path / "store"]
 
 
 def test_what_breaks_at_the_root_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -116,6 +116,22 @@ def test_what_a_node_wrote_to_a_copy_is_withdrawn_there(
     assert left_behind(tmp_path / "store", copy) == []
 
 
+def test_a_node_whose_answer_cannot_be_removed_is_told_and_removes_it_itself(
+    question: Question, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where its rows would lie in folders of another user's, beside which no manifest goes."""
+
+    def refuse(storage: Storage, path: str) -> None:
+        raise PermissionError(f"no right to {path.rpartition('/')[2]}")
+
+    ray = InlineRay()
+    with monkeypatch.context() as patch, pytest.raises(ConfigError, match="no right to answer"):
+        patch.setattr(probe_module, "withdraw", refuse)
+        check_nodes(ray, [OFFER], question, print)
+    assert ray.called == ["examine_node", "withdraw_answer"]
+    assert [name for name in left_behind(tmp_path / "store") if "answer" in name] == []
+
+
 def test_a_node_that_says_nothing_is_named(question: Question, tmp_path: Path) -> None:
     ray = InlineRay(silent=True)
     with pytest.raises(ConfigError, match="Ray on far: did not answer within 0 s"):
