@@ -28,18 +28,19 @@ def check_machine(settings: Settings, context: RunContext, graph: Graph) -> None
     Raises :class:`ConfigError` with everything that has no place.
     """
     todo = [node for node in graph if node.find() is None]
+    loaded = {node.loads for node in todo if node.loads is not None}
+    if not loaded:
+        return
     roles = {node.engine for node in todo if node.engine is not None}
     trains = any(node.use == "ranks" for node in todo)
-    if not roles and not trains:
-        return
     note = partial(context.listener.node_note, "cluster")
-    context.cluster.probe_at_start(ask_of_nodes(settings, context, roles), note)
+    context.cluster.probe_at_start(ask_of_nodes(settings, context, loaded), note)
     if not settings.ray.grows:
         context.cluster.check_at_start(partial(_refuse_misfits, settings, roles, trains))
 
 
 def ask_of_nodes(settings: Settings, context: RunContext, roles: Collection[str]) -> Question:
-    """Return what engines of these roles need of every machine that they may be placed on."""
+    """Return what models of these roles need of every machine that they may be loaded on."""
     used = {role: settings.models[role] for role in sorted(roles) if role in settings.models}
     return Question(
         context.storage,

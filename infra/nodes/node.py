@@ -120,6 +120,11 @@ class Node(ABC):
         """Return the role whose engine it starts, if it starts one."""
         return None
 
+    @property
+    def loads(self) -> str | None:
+        """Return the role whose model is loaded on Ray for it, in an engine or without one."""
+        return self.engine
+
     @cached_property
     def described(self) -> NodeSpec:
         """Return the node as it is described, whatever the store has on record of reruns."""

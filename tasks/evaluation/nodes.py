@@ -155,6 +155,11 @@ class Attributions(SetNode):
         """Return the model."""
         return {"model": self.subject.role}
 
+    @property
+    def loads(self) -> str | None:
+        """Return the role whose model it loads, or one like it."""
+        return self.subject.like
+
     def identity(self) -> Mapping[str, Any]:
         """Return its knobs, the prompt's content and the model."""
         return {
@@ -218,6 +223,11 @@ class Abilities(SetNode):
     def parameters(self) -> Mapping[str, str]:
         """Return the model."""
         return {"model": self.subject.role}
+
+    @property
+    def loads(self) -> str | None:
+        """Return the role whose model it loads, or one like it."""
+        return self.subject.like
 
     def identity(self) -> Mapping[str, Any]:
         """Return its knobs and the model."""

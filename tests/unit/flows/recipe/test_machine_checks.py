@@ -19,6 +19,7 @@ from infra.cluster.session import Cluster
 from infra.cluster.torch_build import TorchBuild
 from infra.context import Quiet
 from infra.errors import ConfigError, Problem
+from infra.nodes.node import Node
 from tasks.training.rows.batching import choose_ranks
 from tests.unit.flows.worlds import make_config, write_config, write_model
 
@@ -210,3 +211,19 @@ def test_a_run_that_makes_rows_has_nodes_probed_and_one_that_makes_none_does_not
         assert asked == []
         check_machine(settings, context, graph)
     assert len(asked) == 1
+
+
+def test_a_model_that_is_loaded_without_an_engine_is_asked_for_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Question] = []
+    monkeypatch.setattr(Cluster, "probe_at_start", lambda _, question, note: asked.append(question))
+    folder = write_model(tmp_path / "student")
+    config = make_config(tmp_path)
+    config["models"]["student"] = {"model": str(folder)}
+    config["evaluation"] = {"models": ["student"], "judges": []}
+    settings = load_settings(write_config(tmp_path, config))
+    monkeypatch.setattr(Node, "find", lambda node: None if node.kind == "attribution" else node)
+    with open_context(settings, Quiet()) as context:
+        check_machine(settings, context, build_graph(settings, context))
+    assert [question.models for question in asked] == [{"student": str(folder)}]
