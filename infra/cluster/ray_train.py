@@ -158,7 +158,18 @@ class _BoardLink:
 
 
 def _be_rank(given: dict[str, Any]) -> None:
+    if given["shares_cores"]:
+        _share_cores()
     given["function"](given["argument"], _BoardLink(given["board"]))
+
+
+def _share_cores() -> None:
+    """Compute on this rank's share of the cores of its own machine, of which Ray gives it one."""
+    import torch
+    from ray.train import get_context
+
+    ranks = get_context().get_local_world_size()
+    torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // ranks))
 
 
 def _fit(cluster: Cluster, run: RankRun, board: Any) -> BaseException | None:
@@ -219,7 +230,12 @@ def _fit(cluster: Cluster, run: RankRun, board: Any) -> BaseException | None:
     path, filesystem = open_for_arrow(run.storage, run.folder)
     trainer = LeanTrainer(
         _be_rank,
-        train_loop_config={"function": run.function, "argument": run.argument, "board": board},
+        train_loop_config={
+            "function": run.function,
+            "argument": run.argument,
+            "board": board,
+            "shares_cores": not on_gpus and not alone,
+        },
         torch_config=LocalTorchConfig() if alone else TorchConfig("nccl" if on_gpus else "gloo"),
         scaling_config=ScalingConfig(
             num_workers=run.ranks,
@@ -276,17 +292,21 @@ def _cause(error: Any) -> Any:
 
 
 def _rank_environment(ranks: int, on_gpus: bool, *, alone: bool) -> dict[str, str]:
-    """Return a rank's environment: its share of the threads, which Ray would set to one.
+    """Return a rank's environment.
 
     A rank that is to compute on CPUs sees no GPU, whatever its machine has: one that saw it would
-    put the model there and send its gradients over gloo. Ranks that are ``alone`` on their
-    machine meet over loopback, where gloo would take the address of the host's name.
+    put the model there and send its gradients over gloo. Ranks that are ``alone`` on this machine
+    share its threads, which Ray would set to one, and meet over loopback, where gloo would take
+    the address of the host's name.
     """
     if on_gpus:
         return {}
+    unseen = {"CUDA_VISIBLE_DEVICES": ""}
+    if not alone:
+        return unseen
     threads = str(max(1, (os.cpu_count() or 1) // ranks))
-    meet = {"GLOO_SOCKET_IFNAME": "lo"} if alone and _LOOPBACK.exists() else {}
-    return {"OMP_NUM_THREADS": threads, "CUDA_VISIBLE_DEVICES": "", **meet}
+    meet = {"GLOO_SOCKET_IFNAME": "lo"} if _LOOPBACK.exists() else {}
+    return {**unseen, **meet, "OMP_NUM_THREADS": threads}
 
 
 def open_for_arrow(storage: Storage, folder: str) -> tuple[str, Any]:
