@@ -7,7 +7,6 @@ from typing import TypeVar
 
 from infra.errors import Reject
 from infra.protocol import Completion
-from infra.store.schema import to_plain
 from infra.text.text_cleaning import is_encodable, remove_unreadable
 
 R = TypeVar("R")
@@ -38,6 +37,6 @@ def refuse_unreadable(outcome: R | Reject) -> R | Reject:
 
     A clean answer may still spell half a character as an escape in JSON, which its reader undoes.
     """
-    if isinstance(outcome, Reject) or is_encodable(to_plain(outcome)):
+    if isinstance(outcome, Reject) or is_encodable(outcome):
         return outcome
     return Reject("unreadable_text", "a text holds half of a surrogate pair")

@@ -104,12 +104,8 @@ class ScriptedEngine:
 
     def _complete(self, request: Request) -> Completion:
         text, finish_reason = self._respond(request), "stop"
-        fate = AnswerWriter(request, salt="fate")
-        if fate.draw(1_000_000) < self.script.bad_output_share * 1_000_000:
-            cut = text[: len(text) // 2]
-            text, finish_reason = (("", "stop"), ("%% ?? %%", "stop"), (cut, "length"))[
-                fate.draw(3)
-            ]
+        if self.script.bad_output_share:
+            text, finish_reason = self._spoil(request, text)
         words = text.split()
         # A token is a word here. Structured answers are whole whatever the budget, as a test's
         # small max_new_tokens should not decide whether JSON parses.
@@ -118,6 +114,14 @@ class ScriptedEngine:
             text = " ".join(words)
         prompt_tokens = sum(len(message.content.split()) for message in request.messages)
         return Completion(text, finish_reason, prompt_tokens, len(words))
+
+    def _spoil(self, request: Request, text: str) -> tuple[str, str]:
+        """Return a text and why it ended, made unusable for the script's share of requests."""
+        fate = AnswerWriter(request, salt="fate")
+        if fate.draw(1_000_000) >= self.script.bad_output_share * 1_000_000:
+            return text, "stop"
+        cut = text[: len(text) // 2]
+        return (("", "stop"), ("%% ?? %%", "stop"), (cut, "length"))[fate.draw(3)]
 
     def _die(self) -> None:
         if self.script.die_once_marker:

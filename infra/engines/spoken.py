@@ -18,6 +18,8 @@ def take_speech(completion: Completion, facts: ThinkingFacts = NOTHING_KNOWN) ->
     speech = part_thought(completion.text, facts)
     apart = completion.thought_chars + len(completion.reasoning)
     thought = speech.thought_chars + apart
+    if not thought and speech.closed and speech.text == completion.text:
+        return completion
     share = completion.completion_tokens * thought // max(1, len(completion.text) + apart)
     return replace(
         completion,

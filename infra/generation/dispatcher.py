@@ -21,7 +21,7 @@ from infra.errors import InterruptedRun, RequestFailed
 from infra.generation.engine_pool import Replica
 from infra.generation.engine_talk import EngineTalk
 from infra.generation.failure_reasons import count_reasons
-from infra.generation.leases import Lease, LeaseBook
+from infra.generation.leases import FIRST_ROWS, Lease, LeaseBook
 from infra.generation.min_yield import check_yield
 from infra.generation.row_stage import RowStage, RunnerContext
 from infra.generation.stage_counts import StageCounts
@@ -38,11 +38,12 @@ _EVERYTHING = 1 << 40
 
 @dataclass(frozen=True, slots=True)
 class _Flight:
-    """A chunk on its way: who has it, since which restart, and what its worker calls it."""
+    """A chunk on its way: who has it, since which restart and moment, and what it is called."""
 
     lease: Lease
     generation: int
     label: str
+    lent: float
 
 
 class Dispatcher:
@@ -65,7 +66,7 @@ class Dispatcher:
         keys = self._rows.column("key").to_pylist()
         self._number = {key: index for index, key in enumerate(keys)}
         self._book = LeaseBook.divide(
-            range(len(keys)), len(self._replicas), context.config.chunk_rows
+            range(len(keys)), len(self._replicas), context.config.chunk_rows or FIRST_ROWS
         )
         self._job = self._ray.put(
             Job(
@@ -140,8 +141,8 @@ class Dispatcher:
         covers = [
             book.open_rows(index) - replica.window for index, replica in enumerate(self._replicas)
         ]
-        while min(covers) < book.chunk_rows:
-            index = covers.index(min(covers))
+        while wanting := [index for index, size in enumerate(book.sizes) if covers[index] < size]:
+            index = min(wanting, key=covers.__getitem__)
             lease = book.lend(index)
             if lease is None:
                 return
@@ -149,7 +150,7 @@ class Dispatcher:
             replica, rows = self._replicas[index], self._rows.take(lease.rows)
             label = uuid4().hex
             flight = replica.worker.run_chunk.remote(self._job, rows, label)
-            self._flights[flight] = _Flight(lease, replica.generation, label)
+            self._flights[flight] = _Flight(lease, replica.generation, label, time.monotonic())
             self._open[label] = lease
             self._counts.open(label)
 
@@ -190,6 +191,8 @@ class Dispatcher:
             self._restart(replica, generation, f"worker lost: {error}", worker_lost=True)
             return
         self._counts.close(chunk.label, report)
+        if self._context.config.chunk_rows is None:
+            self._book.fit(lease, self._heard[lease.worker] - chunk.lent)
         self._merge(report)
         self._check_yield(self._counts.reported)
         if report.fatal:

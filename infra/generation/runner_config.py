@@ -8,8 +8,11 @@ from infra.knobs import Knobs, execution
 class RunnerConfig(Knobs):
     """How row stages are carried out; no cache notices."""
 
-    chunk_rows: int = execution(
-        64, ge=1, description="Rows per lease; a part is written when a lease is finished"
+    chunk_rows: int | None = execution(
+        None,
+        ge=1,
+        description="Rows per lease; a part is written when a lease is finished. None: 64, and up"
+        " to 1,024 where they are made within a second",
     )
     chunk_seconds: float = execution(
         20.0,

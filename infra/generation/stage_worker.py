@@ -133,6 +133,8 @@ class StageWorker(Generic[E_]):
         self._window = window
         self._running = 0
         self._chunks: list[_Chunk] = []
+        self._queue: deque[_Chunk] = deque()
+        """Chunks that rows may wait in, the oldest first."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._clerk: asyncio.Task[None] | None = None
         self._desk = asyncio.Lock()
@@ -160,8 +162,10 @@ class StageWorker(Generic[E_]):
         """
         chunk = _Chunk(label, job, deque(rows.to_pylist()))
         self._chunks.append(chunk)
+        self._queue.append(chunk)
         try:
             self._fill()
+            self._settle(chunk)
             await chunk.done.wait()
             await self.commit(job.folder)
         finally:
@@ -239,15 +243,17 @@ class StageWorker(Generic[E_]):
         await self._engine.close()
 
     def _fill(self) -> None:
-        for chunk in self._chunks:
-            while chunk.waiting and self._running < self._window and not chunk.engine_lost:
-                row = chunk.waiting.popleft()
-                chunk.running += 1
-                self._running += 1
-                task = asyncio.create_task(self._make(chunk, row))
-                self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
-            self._settle(chunk)
+        while self._queue and self._running < self._window:
+            chunk = self._queue[0]
+            if not chunk.waiting:
+                self._queue.popleft()
+                continue
+            row = chunk.waiting.popleft()
+            chunk.running += 1
+            self._running += 1
+            task = asyncio.create_task(self._make(chunk, row))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
 
     async def _make(self, chunk: _Chunk, row: dict[str, Any]) -> None:
         key = row["key"]
@@ -271,6 +277,7 @@ class StageWorker(Generic[E_]):
         finally:
             chunk.running -= 1
             self._running -= 1
+            self._settle(chunk)
             self._fill()
 
     def _commit_in_time(self) -> None:
@@ -297,6 +304,7 @@ class StageWorker(Generic[E_]):
     def _drop_waiting(self, chunk: _Chunk) -> None:
         chunk.unfinished.extend(row["key"] for row in chunk.waiting)
         chunk.waiting.clear()
+        self._settle(chunk)
 
     def _settle(self, chunk: _Chunk) -> None:
         if not chunk.waiting and chunk.running == 0:

@@ -14,7 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import cast, get_args
 
-from jinja2 import StrictUndefined, Template, TemplateError, TemplateSyntaxError, meta
+from jinja2 import StrictUndefined, Template, TemplateError, TemplateSyntaxError, meta, nodes
 
 from infra.errors import ConfigError, Problem, TemplateRefused
 from infra.protocol import Message, Role
@@ -87,6 +87,8 @@ class PromptTemplate:
         for role, template in self._compiled:
             if template is None:
                 messages.extend(history)
+            elif isinstance(template, Message):
+                messages.append(template)
             else:
                 messages.append(Message(cast(Role, role), self._fill(template, values)))
         return tuple(messages)
@@ -104,15 +106,32 @@ class PromptTemplate:
         return "".join(parts).strip()
 
     @cached_property
-    def _compiled(self) -> list[tuple[str, Template | None]]:
+    def _compiled(self) -> list[tuple[str, Template | Message | None]]:
+        """Return every block as a template, or as the message that it always gives."""
         environment = _environment()
-        return [
-            (role, environment.from_string(body) if role in get_args(Role) else None)
-            for role, body in self._blocks
-        ]
+        compiled: list[tuple[str, Template | Message | None]] = []
+        for role, body in self._blocks:
+            if role not in get_args(Role):
+                compiled.append((role, None))
+                continue
+            template, spoken = environment.from_string(body), cast(Role, role)
+            fixed = _is_plain(environment.parse(body))
+            compiled.append(
+                (role, Message(spoken, self._fill(template, {})) if fixed else template)
+            )
+        return compiled
 
     def __getstate__(self) -> dict[str, object]:
         return {"source": self.source, "name": self.name, "_blocks": self._blocks}
+
+
+def _is_plain(parsed: nodes.Template) -> bool:
+    """Tell whether a template is nothing but text."""
+    return all(
+        isinstance(part, nodes.Output)
+        and all(isinstance(piece, nodes.TemplateData) for piece in part.nodes)
+        for part in parsed.body
+    )
 
 
 def _environment() -> BoundedSandbox:

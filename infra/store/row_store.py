@@ -10,12 +10,12 @@ A committed row counts as done only if its key *and* its parents' digest match.
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from io import BytesIO
+from itertools import count
 from typing import Any, TypeVar
 
 import polars as pl
@@ -42,7 +42,7 @@ from infra.store.manifests import (
     write_table,
 )
 from infra.store.parquet_reads import naming_damage, read_metadata
-from infra.store.schema import arrow_schema, from_plain, to_plain
+from infra.store.schema import arrow_schema, from_plain, to_table
 from infra.store.storage import FileStat, Storage
 from infra.store.thought_counts import ThoughtCount, read_count
 
@@ -119,17 +119,26 @@ def row_schema(record: type[Any]) -> pa.Schema:
 
 
 def encode_rows(record: type[Any], rows: Sequence[MadeRow]) -> pa.Table:
-    """Encode finished rows, sorted by key."""
-    plain = []
-    empty = {field.name: None for field in dataclasses.fields(record)}
-    for row in sorted(rows, key=lambda row: row.envelope.key):
-        inner = to_plain(row.record) if row.record is not None else empty
-        plain.append({**inner, **to_plain(row.envelope)})
+    """Encode finished rows, sorted by key; the columns of a rejected row's record are null."""
+    ordered = sorted(rows, key=lambda row: row.envelope.key)
+    envelopes = to_table(Envelope, [row.envelope for row in ordered])
+    records = [row.record for row in ordered if row.record is not None]
+    own = to_table(record, records)
+    if len(records) < len(ordered):
+        counter = count()
+        places = [None if row.record is None else next(counter) for row in ordered]
+        own = own.take(pa.array(places, pa.int64()))
+    held = {**_list_columns(own), **_list_columns(envelopes)}
     thoughts = sum((row.thoughts for row in rows), ThoughtCount()).write()
     schema = row_schema(record)
-    return pa.Table.from_pylist(
-        plain, schema=schema.with_metadata(thoughts) if thoughts else schema
+    return pa.Table.from_arrays(
+        [held[name] for name in schema.names],
+        schema=schema.with_metadata(thoughts) if thoughts else schema,
     )
+
+
+def _list_columns(table: pa.Table) -> dict[str, pa.ChunkedArray]:
+    return dict(zip(table.column_names, table.columns, strict=True))
 
 
 def commit_chunk(storage: Storage, folder: str, table: pa.Table) -> PartRef:

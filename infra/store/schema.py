@@ -37,7 +37,7 @@ def arrow_schema(record: type[Any], *, nullable: bool = False) -> pa.Schema:
     return pa.schema(
         [
             pa.field(name, kind, nullable=nullable or optional)
-            for name, kind, optional in _columns(record)
+            for name, kind, optional in _columns(typing.cast(Any, record))
         ]
     )
 
@@ -49,7 +49,7 @@ def to_table(record: type[R], rows: Iterable[R]) -> pa.Table:
     hold 2 GB a block.
     """
     schema, listed = arrow_schema(record), list(rows)
-    hints = typing.get_type_hints(record)
+    hints = _read_hints(typing.cast(Any, record))
     tables = [
         pa.Table.from_arrays(
             [
@@ -76,8 +76,8 @@ def _to_array(hint: Any, values: list[Any]) -> pa.Array:
         items = _to_array(arguments[0], [item for value in values for item in value])
         return pa.ListArray.from_arrays(offsets.to_arrow(), items)
     if dataclasses.is_dataclass(hint):
-        columns = _columns(typing.cast(type[Any], hint))
-        hints = typing.get_type_hints(hint)
+        columns = _columns(typing.cast(Any, hint))
+        hints = _read_hints(typing.cast(Any, hint))
         parts = [
             _to_array(hints[name], [getattr(value, name) for value in values])
             for name, _, _ in columns
@@ -105,7 +105,7 @@ def from_plain(record: type[R], row: dict[str, Any]) -> R:
     record = choose(row) if choose is not None else record
     return record(
         **{
-            name: _revive(hint, row[name])
+            name: row[name] if hint in _SCALARS else _revive(hint, row[name])
             for name, hint, has_default in _hints(typing.cast(Any, record))
             if not has_default or row.get(name) is not None
         }
@@ -115,7 +115,7 @@ def from_plain(record: type[R], row: dict[str, Any]) -> R:
 @functools.cache
 def _hints(record: Any) -> tuple[tuple[str, Any, bool], ...]:
     """Return name, type and whether there is a default, field by field."""
-    hints = typing.get_type_hints(record)
+    hints = _read_hints(record)
     return tuple(
         (field.name, hints[field.name], field.default is not dataclasses.MISSING)
         for field in dataclasses.fields(record)
@@ -136,9 +136,18 @@ def list_flat_fields(record: type[Any]) -> tuple[str, ...]:
     return tuple(name for name, _, _ in fields)
 
 
-def _columns(record: type[Any]) -> list[tuple[str, pa.DataType, bool]]:
-    hints = typing.get_type_hints(record)
-    return [(field.name, *_arrow_type(hints[field.name])) for field in dataclasses.fields(record)]
+@functools.cache
+def _read_hints(record: Any) -> dict[str, Any]:
+    """Return the types of a record's fields; Python makes them from their text at every call."""
+    return typing.get_type_hints(record)
+
+
+@functools.cache
+def _columns(record: Any) -> tuple[tuple[str, pa.DataType, bool], ...]:
+    hints = _read_hints(record)
+    return tuple(
+        (field.name, *_arrow_type(hints[field.name])) for field in dataclasses.fields(record)
+    )
 
 
 def _arrow_type(hint: Any) -> tuple[pa.DataType, bool]:
@@ -151,7 +160,7 @@ def _arrow_type(hint: Any) -> tuple[pa.DataType, bool]:
     if origin is tuple:
         return pa.list_(_arrow_type(arguments[0])[0]), False
     if dataclasses.is_dataclass(hint):
-        return pa.struct([(n, k) for n, k, _ in _columns(typing.cast(type[Any], hint))]), False
+        return pa.struct([(n, k) for n, k, _ in _columns(typing.cast(Any, hint))]), False
     return _SCALARS[hint], False
 
 

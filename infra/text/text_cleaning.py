@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import unicodedata
 
@@ -77,11 +78,13 @@ class DeltaCleaner:
 
 
 def is_encodable(value: object) -> bool:
-    """Tell whether every text in plain nested data can be written to a file."""
+    """Tell whether every text in nested data or records can be written to a file."""
     if isinstance(value, str):
         return value.isascii() or not _SURROGATE.search(value)
     if isinstance(value, dict):
         return all(is_encodable(item) for pair in value.items() for item in pair)
+    if dataclasses.is_dataclass(value):
+        return all(is_encodable(getattr(value, name)) for name in value.__dataclass_fields__)
     return all(map(is_encodable, value)) if isinstance(value, list | tuple) else True
 
 

@@ -191,6 +191,19 @@ def test_nobody_takes_rows_of_a_worker_that_has_none_yet(bench: Bench) -> None:
     assert [worker.chunks for worker in bench.workers] == [[KEYS[:4]], [KEYS[4:]]]
 
 
+@pytest.mark.parametrize(
+    ("given", "lent"), [(None, [1, 1, 1, 2, 2, 1]), (1, [1] * 8)], ids=["chosen", "given"]
+)
+def test_leases_grow_with_the_pace_unless_their_rows_are_given(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, given: int | None, lent: list[int]
+) -> None:
+    monkeypatch.setattr(dispatcher, "FIRST_ROWS", 1)
+    bench.config = RunnerConfig(chunk_rows=given)
+    bench.run()
+    assert [len(keys) for keys in bench.workers[0].chunks] == lent
+    assert bench.lent == Counter(KEYS)
+
+
 def test_rows_of_a_lost_engine_are_lent_again_and_it_is_restarted(bench: Bench) -> None:
     bench.workers[0].acts.append(
         lambda _, keys, __: report(keys[:1], unfinished=tuple(keys[1:]), engine_lost="killed")

@@ -111,6 +111,37 @@ def test_the_busiest_worker_is_the_one_that_holds_the_most_rows() -> None:
     assert (book.open_rows(0), book.open_rows(1)) == (1, 0)
 
 
+@pytest.mark.parametrize(
+    ("rows", "seconds", "then"),
+    [
+        (64, 0.2, 128),
+        (64, 2.0, 64),
+        (64, 9.0, 64),
+        (256, 9.0, 128),
+        (1024, 0.2, 1024),
+        (2048, 0.2, 2048),
+        (8, 9.0, 8),
+    ],
+)
+def test_who_is_quick_is_lent_more_and_who_is_slow_less(
+    rows: int, seconds: float, then: int
+) -> None:
+    book = LeaseBook.divide(range(8 * rows), 2, chunk_rows=rows)
+    book.fit(lend(book, 0), seconds)
+    assert [len(lend(book, worker).rows) for worker in (0, 1)] == [then, rows]
+
+
+def test_the_rest_of_a_stretch_and_a_lease_of_before_tell_nothing_of_the_pace() -> None:
+    book = LeaseBook.divide(range(300), 1, chunk_rows=64)
+    first, second = lend(book, 0), lend(book, 0)
+    book.fit(first, 0.1)
+    book.fit(second, 0.1)
+    assert book.sizes == [128]
+    rest = [lend(book, 0), lend(book, 0)][-1]
+    book.fit(rest, 0.1)
+    assert (len(rest.rows), book.sizes) == (44, [128])
+
+
 def test_a_lease_is_closed_once() -> None:
     book = LeaseBook.divide(range(3), 1, chunk_rows=3)
     lease = lend(book, 0)

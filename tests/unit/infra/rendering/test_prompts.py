@@ -55,6 +55,29 @@ def test_markers_count_only_when_alone_on_their_line() -> None:
     assert template.render({})[0].content == "Say [user] or\n [user]\nor x[user]"
 
 
+@pytest.mark.parametrize(
+    ("block", "said"),
+    [
+        ("Be kind. {}", "Be kind. {}"),
+        ("{# for the laptop #}\nBe kind.", "Be kind."),
+        ("{% raw %}{{ persona }}{% endraw %}", "{{ persona }}"),
+        ("{{ 'Be' }} kind.", "Be kind."),
+        ("{% set much = 3 %}Be kind {{ much }} times.", "Be kind 3 times."),
+    ],
+)
+def test_a_block_without_values_says_what_it_says_whoever_is_asked(block: str, said: str) -> None:
+    template = PromptTemplate(f"[system]\n{block}\n[user]\n{{{{ persona }}}}", "t")
+    for name in ("Ada", "Bob"):
+        expected = (Message("system", said), Message("user", name))
+        assert template.render({"persona": name}) == expected
+
+
+def test_what_one_template_sets_no_other_sees() -> None:
+    template = PromptTemplate("[system]\n{% set x = 1 %}{{ x }}\n[user]\n{{ x }}", "t")
+    with pytest.raises(TemplateRefused, match="x"):
+        template.render({})
+
+
 def test_a_condition_in_the_template_is_syntax() -> None:
     template = PromptTemplate("[user]\n{% if structured %}JSON{% else %}lines{% endif %}", "t")
     assert template.render({"structured": True})[0].content == "JSON"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import polars as pl
 import pytest
@@ -24,10 +24,13 @@ from infra.store.row_store import (
     read_part_rows,
     read_rows,
     reject_detail,
+    row_schema,
     take_planned,
     write_members,
 )
+from infra.store.schema import from_plain
 from infra.store.storage import Storage
+from tasks.records import Turn
 from tests.unit.infra.nodes import NODE, Note, make_manifest, make_plan, make_row, reject_row
 
 FOLDER = NODE.folder
@@ -69,6 +72,35 @@ def crash_at(monkeypatch: pytest.MonkeyPatch, method: str, call: int) -> None:
         return real(self, *args)
 
     monkeypatch.setattr(Storage, method, die)
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    key: str
+    said: tuple[Turn, ...]
+    last: Turn | None
+    share: float | None
+    tags: tuple[str, ...]
+
+
+TOLD = [
+    Told("b", (Turn("user", "Hi"), Turn("assistant", "Ho")), None, 0.5, ("x",)),
+    Told("d", (), Turn("user", "é"), None, ()),
+]
+
+
+@pytest.mark.parametrize("records", [TOLD, TOLD[:1], []], ids=["two", "one", "none"])
+def test_rejects_stand_between_accepted_rows_with_an_empty_record(records: list[Told]) -> None:
+    made = [replace(make_row(record.key), record=record) for record in reversed(records)]
+    table = encode_rows(Told, [*made, reject_row("c"), reject_row("a")])
+    assert table.schema == row_schema(Told)
+    rows = table.to_pylist()
+    assert [row["key"] for row in rows] == sorted([*(record.key for record in records), "a", "c"])
+    accepted = [row for row in rows if row["status"] == "accepted"]
+    assert [from_plain(Told, row) for row in accepted] == records
+    for row in (row for row in rows if row["status"] == "rejected"):
+        assert [row[name] for name in ("said", "last", "share", "tags")] == [None] * 4
+        assert (row["reason"], row["detail"], row["attempts"]) == ("empty", "raw", 3)
 
 
 def test_a_chunk_is_committed_with_its_records_and_its_rejects(storage: Storage) -> None:

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from infra.protocol import Message
 from infra.text.text_cleaning import (
     DeltaCleaner,
     clean_text,
@@ -69,6 +70,12 @@ def test_half_characters_are_joined_or_shown_as_broken() -> None:
 def test_text_that_no_file_can_hold_is_found_at_any_depth() -> None:
     assert is_encodable({"a": ["b", {"c": ("d", 1, None)}], "e": "é"})
     assert not is_encodable({"a": [{"b": ("c", "d\ud800")}]})
+
+
+def test_texts_of_records_are_seen_at_any_depth() -> None:
+    whole, half = Message("user", "Hi"), Message("user", "d\ud800")
+    assert is_encodable(whole)
+    assert not is_encodable(half) and not is_encodable([{"a": (whole, half)}])
 
 
 def test_terminal_codes_go_whole() -> None:
