@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -27,7 +28,13 @@ from infra.generation.row_stage import RowStage, RunnerContext
 from infra.generation.stage_counts import StageCounts
 from infra.generation.stage_worker import ChunkReport, ChunkState, Job
 from infra.progress import StageProgress
-from infra.store.row_store import MERGE_CHUNKS, find_pending, merge_chunks, read_committed
+from infra.store.row_store import (
+    MERGE_CHUNKS,
+    MERGE_ROWS,
+    find_pending,
+    merge_chunks,
+    read_committed,
+)
 from infra.tally import Tally
 
 _TICK_S = 1.0
@@ -83,7 +90,9 @@ class Dispatcher:
         self._counts = StageCounts()
         self._asked: dict[Any, int] = {}
         self._heard = [time.monotonic()] * len(replicas)
-        self._loose_parts: dict[str, None] = {}
+        self._loose_parts: dict[str, int] = {}
+        self._merger = ThreadPoolExecutor(1, thread_name_prefix="merge")
+        self._merging: Future[None] | None = None
         self._landed = False
         self.talk = EngineTalk(self._replicas, context.pool.tell, context.allowance)
 
@@ -115,7 +124,9 @@ class Dispatcher:
                 self._land()
             raise
         finally:
+            self._merger.shutdown()
             self.talk.listen(last=True)
+        self._end_merging()
         failures = self._counts.failures
         if failures:
             reasons = count_reasons(failures.values())
@@ -208,6 +219,7 @@ class Dispatcher:
     def _take_back_uncommitted(self, chunk: _Flight) -> None:
         """Lease a dead worker's rows again, but for those committed before it could report."""
         lease = chunk.lease
+        self._end_merging()
         committed = read_committed(self._context.storage, self._stage.node.folder)
         held = self._rows.take(lease.rows).select(["key", "parents_digest"]).to_pydict()
         lost = pl.DataFrame(held)
@@ -218,14 +230,25 @@ class Dispatcher:
         self._counts.lose(chunk.label, found.height - len(rejected), Counter(rejected))
 
     def _merge(self, report: ChunkReport) -> None:
-        """Merge the parts that workers wrote once many have gathered."""
-        self._loose_parts.update(dict.fromkeys(part.path for part in report.parts))
-        if len(self._loose_parts) >= MERGE_CHUNKS:
-            storage, folder = self._context.storage, self._stage.node.folder
-            there = {stat.path for stat in storage.list(folder, ".parquet")}
-            if paths := [path for path in self._loose_parts if path in there]:
-                merge_chunks(storage, folder, paths)
-            self._loose_parts = {}
+        """Have the parts that workers wrote merged once many have gathered; lending goes on."""
+        self._loose_parts |= {part.path: part.rows for part in report.parts}
+        many = len(self._loose_parts) >= MERGE_CHUNKS
+        if many or sum(self._loose_parts.values()) >= MERGE_ROWS:
+            self._end_merging()
+            paths, self._loose_parts = list(self._loose_parts), {}
+            self._merging = self._merger.submit(self._merge_parts, paths)
+
+    def _merge_parts(self, paths: list[str]) -> None:
+        storage, folder = self._context.storage, self._stage.node.folder
+        there = {stat.path for stat in storage.list(folder, ".parquet")}
+        if found := [path for path in paths if path in there]:
+            merge_chunks(storage, folder, found)
+
+    def _end_merging(self) -> None:
+        """Wait for the merge under way, if there is one, and raise what went wrong with it."""
+        merging, self._merging = self._merging, None
+        if merging is not None:
+            merging.result()
 
     def _show(self) -> None:
         """Show every finished row, whether its chunk was reported yet or not."""

@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from io import BytesIO
 from itertools import count
 from typing import Any, TypeVar
@@ -52,7 +54,12 @@ _REPLACES = b"opencharacter.replaces"
 _DETAIL_CHARS = 4000
 
 MERGE_CHUNKS = 64
-"""Chunk parts are merged when this many have gathered, so that listings stay short."""
+MERGE_ROWS = 16_384
+"""Chunk parts are merged when so many of them or of their rows have gathered, so that listings stay
+short and a merge takes little memory."""
+
+_FILES_AT_ONCE = 8
+"""On S3 a request is mostly waiting."""
 
 IDENTITY_COLUMNS = ("key", "parents_digest")
 
@@ -266,7 +273,8 @@ def compact_chunks(storage: Storage, folder: str) -> list[PartRef]:
 
 def merge_chunks(storage: Storage, folder: str, paths: Sequence[str]) -> None:
     """Replace chunk parts by one compacted part; safe to interrupt at any point."""
-    tables = [_read_table(storage, path) for path in sorted(paths)]
+    with ThreadPoolExecutor(_FILES_AT_ONCE) as pool:
+        tables = list(pool.map(partial(_read_table, storage), sorted(paths)))
     # Parts of before parents were kept lack a column.
     joined = pa.concat_tables(tables, promote_options="default")
     whole = pl.from_arrow(joined)
@@ -278,8 +286,8 @@ def merge_chunks(storage: Storage, folder: str, paths: Sequence[str]) -> None:
     metadata = {_REPLACES: json.dumps(sorted(paths)).encode(), **thoughts.write()}
     merged = merged.replace_schema_metadata({**(merged.schema.metadata or {}), **metadata})
     write_table(storage, f"{folder}/part-{hash_parts(*sorted(paths))}.parquet", merged)
-    for path in paths:
-        storage.remove(path)
+    with ThreadPoolExecutor(_FILES_AT_ONCE) as pool:
+        list(pool.map(storage.remove, paths))
     index_parts(storage, folder)
 
 

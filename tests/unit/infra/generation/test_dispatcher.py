@@ -22,8 +22,9 @@ from infra.generation.row_stage import RowStage, RunnerContext
 from infra.generation.runner_config import RunnerConfig
 from infra.generation.stage_worker import ChunkReport, ChunkState
 from infra.progress import StageProgress
+from infra.store.manifests import PartRef
 from infra.store.row_store import commit_chunk, encode_rows, read_committed
-from infra.store.storage import FileStat, Storage
+from infra.store.storage import Storage
 from infra.tally import Tally
 from tests.unit.infra.nodes import NODE, Note, make_row
 
@@ -243,11 +244,55 @@ def test_parts_are_merged_once_some_have_gathered(
     assert sorted(read_committed(bench.storage, FOLDER)["key"]) == KEYS
 
 
+def test_parts_are_also_merged_once_their_rows_are_many(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dispatcher, "MERGE_ROWS", 3)
+
+    def commit(worker: Worker, keys: list[str], label: str) -> ChunkReport:
+        rows = encode_rows(Note, [make_row(key) for key in keys])
+        return report(keys, parts=(commit_chunk(bench.storage, FOLDER, rows),))
+
+    bench.workers[0].acts += [commit] * 3
+    bench.run()
+    paths = [stat.path for stat in bench.storage.list(FOLDER, ".parquet")]
+    assert sorted("/part-c-" in path for path in paths) == [False, True]
+    assert sorted(read_committed(bench.storage, FOLDER)["key"]) == KEYS[:6]
+
+
+def test_rows_are_lent_while_parts_are_merged_and_a_merge_that_fails_ends_the_stage(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dispatcher, "MERGE_CHUNKS", 1)
+    lent = threading.Event()
+
+    def merge(storage: Storage, folder: str, paths: Sequence[str]) -> None:
+        assert lent.wait(10), "the next chunk waits for the merge"
+        raise OSError("the disk is full")
+
+    def commit(worker: Worker, keys: list[str], label: str) -> ChunkReport:
+        rows = encode_rows(Note, [make_row(key) for key in keys])
+        return report(keys, parts=(commit_chunk(bench.storage, FOLDER, rows),))
+
+    def go_on(worker: Worker, keys: list[str], label: str) -> ChunkReport:
+        lent.set()
+        return report(keys)
+
+    monkeypatch.setattr(dispatcher, "merge_chunks", merge)
+    bench.workers[0].acts += [commit, accept, accept, go_on]
+    with pytest.raises(OSError, match="the disk is full"):
+        bench.run()
+    assert bench.lent == Counter(KEYS)
+
+
 def test_parts_that_somebody_else_has_merged_are_left_alone(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(dispatcher, "MERGE_CHUNKS", 2)
-    told = [FileStat(f"{FOLDER}/chunk-gone{number}.parquet", 1, "") for number in range(2)]
+    told = [
+        PartRef(path=f"{FOLDER}/chunk-gone{number}.parquet", size=1, token="", digest="", rows=2)
+        for number in range(2)
+    ]
     act: Act = lambda worker, keys, label: report(keys, parts=(told.pop(),))  # noqa: E731
     bench.workers[0].acts += [act] * 2
     bench.run()
