@@ -202,7 +202,8 @@ class Dispatcher:
             self._restart(replica, generation, f"worker lost: {error}", worker_lost=True)
             return
         self._counts.close(chunk.label, report)
-        if self._context.config.chunk_rows is None:
+        whole = report.tally.made >= len(lease.rows)
+        if whole and self._context.config.chunk_rows is None:
             self._book.fit(lease, self._heard[lease.worker] - chunk.lent)
         self._merge(report)
         self._check_yield(self._counts.reported)

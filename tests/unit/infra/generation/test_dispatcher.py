@@ -205,6 +205,21 @@ def test_leases_grow_with_the_pace_unless_their_rows_are_given(
     assert bench.lent == Counter(KEYS)
 
 
+def test_who_hands_rows_back_or_fails_them_is_lent_no_more_for_being_quick(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dispatcher, "FIRST_ROWS", 1)
+    bench.config = RunnerConfig()
+    bench.workers[0].acts += [
+        lambda _, keys, __: report([], unfinished=tuple(keys), engine_lost="killed"),
+        lambda _, keys, __: report([], failed=dict.fromkeys(keys, "HTTP 429")),
+        lambda _, keys, __: report([], failed=dict.fromkeys(keys, "HTTP 429")),
+    ]
+    with pytest.raises(RequestFailed, match="2 rows stay pending"):
+        bench.run()
+    assert [len(keys) for keys in bench.workers[0].chunks[:6]] == [1] * 6
+
+
 def test_rows_of_a_lost_engine_are_lent_again_and_it_is_restarted(bench: Bench) -> None:
     bench.workers[0].acts.append(
         lambda _, keys, __: report(keys[:1], unfinished=tuple(keys[1:]), engine_lost="killed")
