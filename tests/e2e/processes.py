@@ -130,7 +130,7 @@ def _is_a_neighbours(process: psutil.Process) -> bool:
         return True
     except psutil.Error:
         return False
-    return owner != os.environ.get(_WORKER)
+    return bool(owner != os.environ.get(_WORKER))
 
 
 def running_pids() -> set[int]:
