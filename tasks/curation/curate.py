@@ -312,7 +312,9 @@ def _read_candidates(
     """Yield every dialogue by key, block by block, ``None`` where its character is unknown."""
     if dialogues.is_empty():
         return
-    ordered = dialogues.select(DIALOGUE_COLUMNS).sort("key")
+    ordered = dialogues.select(DIALOGUE_COLUMNS)
+    if not ordered["key"].is_sorted():  # as several strategies' are; a sorted copy takes memory
+        ordered = ordered.sort("key")
     for block in ordered.iter_slices(_BLOCK_ROWS):
         found: dict[str, _Candidate | None] = {}
         for key, strategy, character_key, instruction, given, turns, cut in block.iter_rows():

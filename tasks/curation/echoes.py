@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 from infra.text.wording import make_shingles, measure_jaccard, shorten, split_words
 
@@ -47,9 +47,9 @@ class Given:
     @classmethod
     def prepare(cls, words: str, run: int) -> Given:
         """Cut words, which have a blank between two."""
-        padded = f" {words} " if words else ""
-        blanks = [place for place, letter in enumerate(padded) if letter == " "]
-        return cls(padded, run, tuple(blanks[:: _count_block(run)]))
+        # The first blank, and that behind each word.
+        blanks = list(accumulate((len(word) + 1 for word in words.split(" ")), initial=0))
+        return cls(f" {words} ", run, tuple(blanks[:: _count_block(run)]))
 
 
 def find_question_echo(answer: str, question: str) -> str | None:

@@ -68,15 +68,15 @@ def _come_at_once(codes: _Codes, owners: _Places, count: int) -> _Flags:
     """
     found = np.zeros(count, dtype=bool)
     for distance, least in _LEAST_SHARED.items():
-        same = (codes[distance:] == codes[:-distance]) & (owners[distance:] == owners[:-distance])
-        found |= np.bincount(owners[distance:][same], minlength=count) >= least
-    inside = np.flatnonzero(owners[2:] == owners[:-2])
-    runs = codes[inside] * _ODD[0] + codes[inside + 1] * _ODD[1] + codes[inside + 2]
-    runs += owners[inside].astype(np.uint64) * _ODD[2]
+        places = np.flatnonzero(codes[distance:] == codes[:-distance])
+        inside = places[owners[places] == owners[places + distance]]
+        found |= np.bincount(owners[inside], minlength=count) >= least
+    runs = codes[:-2] * _ODD[0] + codes[1:-1] * _ODD[1] + codes[2:]
+    runs += owners[:-2].astype(np.uint64) * _ODD[2]
     places = np.flatnonzero(pl.Series(runs).is_duplicated().to_numpy())
     places = places[np.argsort(runs[places], kind="stable")]
-    runs, places = runs[places], inside[places]
-    owners, pairs = owners[places], []
+    runs, owners = runs[places], owners[places]
+    pairs = []
     for step in range(1, _MOST_DISTANCE + 1):
         same = runs[step:] == runs[:-step]
         if not same.any():
