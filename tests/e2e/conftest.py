@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.chromium import Page, open_chromium
+from tests.e2e.hidden_folders import can_hide
 from tests.e2e.prefect_homes import DATABASE, make_home
 from tests.e2e.scripted import ScriptedWorld
+from tests.e2e.second_machine import find_hindrance
 
 # Ray and vLLM rename their processes, and would write over the environment that tells whose they
 # are: see tests/e2e/processes.py.
@@ -18,7 +20,7 @@ os.environ.setdefault("SPT_NOENV", "1")
 
 
 LONGEST = (
-    "test_demo", "test_s3", "test_training", "test_smollm", "test_deployments",
+    "test_demo", "test_two_machines", "test_training", "test_smollm", "test_deployments",
     "test_clusters_and_calls", "test_interruption", "test_two_runs",
 )  # fmt: skip
 """Of two workers that take file after file, both are busy to the end where these come first."""
@@ -28,6 +30,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the longest first."""
     order = {name: place for place, name in enumerate(LONGEST)}
     items.sort(key=lambda item: order.get(item.path.stem, len(order)))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say what the second machine of these tests lacks of one, where it lacks something."""
+    hindrance = find_hindrance()
+    if hindrance:
+        common = "user and network" if can_hide() else "user, network and disk"
+        told = f"no second machine here, but a node with the same {common}: {hindrance}"
+        terminalreporter.write_line(told, yellow=True)
 
 
 @pytest.fixture(scope="session")

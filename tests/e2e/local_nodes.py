@@ -17,7 +17,7 @@ _TRIES = 3
 
 @contextmanager
 def local_nodes(
-    head_cpus: int, others: Sequence[dict[str, Any]]
+    head_cpus: int, others: Sequence[dict[str, Any]], **head: Any
 ) -> Iterator[tuple[Any, list[Any]]]:
     """Yield a cluster and its nodes but the head, each with these arguments; end all of it.
 
@@ -26,7 +26,8 @@ def local_nodes(
     """
     import ray
 
-    cluster, nodes = _start(head_cpus, others, tries=_TRIES)
+    head |= {"num_cpus": head_cpus, "object_store_memory": _MEMORY}
+    cluster, nodes = _start(head, others, tries=_TRIES)
     try:
         yield cluster, nodes
     finally:
@@ -34,10 +35,11 @@ def local_nodes(
         cluster.shutdown()
 
 
-def _start(head_cpus: int, others: Sequence[dict[str, Any]], tries: int) -> tuple[Any, list[Any]]:
+def _start(
+    head: dict[str, Any], others: Sequence[dict[str, Any]], tries: int
+) -> tuple[Any, list[Any]]:
     from ray.cluster_utils import Cluster
 
-    head = {"num_cpus": head_cpus, "object_store_memory": _MEMORY}
     cluster = Cluster(initialize_head=True, head_node_args=head)
     try:
         nodes = [_add(cluster, **given) for given in others]
@@ -46,7 +48,7 @@ def _start(head_cpus: int, others: Sequence[dict[str, Any]], tries: int) -> tupl
         cluster.shutdown()
         if tries == 1 or not isinstance(error, Exception):
             raise
-        return _start(head_cpus, others, tries - 1)
+        return _start(head, others, tries - 1)
     return cluster, nodes
 
 

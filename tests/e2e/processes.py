@@ -37,14 +37,20 @@ def run_command(
 
 
 def run_program(
-    module: str, argument: str, env: Mapping[str, str], cwd: Path, timeout_s: float = 280
+    module: str,
+    argument: str,
+    env: Mapping[str, str],
+    cwd: Path,
+    timeout_s: float = 280,
+    inside: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Run a program of these tests in a folder; return the JSON of its last line.
 
-    ``env`` holds further variables, such as those that name its Prefect server or database.
+    ``env`` holds further variables, such as those that name its Prefect server or database;
+    ``inside`` is a command that runs it somewhere else.
     """
     done = subprocess.run(
-        [sys.executable, "-m", module, argument],
+        [*inside, sys.executable, "-m", module, argument],
         cwd=cwd,
         env={
             **os.environ,

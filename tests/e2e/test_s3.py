@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -18,13 +17,7 @@ import pytest
 
 from infra.cluster.ports import find_port
 from infra.errors import ConfigError
-from tests.e2e.processes import (
-    await_no_leftovers,
-    closing_line,
-    run_command,
-    run_program,
-    running_pids,
-)
+from tests.e2e.processes import closing_line, run_command
 from tests.e2e.scripted import ScriptedWorld
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
@@ -103,52 +96,6 @@ def test_store_and_sources_on_s3(endpoint: str, prefect_server: str, tmp_path: P
     again = closing_line(run_command(command, env))
     assert again["counts"] == first["counts"]
     assert again["engines_started"] == {}
-
-
-@pytest.mark.timeout(900)
-def test_a_node_that_has_nothing_of_the_drivers_runs_the_demo_from_s3(
-    endpoint: str, prefect_server: str, tmp_path: Path
-) -> None:
-    client = open_client(endpoint)
-    client.create_bucket(Bucket="demo")
-    for role in ("teacher", "base"):
-        for path in (Path("configs/demo") / role).iterdir():
-            client.upload_file(str(path), "demo", f"models/{role}/{path.name}")
-    overrides = [
-        "storage.root=s3://demo/store",
-        "models.teacher.model=s3://demo/models/teacher",
-        "models.base.model=s3://demo/models/base/",
-        *("personas.sample=24", "instructions.limit=12", "instructions.synthesis.count=0"),
-        *("training.epochs=3", "training.max_examples=48", "training.samples.characters=0"),
-        *("training.workers=1", "training.deepspeed=ddp"),
-        *("evaluation.questions={suite: held_out, personas: 2}", "evaluation.judges=[]"),
-        "evaluation.attribution.max_examples=4",
-    ]
-    given = {"overrides": overrides, "other": str(tmp_path / "other")}
-    environment = {
-        **credentials(endpoint),
-        "PREFECT_API_URL": prefect_server,
-        "XDG_CACHE_HOME": str(tmp_path / "cache"),
-    }
-    before = running_pids()
-    told = run_program(
-        "tests.e2e.two_machines", json.dumps(given), environment, Path(__file__).parents[2], 800
-    )
-    result = told["result"]
-    for name, counts in result["counts"].items():
-        assert counts["planned"] == counts["accepted"] + counts["rejected"], name
-    assert result["engines_started"] == {"teacher": 1, "base": 1, "tuned": 1}
-    assert result["scores"]["eval_loss_tuned"] < result["scores"]["eval_loss_base"]
-    assert result["model"].startswith("s3://demo/store/training/")
-    assert told["again"] == {}
-    # The driver needs to know what the models are; only who computes needs their weights.
-    weights = {
-        machine: sum(path.endswith("model.safetensors") for path in told[machine]["models"])
-        for machine in ("driver", "other")
-    }
-    assert weights == {"driver": 0, "other": 3}
-    await_no_leftovers(before)
-    assert not told["driver"]["tokens"] and len(told["other"]["tokens"]) == 2
 
 
 def test_a_bucket_that_is_not_there_is_said_before_anything_starts(
