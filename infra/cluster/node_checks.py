@@ -154,7 +154,7 @@ def _check_store(
         yield Problem(
             "storage.root",
             f"{root} cannot be used there: {report.store.fault}",
-            "see that the endpoint is reached from there, with keys that open it"
+            f"see that {endpoint or 'S3'} is reached from there, with keys that open it"
             if is_remote(root)
             else f"mount it there for reading and writing; {_AS_ONE_USER}",
         )

@@ -99,7 +99,7 @@ def test_an_endpoint_of_the_store_that_only_the_driver_reaches_is_told() -> None
     assert address in problem.what and "another machine" in problem.what
     # One network, or a gateway of the node's own at that address: then it is something else.
     (problem,) = judge(answer(refused), question=remote)
-    assert "EndpointConnectionError" in problem.what
+    assert "EndpointConnectionError" in problem.what and address in problem.todo
     served = replace(SOUND, loopback="there")
     assert judge(answer(served), question=replace(remote, endpoints={})) == []
 
