@@ -7,7 +7,8 @@ SET ?=
 PERSONA ?= A baker from Lisbon who loves hiking.
 CHECKOUT ?=
 UI_PORT ?= 4200
-ONLY ?= generation engine_start training smollm report
+ONLY ?=
+FULL ?=
 FUZZ_SECONDS ?= 60
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 # The other Pythons that are here, as version=path; a shim that starts nothing is none.
@@ -158,8 +159,8 @@ e2e: $(STAMP) $(SMOLLM) ## Tests with real vLLM, Ray, Prefect, S3 and endpoint
 	@$(BIN)/python -m pytest tests/e2e -m "not harness" \
 		-n 2 --dist loadfile --no-loadscope-reorder
 
-bench: $(STAMP) $(if $(filter smollm,$(ONLY)),$(SMOLLM)) ## Speed against bare vLLM, TRL, PyTorch; the large report; ONLY='generation smollm' chooses
-	@for bench in $(ONLY); do $(BIN)/python -m tests.benchmarks.$$bench || exit 1; done
+bench: $(STAMP) $(if $(filter smollm,$(ONLY))$(FULL),$(SMOLLM)) ## Speed beside bare vLLM and TRL in 15 minutes; FULL=1 all, an hour; ONLY='runner prefix' these
+	@$(BIN)/python -m tests.benchmarks $(ONLY) $(if $(FULL),--full)
 
 gpu-check: $(STAMP) ## On a machine with GPUs: exact losses, training speed and MFU, generation
 	@$(BIN)/python -m tests.benchmarks.gpu_check

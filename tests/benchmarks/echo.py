@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from infra.errors import Reject
 from infra.generation.asking import RowSession
@@ -17,6 +18,8 @@ class EchoInput:
 
     key: str
     persona: str
+    profile: str = ""
+    query: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,15 +35,37 @@ class EchoMaker:
     """Asks once and keeps whatever comes."""
 
     inputs: ClassVar[type[EchoInput]] = EchoInput
-    record: ClassVar[type[Echo]] = Echo
+    record: ClassVar[type[Any]] = Echo
     parents: ClassVar[tuple[str, ...]] = ()
 
     prompt: PromptTemplate
 
     async def make(self, key: str, row: EchoInput, session: RowSession) -> Echo | Reject:
         """Ask for one answer."""
-        text = await session.ask(self.prompt.render({"persona": row.persona}), _take)
+        values = {"persona": row.persona, "profile": row.profile, "query": row.query}
+        text = await session.ask(self.prompt.render(values), _take)
         return text if isinstance(text, Reject) else Echo(key, text)
+
+
+@dataclass(frozen=True, slots=True)
+class TimedEcho:
+    """Is an answer with the moment at which it came, in seconds since 1970."""
+
+    key: str
+    text: str
+    made_at: float
+
+
+@dataclass(frozen=True)
+class TimedEchoMaker(EchoMaker):
+    """Asks once, and notes when the answer came."""
+
+    record: ClassVar[type[Any]] = TimedEcho
+
+    async def make(self, key: str, row: EchoInput, session: RowSession) -> Any:
+        """Ask for one answer."""
+        made = await super().make(key, row, session)
+        return made if isinstance(made, Reject) else TimedEcho(key, made.text, time.time())
 
 
 @dataclass(frozen=True)
