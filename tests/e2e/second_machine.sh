@@ -10,6 +10,7 @@
 # tests. SHARED is a folder of the first one's, as on a file server. The user has a number and no
 # name, an empty home, and no variable but Ray's token.
 set -euo pipefail
+umask 022
 folder=$1 code=$2 python=$3 venv=$4 shared=$5 interface=$6 address=$7
 shift 7
 read -r _

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -69,21 +68,15 @@ def test_a_cluster_of_three_nodes_loses_one_in_mid_stage_and_no_row(
 
 
 @pytest.mark.skipif(not can_hide(), reason="needs the right to have mounts of its own")
-def test_nodes_that_do_not_share_the_store_or_freeze_are_told_before_an_engine_starts(
-    prefect_server: str, tmp_path: Path
-) -> None:
+def test_nodes_that_do_not_share_the_store_or_freeze_are_told(tmp_path: Path) -> None:
     before = running_pids()
-    world = ScriptedWorld.make(tmp_path / "world")
-    shared = {"PREFECT_API_URL": prefect_server}
-    given = json.dumps([str(world.config), str(world.root)])
-    told = run_program("tests.e2e.unlike_nodes", given, shared, Path(__file__).parents[2])
+    root = tmp_path / "store"
+    told = run_program("tests.e2e.unlike_nodes", str(root), {}, Path(__file__).parents[2])
 
-    ((where, what, todo),) = told["run"]["problems"]
+    ((where, what, todo),) = told["asked"]["problems"]
     assert where.startswith("storage.root on ") and told["apart"] in where
     assert told["still"] not in where and " and " not in where
-    assert f"{world.root} lies on the driver's own disk" in what and "s3://" in todo
-    assert told["engines"] == told["actors"] == []
-    assert told["run"]["seconds"] < 60
+    assert f"{root} lies on the driver's own disk" in what and "s3://" in todo
 
     assert told["sound"]["problems"] == []  # the others share it
     apart, frozen = sorted(told["frozen"]["problems"], key=lambda problem: problem[0], reverse=True)

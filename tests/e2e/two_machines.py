@@ -22,12 +22,24 @@ from infra.cluster.node_checks import Question
 from infra.cluster.probe import check_nodes
 from infra.orchestration.embedded_server import embedded_server
 from infra.store.storage import Storage
+from tests.e2e.scripted import Silent
 from tests.e2e.second_machine import TwoMachines, two_machines
-from tests.e2e.unlike_nodes import Ear, list_actors, refuse
+from tests.e2e.unlike_nodes import refuse
 
 BUCKET = "demo"
 _KEYS = "KEYS_OF_THE_STORE"
 _SECRET = "a-key-that-no-file-may-hold"
+
+
+class Ear(Silent):
+    """Remembers what engines do."""
+
+    def __init__(self) -> None:
+        self.engines: list[str] = []
+
+    def engine_event(self, model: str, text: str) -> None:
+        """Remember it."""
+        self.engines.append(f"{model}: {text}")
 
 
 @contextmanager
@@ -143,6 +155,14 @@ def probe_again(machines: TwoMachines) -> dict[str, Any]:
         return told
     finally:
         ray.shutdown()
+
+
+def list_actors() -> list[str]:
+    """Return the classes of all actors that the cluster ever had, the dead ones too."""
+    import ray
+
+    actors = ray._private.state.actors().values()
+    return sorted(actor["ActorClassName"] for actor in actors)
 
 
 def find_words(places: Sequence[Path], words: Sequence[str]) -> list[str]:
