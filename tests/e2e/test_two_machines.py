@@ -99,4 +99,4 @@ def test_a_machine_that_shares_nothing_refuses_a_local_root_and_runs_the_demo_fr
     assert sum(name.startswith(f"{cache}/tokens/") for name in names) == 2
     assert told["left"] == []
     assert told["telling"] == [] and told["speaking"]
-    assert not apart or "/root/tmp/ray/" in told["speaking"][0]  # the second one's are looked at
+    assert not apart or any("/root/tmp/ray/" in name for name in told["speaking"])
