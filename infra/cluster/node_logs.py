@@ -172,10 +172,10 @@ def main(given: str) -> int:
     cluster = Cluster(RayConfig(address=address))
     try:
         found = ask_nodes(cluster.ensure(), began, ended, patience_s)
+        Path(out).write_text(json.dumps([asdict(item) for item in found]), encoding="utf-8")
     except OpenCharacterError as error:
         print(" ".join(str(error).split()), file=sys.stderr)
         return error.exit_code
     finally:
         cluster.close()
-    Path(out).write_text(json.dumps([asdict(item) for item in found]), encoding="utf-8")
     return 0
