@@ -217,7 +217,7 @@ def test_half_a_checkpoint_is_never_taken_for_whole(ranks: RankProcesses, tmp_pa
 def test_minutes_are_counted_where_no_steps_are_said(ranks: RankProcesses, tmp_path: Path) -> None:
     """The first checkpoint is due at once here; later ones wait for a multiple of what it took."""
     knobs: dict[str, Any] = {"checkpoint_every_steps": None, "checkpoint_every_minutes": 1e-6}
-    job = make_job(tmp_path, "minutes", **knobs)
+    job = make_job(tmp_path, "minutes", **knobs, keep_checkpoints=STEPS)
     outcome, _ = finish(ranks, job)
     assert outcome.steps == STEPS and 1 in whole_steps(job)
 
@@ -353,7 +353,7 @@ def test_a_checkpoint_of_another_base_is_refused(ranks: RankProcesses, tmp_path:
         assert "belongs to another base model" in str(error) and "remove" in str(error)
 
 
-def test_a_wish_to_stop_writes_a_checkpoint_first(ranks: RankProcesses, tmp_path: Path) -> None:
+def test_a_request_to_stop_writes_a_checkpoint_first(ranks: RankProcesses, tmp_path: Path) -> None:
     job = make_job(tmp_path, "stopped")
     for error in ranks.run(train, job, Driver(stop_at=3)):
         assert isinstance(error, InterruptedRun)

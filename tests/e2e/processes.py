@@ -125,10 +125,10 @@ def await_no_leftovers(before: set[int], timeout_s: float = 60) -> None:
 
 
 def _is_a_neighbours(process: psutil.Process) -> bool:
-    """Tell whether a process descends from another worker that runs tests, or from none.
+    """Tell whether a process descends from another of the workers that run tests side by side.
 
-    A worker has a name in its environment, which all its descendants inherit. A process that hides
-    its environment counts as our own: a leftover must never be overlooked.
+    A worker has a name in its environment, which all its descendants inherit. A process without
+    one, or that hides its environment, counts as our own: a leftover must never be overlooked.
     """
     try:
         owner = process.environ().get(_WORKER)
@@ -136,7 +136,7 @@ def _is_a_neighbours(process: psutil.Process) -> bool:
         return True
     except psutil.Error:
         return False
-    return bool(owner != os.environ.get(_WORKER))
+    return owner is not None and owner != os.environ.get(_WORKER)
 
 
 def running_pids() -> set[int]:

@@ -93,7 +93,7 @@ def test_a_machine_that_shares_nothing_refuses_a_local_root_and_runs_the_demo_fr
     assert not list((tmp_path / "cache/opencharacter").glob("tokens/*"))
     cache = ".cache/opencharacter"
     assert all(name.startswith(".cache/") for name in told["home"])
-    names = [name for name in told["home"] if not name.endswith(".lock")]
+    names = [name for name in told["home"] if not name.endswith((".lock", ".use"))]
     kept = [name for name in names if name.startswith(f"{cache}/models/")]
     assert sum(name.endswith("/model.safetensors") for name in kept) == 3
     assert sum(name.startswith(f"{cache}/tokens/") for name in names) == 2

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 _LAYER = re.compile(r"^(.*?\.\d+)\.")
@@ -34,9 +36,25 @@ def keep_activations(model: Any, layers: int) -> int:
     begin at the last layer: kept activations of the first ones live longest, and all the same
     amount of them is there when memory is fullest, at the end of the forward pass.
     """
+    found = _list_layers(model)[:layers]
+    for layer in found:
+        layer.gradient_checkpointing = False
+    return len(found)
+
+
+@contextmanager
+def restored_recomputing(model: Any) -> Iterator[None]:
+    """Have every layer recompute afterwards as before: TRL's generation has all or none do it."""
+    before = [(layer, layer.gradient_checkpointing) for layer in _list_layers(model)]
+    try:
+        yield
+    finally:
+        for layer, recomputes in before:
+            layer.gradient_checkpointing = recomputes
+
+
+def _list_layers(model: Any) -> list[Any]:
+    """Return the layers of a model that can recompute their activations, first to last."""
     from transformers.modeling_layers import GradientCheckpointingLayer
 
-    found = [part for part in model.modules() if isinstance(part, GradientCheckpointingLayer)]
-    for layer in found[:layers]:
-        layer.gradient_checkpointing = False
-    return len(found[:layers])
+    return [part for part in model.modules() if isinstance(part, GradientCheckpointingLayer)]

@@ -52,10 +52,14 @@ def run_rank(job: TrainJob, link: RankLink) -> None:
     place = RankPlace.from_environment()
     scratch = Path(tempfile.gettempdir(), f"opencharacter-{agree(uuid.uuid4().hex)}")
     scratch.mkdir(exist_ok=True)
+    rank = None
     try:
-        _Rank(job, place, link, scratch).run()
+        rank = _Rank(job, place, link, scratch)
+        rank.run()
         wait_for_all()
     finally:
+        if rank is not None:
+            rank.checkpoints.leave()
         if place.is_first_of_node:
             shutil.rmtree(scratch, ignore_errors=True)
 

@@ -15,7 +15,11 @@ from infra.errors import OpenCharacterError
 from infra.store.storage import Storage
 from tasks.training.ranks.deepspeed_config import groups_by_layer
 from tasks.training.ranks.job import TrainJob
-from tasks.training.ranks.layers import group_by_layer, keep_activations
+from tasks.training.ranks.layers import (
+    group_by_layer,
+    keep_activations,
+    restored_recomputing,
+)
 from tasks.training.ranks.losses import (
     compute_loss,
     measure_loss,
@@ -273,6 +277,8 @@ def build_trainer(
         peft_config=lora,
     )
     trainer.remove_callback(PrinterCallback)
+    # Our loss divides by the tokens of the whole step, whatever the model's own forward pass takes.
+    trainer.model_accepts_loss_kwargs = True
     if arguments.world_size == 1 and not job.deepspeed:
         share_with_nobody(trainer.accelerator)
     head = trainer.model.get_output_embeddings()
@@ -330,7 +336,13 @@ def gathered_model(trainer: Any) -> Iterator[Any]:
     """
     from trl.models import unwrap_model_for_generation
 
-    with unwrap_model_for_generation(trainer.model_wrapped, trainer.accelerator) as model:
+    how = trainer.args.gradient_checkpointing_kwargs
+    with (
+        restored_recomputing(trainer.model),
+        unwrap_model_for_generation(
+            trainer.model_wrapped, trainer.accelerator, gradient_checkpointing_kwargs=how
+        ) as model,
+    ):
         yield model
 
 

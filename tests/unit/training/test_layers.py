@@ -6,7 +6,11 @@ from typing import Any
 
 import pytest
 
-from tasks.training.ranks.layers import group_by_layer, keep_activations
+from tasks.training.ranks.layers import (
+    group_by_layer,
+    keep_activations,
+    restored_recomputing,
+)
 
 pytestmark = pytest.mark.torch
 
@@ -82,3 +86,16 @@ def test_a_layer_that_keeps_its_activations_runs_once(kept: int, passes: int) ->
     model(input_ids=ids, labels=ids).loss.backward()
     assert len(run) == passes
     assert all(run.count(place) == 1 for place in range(min(kept, 3)))
+
+
+def test_generating_between_steps_leaves_kept_layers_kept() -> None:
+    """TRL switches recomputing off for a generation, and on for all layers afterwards."""
+    from accelerate import Accelerator  # type: ignore[import-untyped]
+    from trl.models import unwrap_model_for_generation
+
+    model = make_model().train()
+    model.gradient_checkpointing_enable({"use_reentrant": False})
+    keep_activations(model, 2)
+    with restored_recomputing(model), unwrap_model_for_generation(model, Accelerator(cpu=True)):
+        assert not any(layer.gradient_checkpointing for layer in model.model.layers)
+    assert [layer.gradient_checkpointing for layer in model.model.layers] == [False, False, True]

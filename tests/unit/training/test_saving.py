@@ -124,5 +124,7 @@ def test_training_goes_on_beside_an_upload(
     declared = threading.Event()
     first = start(storage, tmp_path / "a", 0, declared.set)  # returns though nothing is up
     assert storage.stat(f"{FOLDER}/shard-0") is None and not declared.is_set()
+    assert not first.await_end(0.01)
     go_on.set()
+    assert first.await_end(PATIENCE_S)
     assert first.await_declared() is None and declared.is_set()

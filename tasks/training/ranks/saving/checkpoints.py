@@ -34,7 +34,7 @@ class CheckpointMarker(BaseModel):
     step: int
     ranks: int
     layout: str
-    """Where states lie: ``ddp`` in one file, ``zero-1`` to ``zero-3`` in a shard a rank."""
+    """Where states lie: ``ddp`` in one file, the others (``zero-1``, …) in a shard a rank."""
     files: dict[str, int]
     """Sizes in bytes by path below the folder, the marker left out."""
 

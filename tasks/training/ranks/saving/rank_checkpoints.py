@@ -31,6 +31,9 @@ from tasks.training.ranks.saving.uploads import Upload
 _STATE_BYTES = 16
 """Bytes a checkpoint holds per trained parameter, at most: weights, masters and two moments."""
 
+_LAST_UPLOAD_S = 120.0
+"""How long ranks that fail wait for the last checkpoint before it: about what Slurm leaves them."""
+
 
 class RankCheckpoints:
     """Checkpoints of a job as its ranks see them; every method is called by all of them.
@@ -126,6 +129,14 @@ class RankCheckpoints:
         for problem in problems:
             if problem:
                 raise self._fail(self._job.checkpoints, problem)
+
+    def leave(self) -> None:
+        """Give an upload that is under way a while, where ranks end for another reason.
+
+        Nobody is waited for but this node's own upload: the others may be dead.
+        """
+        if self._upload is not None:
+            self._upload.await_end(_LAST_UPLOAD_S)
 
     def _declare(self, folder: str) -> None:
         job = self._job

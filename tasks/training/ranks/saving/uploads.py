@@ -52,6 +52,11 @@ class Upload:
         self._thread.join()
         return self._tell()
 
+    def await_end(self, seconds: float) -> bool:
+        """Return whether the thread is done, after so many seconds at most."""
+        self._thread.join(seconds)
+        return not self._thread.is_alive()
+
     def abandon(self) -> None:
         """Wait for no other node any more: one of them has failed."""
         self._abandoned.set()

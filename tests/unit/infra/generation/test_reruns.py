@@ -133,7 +133,7 @@ def test_what_is_made_again_is_kept_and_counts_up(storage: Storage) -> None:
     assert read.apply(OTHER) is OTHER
 
 
-def test_a_wish_is_on_record_until_its_node_is_made() -> None:
+def test_a_request_is_on_record_until_its_node_is_made() -> None:
     requests = Reruns().open("refresh", NODE).open("retry", NODE).open("refresh", OTHER)
     assert requests.is_open("refresh", NODE) and not requests.is_open("retry", OTHER)
     left = requests.close([NODE])
