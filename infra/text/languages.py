@@ -20,9 +20,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any
 
-import polars as pl
-
-from infra.text.batches.plain import fold_letters
+from infra.text.batches.plain import split_letters
 
 _CONFIDENT = 0.75
 _FOREIGN_SHARE = 0.4
@@ -105,8 +103,7 @@ def detect_languages(texts: Sequence[str], *, expected: str | None = None) -> li
 
 def _judge_quickly(latin: Mapping[int, str], found: list[str | None]) -> dict[int, str]:
     """Fill in what words and letters tell where English is expected; return the other texts."""
-    folded = fold_letters(pl.Series(list(latin.values()), dtype=pl.String))
-    words = {index: text.split() for index, text in zip(latin, folded, strict=True)}
+    words = dict(zip(latin, split_letters(list(latin.values())), strict=True))
     asked = dict(latin)
     for index in latin:
         if _is_plainly_english(words[index]):

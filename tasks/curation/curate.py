@@ -260,12 +260,15 @@ def _hold_out(
 
 
 def _build_examples(
-    candidates: Sequence[_Candidate],
+    candidates: list[_Candidate],
     actors: dict[str, _Actor],
     builder: ExampleBuilder,
     held_out: Set[str],
 ) -> Iterator[Example]:
-    for candidate in candidates:
+    """Yield the examples, and let go of what they are built from."""
+    candidates.reverse()
+    while candidates:
+        candidate = candidates.pop()
         actor = actors[candidate.character_key]
         yield builder.build(
             dialogue_key=candidate.key,

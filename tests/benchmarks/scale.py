@@ -73,7 +73,7 @@ def main() -> None:
     found: dict[str, Any] = {}
     began = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as scratch:
-        home = arguments.stores or Path(scratch)
+        home = (arguments.stores or Path(scratch)).resolve()
         for name in arguments.only:
             row, rows = ROWS[name], arguments.rows or ROWS[name].rows
             folder = _provide_store(home, row, rows)

@@ -6,7 +6,7 @@ That is English and what else has few accents. What is not plain goes to the fun
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import polars as pl
 
@@ -17,6 +17,9 @@ _OTHER = (
     "\u2013\u2014\u2018\u2019\u201c\u201d\u2022\u2026]"
 )
 _ACCENTED = "\u00e0-\u00f6\u00f8-\u00ff"
+_FEW_TEXTS = 30
+"""Texts below which a frame takes longer than one after the other."""
+
 _LETTERS = re.compile(r"[^\W\d_]+")
 
 
@@ -30,9 +33,16 @@ def fold_words(texts: pl.Series) -> pl.Series:
     return _fold(texts, f"[^a-z0-9_{_ACCENTED}]+", split_words)
 
 
-def fold_letters(texts: pl.Series) -> pl.Series:
-    """Return the words of letters alone, in small letters, a blank between two."""
-    return _fold(texts, f"[^a-z{_ACCENTED}]+", lambda text: _LETTERS.findall(text.lower()))
+def split_letters(texts: Sequence[str]) -> list[list[str]]:
+    """Return the words of letters alone of each text, in small letters."""
+    if len(texts) < _FEW_TEXTS:
+        return list(map(_split_letters, texts))
+    folded = _fold(pl.Series(texts, dtype=pl.String), f"[^a-z{_ACCENTED}]+", _split_letters)
+    return [words.split() for words in folded]
+
+
+def _split_letters(text: str) -> list[str]:
+    return _LETTERS.findall(text.lower())
 
 
 def _fold(texts: pl.Series, between: str, split: Callable[[str], list[str]]) -> pl.Series:

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from infra.text.batches.plain import split_letters
 from infra.text.batches.screening import TextBatch
 from infra.text.loops import find_loop
 from infra.text.prose import drop_code, keep_prose
@@ -44,6 +45,13 @@ def test_words_of_a_batch_are_those_of_each_text(batch: list[str]) -> None:
     found = TextBatch(batch)
     assert found.folded.to_list() == list(map(" ".join, words))
     assert found.words.to_list() == list(map(len, words))
+
+
+@settings(max_examples=100, deadline=None)
+@given(BATCHES)
+def test_letters_of_many_texts_are_those_of_each(batch: list[str]) -> None:
+    """A few texts are split one by one, many together."""
+    assert split_letters(batch * 30) == [split_letters([text])[0] for text in batch] * 30
 
 
 @settings(max_examples=200, deadline=None)

@@ -13,7 +13,8 @@ assistant¦user:¦The user¦AI:¦Bot \u2013 Yes¦### Instruction¦## Note¦role:
 <user>¦Ada: hello¦You: hello¦Bo Lind: hello¦Q: why?¦A: because¦Input:¦Answer:¦**Ada**: well¦\
 *smiles*¦(nods slowly)¦[pauses]¦- bows¦{waves}¦<sighs deeply>¦~winks~¦_leans in_¦*no*¦[Name]¦\
 [insert name]¦{{user}}¦{name}¦%NAME%¦$USER¦___¦a ___ here¦XX years¦xxxx¦<your name>¦\
-(insert a name)¦lorem ipsum dolor¦<0x0A>¦&amp;¦&#39;¦\\u00e9\\u00e9¦\\xe2\\x80\\x99¦caf\u00e9¦\
+(insert a name)¦lorem ipsum dolor¦<0x0A>¦it&#39;s&quot;s¦&#39;&quot;¦# Bot \u2013 Yes¦\
+\\u00e9\\u00e9¦\\xe2\\x80\\x99¦caf\u00e9¦\
 caf\u00e9\u2019s¦\u00e9\u2019\u00e9\u2019\u00e9\u2019¦\u00d1\u2018\u00d1\u2019\u00d1\u201c¦\
 \u00e2\u20ac\u2122¦\u00c3\u00a9¦\u0120the¦\ufffd\ufffd\ufffd¦{}()<>;:¦?!@#%^&*()_¦!?!?#@!?¦\
 ```python\nrow()\n```¦`x`¦~~~\nx\n~~~¦$x_1 = 2$¦\\(x\\)¦\\[y\\]¦www.nets.test¦https://nets.test/a¦\
