@@ -101,7 +101,8 @@ def list_entries() -> list[CachedEntry]:
     for kind in _KINDS:
         folder = user_cache(kind)
         names = {_name_entry(path) for path in (folder.iterdir() if folder.is_dir() else ())}
-        found += [_look_at(kind, folder / name) for name in sorted(names)]
+        # A stray dotfile is of no entry: an empty name, or dots, would be the folder itself.
+        found += [_look_at(kind, folder / name) for name in sorted(names) if name.strip(".")]
     return found
 
 

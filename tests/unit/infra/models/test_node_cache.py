@@ -201,6 +201,17 @@ def test_half_of_the_disk_is_the_bound_unless_it_is_told(
     assert read_bound() == shutil.disk_usage(tmp_path).total // 2
 
 
+@pytest.mark.parametrize("name", [".nfs000123", ".DS_Store", "..x", "...x", "....x"])
+def test_a_stray_dotfile_is_of_no_entry_and_takes_nothing_with_it(name: str, cache: Path) -> None:
+    used, idle = keep("models", "used"), keep("models", "idle", days=1)
+    stray = cache / "models" / name
+    stray.touch()
+    with use(used):
+        assert list_names() == ["idle", "used"]
+        make_room(100 * BLOCK)
+        assert used.is_dir() and not idle.exists() and stray.is_file()
+
+
 def test_an_empty_machine_has_nothing_to_remove(tmp_path: Path) -> None:
     make_room(10**18, tmp_path / "hub")
     assert list_entries() == []
