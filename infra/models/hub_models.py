@@ -75,7 +75,9 @@ def _bring(name: str, commit: str) -> None:
         snapshot = cache / name_folder(name) / "snapshots" / commit
         missing = sum(size for file, size in files.items() if not (snapshot / file).is_file())
         make_room(missing, Path(cache))
-        fetched = note.fetched if note is not None else missing
+        # People's own may lack what nobody loads, such as its README.
+        begun = 0 if _has_weights(snapshot) else missing
+        fetched = note.fetched if note is not None else begun
         # Before the first byte: what a killed process leaves is to be found, too.
         write_note(
             kept, HubNote(name=name, commit=commit, cache=str(cache), files=files, fetched=fetched)
@@ -83,6 +85,10 @@ def _bring(name: str, commit: str) -> None:
         from huggingface_hub import snapshot_download
 
         snapshot_download(name, revision=commit, allow_patterns=list(files))
+
+
+def _has_weights(snapshot: Path) -> bool:
+    return any(path.name.endswith(WEIGHTS) for path in snapshot.rglob("*"))
 
 
 def _choose_files(sizes: Collection[str]) -> list[str]:

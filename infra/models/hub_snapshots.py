@@ -16,6 +16,7 @@ _NOTE = "note.json"
 class HubNote(BaseModel):
     """What is known of a snapshot: its files with their bytes, and how many of those a run fetched.
 
+    Where weights were there before a run came, ``fetched`` is 0: the model is the user's own.
     ``cache`` is the hub library's folder that it lies in.
     """
 
