@@ -118,6 +118,8 @@ def locate_file(name: str) -> Path:
     if stat is None:
         raise ConfigError(Problem(name, "no such file", "give the address of a GGUF file"))
     kept = _keep_file(name, stat)
+    if find_kept(kept.parent) and kept.is_file():
+        return kept
     hold(kept.parent)
     with keep_alone(kept.parent):
         if not kept.is_file():
@@ -156,6 +158,8 @@ def _fetch(address: str, *, weights: bool) -> Path:
     if find_kept(whole):
         return whole
     kept = whole if weights else whole.with_name(f"{found.digest}.without-weights")
+    if find_kept(kept):
+        return kept
     hold(kept)
     with keep_alone(kept):
         if not kept.is_dir():

@@ -23,7 +23,6 @@ from infra.paths import CACHE_GIB, user_cache
 _KINDS = ("models", "hub", "tokens", "tasks")
 _DAY_S = 86_400.0
 _AT_ONCE = fcntl.LOCK_EX | fcntl.LOCK_NB
-_NOT_OURS = (BlockingIOError, PermissionError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +34,14 @@ class CachedEntry:
         kept: Where it lies when it is whole.
         size: Its bytes, those in the hub's cache too.
         used: When somebody began to use it last, in seconds since the epoch.
+        device: Number of the file system that its bytes are on.
     """
 
     kind: str
     kept: Path
     size: int
     used: float
+    device: int
 
     def is_in_use(self) -> bool:
         """Tell whether a process of this machine uses it."""
@@ -48,7 +49,7 @@ class CachedEntry:
             return False
         try:
             os.close(_lock(self.kept, _AT_ONCE))
-        except _NOT_OURS:
+        except OSError:  # somebody holds it, or it is another user's to remove
             return True
         return False
 
@@ -56,7 +57,7 @@ class CachedEntry:
         """Remove it, and tell whether that could be; not while somebody uses it."""
         try:
             lock = _lock(self.kept, _AT_ONCE)
-        except _NOT_OURS:
+        except OSError:
             return False
         try:
             _remove(self.kind, self.kept)
@@ -82,16 +83,18 @@ def find_kept(kept: Path) -> bool:
 def make_room(need: int = 0, place: Path | None = None) -> None:
     """Remove what was used longest ago until ``need`` more bytes fit, in the bound and on the disk.
 
-    ``place`` is where they will lie, if that is not the cache. Where all that is left is in use,
-    it stays, and the bound is passed.
+    ``place`` is where they will lie, if that is not the cache; what is on another disk makes no
+    room there. Where all that is left is in use, it stays, and the bound is passed.
     """
     bound, place = read_bound(), _find_existing(place or user_cache("models"))
+    device = _find_device(place)
     entries = sorted(list_entries(), key=lambda entry: entry.used)
     total = sum(entry.size for entry in entries)
     for entry in entries:
-        if total + need <= bound and need <= shutil.disk_usage(place).free:
+        over, full = total + need > bound, need > shutil.disk_usage(place).free
+        if not over and not full:
             return
-        if entry.size and entry.remove():
+        if entry.size and (over or entry.device == device) and entry.remove():
             total -= entry.size
 
 
@@ -152,11 +155,21 @@ def measure_path(path: Path) -> int:
 
 
 @cache
-def _hold(kept: Path) -> int:
-    """Return a descriptor that nobody closes: the lock is the process's, to its end."""
+def _hold(kept: Path) -> int | None:
+    """Return a descriptor that nobody closes: the lock is the process's, to its end.
+
+    What lies in another user's cache, or in one that cannot be written, may have no lock that can
+    be had; it is used without.
+    """
     kept.parent.mkdir(parents=True, exist_ok=True)
-    lock = _lock(kept, fcntl.LOCK_SH)
-    os.utime(lock)
+    try:
+        lock = _lock(kept, fcntl.LOCK_SH)
+    except OSError:
+        if not kept.is_dir():
+            raise
+        return None
+    with suppress(OSError):
+        os.utime(lock)
     return lock
 
 
@@ -164,7 +177,7 @@ def _lock(kept: Path, how: int) -> int:
     """Lock an entry; ``BlockingIOError`` where others do and ``how`` does not wait."""
     path = _name_lock(kept)
     while True:
-        lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        lock = _open_lock(path, how)
         try:
             fcntl.flock(lock, how)
             if os.path.samestat(os.fstat(lock), path.stat()):
@@ -175,6 +188,13 @@ def _lock(kept: Path, how: int) -> int:
         except FileNotFoundError:
             pass
         os.close(lock)  # of a file that went with its entry meanwhile
+
+
+def _open_lock(path: Path, how: int) -> int:
+    if how == fcntl.LOCK_SH:
+        with suppress(FileNotFoundError):
+            return os.open(path, os.O_RDONLY)
+    return os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
 
 
 def _remove(kind: str, kept: Path) -> None:
@@ -205,18 +225,22 @@ def _list_beside(kept: Path) -> list[Path]:
 
 def _look_at(kind: str, kept: Path) -> CachedEntry:
     paths = _list_beside(kept)
-    size = sum(map(measure_path, paths))
+    size, place = sum(map(measure_path, paths)), kept.parent
     if kind == "hub" and (note := read_note(kept)) is not None and note.fetched:
-        size += note.measure_come()
+        size, place = size + note.measure_come(), Path(note.cache)
     lock = _name_lock(kept)
     used = max(map(_date, [lock] if lock in paths else paths), default=0.0)
-    return CachedEntry(kind, kept, size, used)
+    return CachedEntry(kind, kept, size, used, _find_device(place))
 
 
 def _date(path: Path) -> float:
     with suppress(FileNotFoundError):  # it went, or was moved to where it belongs, meanwhile
         return path.stat().st_mtime
     return time.time()
+
+
+def _find_device(path: Path) -> int:
+    return _find_existing(path).stat().st_dev
 
 
 def _find_existing(path: Path) -> Path:

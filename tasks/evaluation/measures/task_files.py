@@ -20,7 +20,7 @@ import yaml
 
 from infra.errors import ConfigError, Problem
 from infra.file_locks import keep_alone
-from infra.models.node_cache import hold, make_room
+from infra.models.node_cache import find_kept, hold, make_room
 from infra.paths import find_path, user_cache
 from infra.store.fingerprints import hash_parts
 
@@ -70,17 +70,8 @@ class TaskParcel:
         contents = sorted(self.contents.items())
         digests = (f"{name}:{hashlib.blake2b(data).hexdigest()}" for name, data in contents)
         kept = user_cache("tasks") / hash_parts(*digests)
-        hold(kept)
-        with keep_alone(kept):
-            if not kept.is_dir():
-                make_room(sum(map(len, self.contents.values())))
-                scratch = kept.with_name(f".{kept.name}.tmp")
-                shutil.rmtree(scratch, ignore_errors=True)
-                for name, data in contents:
-                    path = _move(name, scratch)
-                    path.parent.mkdir(parents=True, exist_ok=True)
-                    path.write_bytes(data)
-                scratch.rename(kept)
+        if not find_kept(kept):
+            self._lay_down(kept)
         return tuple(
             LocalTask(
                 task.name,
@@ -93,6 +84,20 @@ class TaskParcel:
             )
             for task in self.tasks
         )
+
+    def _lay_down(self, kept: Path) -> None:
+        hold(kept)
+        with keep_alone(kept):
+            if kept.is_dir():
+                return
+            make_room(sum(map(len, self.contents.values())))
+            scratch = kept.with_name(f".{kept.name}.tmp")
+            shutil.rmtree(scratch, ignore_errors=True)
+            for name, data in self.contents.items():
+                path = _move(name, scratch)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(data)
+            scratch.rename(kept)
 
 
 def pack_tasks(entries: Sequence[str]) -> TaskParcel:

@@ -27,7 +27,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from infra.errors import StorageError
-from infra.models.node_cache import hold, make_room
+from infra.models.node_cache import find_kept, hold, make_room
 from infra.paths import user_cache
 from infra.store.manifests import PartRef
 from infra.store.storage import FileStat, Storage, digest_input, is_remote
@@ -220,6 +220,8 @@ def fetch_part(storage: Storage, part: PartRef, cache: Path | None = None) -> Pa
 def _fetch(storage: Storage, part: PartRef, cache: Path) -> Path:
     folder = cache / part.digest
     target = folder / part.path.rsplit("/", 1)[-1]
+    if find_kept(folder) and target.is_file():
+        return target
     hold(folder)
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as lock:

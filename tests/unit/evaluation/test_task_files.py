@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from tasks.evaluation.measures import task_files
 from tasks.evaluation.measures.task_files import (
     LocalTask,
     TaskParcel,
@@ -116,6 +117,19 @@ def test_what_is_laid_down_once_stays_and_other_contents_lie_elsewhere(own: Path
     assert other.path != first.path
     rows = Path(other.dataset["dataset_kwargs"]["data_files"]["test"])
     assert rows.read_text() == '{"row": 9}\n'
+
+
+def test_what_lies_in_a_cache_that_cannot_be_written_is_used_all_the_same(
+    own: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parcel = pack_tasks([str(own)])
+    first = parcel.unpack()
+
+    def refuse(kept: Path) -> None:
+        raise PermissionError(kept)
+
+    monkeypatch.setattr(task_files, "keep_alone", refuse)
+    assert parcel.unpack() == first
 
 
 def test_what_a_killed_process_left_half_done_is_no_obstacle(own: Path, tmp_path: Path) -> None:

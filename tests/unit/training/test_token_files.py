@@ -159,6 +159,20 @@ def test_a_remote_part_is_copied_once(tmp_path: Path) -> None:
     assert first.read_bytes() == b"rows"
 
 
+def test_a_copy_in_a_cache_that_cannot_be_written_is_read_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    part = put(tmp_path / "bucket", b"rows")
+    storage = RemoteStorage(tmp_path / "bucket")
+    first = fetch_part(storage, part, tmp_path / "cache")
+
+    def refuse(path: Path, *_: object) -> None:
+        raise PermissionError(path)
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    assert fetch_part(storage, part, tmp_path / "cache") == first
+
+
 def test_ranks_that_ask_together_share_one_copy(tmp_path: Path) -> None:
     part = put(tmp_path / "bucket", b"rows")
     storage = RemoteStorage(tmp_path / "bucket", wait_s=0.2)

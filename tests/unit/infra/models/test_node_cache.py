@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import shutil
@@ -17,6 +18,7 @@ import pytest
 
 from infra.file_locks import keep_alone
 from infra.models import node_cache
+from infra.models.hub_snapshots import HubNote, write_note
 from infra.models.node_cache import (
     bound_cache,
     find_kept,
@@ -176,6 +178,59 @@ def test_what_another_user_keeps_is_left_to_them(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(Path, "rename", refuse)
     make_room(5 * BLOCK)
     assert list_names() == ["theirs"]
+
+
+def refuse_to_write(monkeypatch: pytest.MonkeyPatch, error: OSError) -> None:
+    """Have files be opened for reading alone, and dates be nobody's to set; root may do both."""
+    real = os.open
+
+    def open_to_read(path: Path, flags: int, mode: int = 0o777) -> int:
+        if flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
+            raise error
+        return real(path, flags, mode)
+
+    def refuse(_: int) -> None:
+        raise error
+
+    monkeypatch.setattr(os, "open", open_to_read)
+    monkeypatch.setattr(os, "utime", refuse)
+
+
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EROFS])
+def test_what_lies_in_a_cache_that_cannot_be_written_is_used_all_the_same(
+    code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    locked, bare = keep("models", "locked"), keep("models", "bare")
+    bare.with_name(".bare.use").unlink()
+    with monkeypatch.context() as theirs:
+        refuse_to_write(theirs, OSError(code, os.strerror(code)))
+        assert find_kept(locked) and find_kept(bare)
+        with pytest.raises(OSError, match=os.strerror(code)):
+            hold(bare.with_name("to-come"))
+        make_room(100 * BLOCK)
+        assert list_names() == ["bare", "locked"], "what cannot be locked is not removed either"
+    taken = {entry.kept.name: entry.is_in_use() for entry in list_entries()}
+    assert taken == {"bare": False, "locked": True}
+
+
+def test_room_on_another_disk_is_made_there_and_nothing_goes_in_vain(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep("models", "old", days=9)
+    keep("tokens", "new")
+    far = tmp_path / "far"
+    write_note(
+        keep("hub", "fetched", days=1),
+        HubNote(name="a/b", commit="0" * 40, cache=str(far), files={"x": 1}, fetched=1),
+    )
+    far.mkdir()
+    usage = SimpleNamespace(free=BLOCK, total=1)
+    monkeypatch.setattr(node_cache, "_find_device", lambda path: int(path == far))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    make_room(2 * BLOCK, far)
+    assert list_names() == ["old", "new"]
+    make_room(9 * BLOCK, far)
+    assert list_names() == ["new"], "beyond the bound it does not matter where something lies"
 
 
 def test_gc_says_why_something_goes() -> None:
