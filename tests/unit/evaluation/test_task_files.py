@@ -99,6 +99,22 @@ def test_the_file_that_is_run_names_what_was_laid_down(own: Path, tmp_path: Path
     assert all(path.startswith(str(tmp_path / "cache")) for path in named)
 
 
+def test_what_a_link_leads_to_lies_where_the_link_was(own: Path, tmp_path: Path) -> None:
+    """As in a snapshot of a hub's data set, whose files are links to blobs."""
+    for name in ("advice.yaml", "labels.py"):
+        (own / name).rename(tmp_path / f"blob-{name}")
+        (own / name).symlink_to(tmp_path / f"blob-{name}")
+    part = own.parent / "shared" / "part.yaml"
+    part.rename(tmp_path / "blob-part")
+    part.symlink_to(tmp_path / "blob-part")
+
+    (task,) = pack_tasks([str(own)]).unpack()
+
+    assert (task.path.parent / "../shared/part.yaml").read_text() == "test_split: test\n"
+    assert (task.path.parent / "../shared/beside.py").is_file()
+    assert (task.path.parent / "labels.py").is_file()
+
+
 def test_rows_that_only_a_pattern_names_count(own: Path) -> None:
     digests = []
     for text in ("", "more"):
