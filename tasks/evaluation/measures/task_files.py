@@ -222,8 +222,7 @@ def _anchor(value: Any, folder: Path, files: dict[Path, None]) -> Any:
         return value
     # Without steps up: below another folder they would lead out of it.
     path = Path(os.path.normpath(folder / value))
-    top = Path(path.anchor)
-    found = sorted(top.glob(str(path.relative_to(top)))) if "*" in value else [path]
+    found = _glob(path) if "*" in value else [path]
     inner = [
         item
         for place in found
@@ -232,6 +231,13 @@ def _anchor(value: Any, folder: Path, files: dict[Path, None]) -> Any:
     ]
     files.update(dict.fromkeys(inner))
     return str(path) if inner else value
+
+
+def _glob(path: Path) -> list[Path]:
+    """Return what a pattern names; the folders before its first star are taken by the letter."""
+    parts = path.parts
+    first = next((number for number, part in enumerate(parts) if "*" in part), len(parts) - 1)
+    return sorted(Path(*parts[:first]).glob(str(Path(*parts[first:]))))
 
 
 def _move(name: str, folder: Path) -> Path:

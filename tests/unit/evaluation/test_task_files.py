@@ -123,6 +123,12 @@ def test_rows_that_only_a_pattern_names_count(own: Path) -> None:
     assert digests[0] != digests[1]
 
 
+def test_brackets_in_a_folders_name_are_no_pattern(own: Path) -> None:
+    root = own.parent.rename(own.parents[1] / "tasks [v2]")
+    (task,) = find_local_tasks([str(root / "own")])
+    assert root / "data" / "more.jsonl" in task.files
+
+
 def test_what_is_laid_down_once_stays_and_other_contents_lie_elsewhere(own: Path) -> None:
     (first,) = pack_tasks([str(own)]).unpack()
     written = first.path.stat().st_mtime_ns
