@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,8 @@ WHERE = "evaluation.abilities.tasks"
 
 _YAML = (".yaml", ".yml")
 _DATA = ("data_files", "data_dir")
+_MOST_BYTES = 256 * 2**20
+"""A parcel goes through the driver's memory and the object store of the node that measures."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +117,8 @@ def list_named(entries: Sequence[str]) -> tuple[str, ...]:
 def find_local_tasks(entries: Sequence[str]) -> tuple[LocalTask, ...]:
     """Find the user's own tasks: those of named files, and all of named folders.
 
-    Raises :class:`ConfigError` that lists every path that is none, and every broken file.
+    Raises :class:`ConfigError` that lists every path that is none and every broken file, and says
+    so where all files together are too large to be sent to a node.
     """
     problems: list[Problem] = []
     tasks: dict[str, LocalTask] = {}
@@ -146,9 +149,23 @@ def find_local_tasks(entries: Sequence[str]) -> tuple[LocalTask, ...]:
         if place.is_dir() and not found and not problems:
             todo = "give a folder that has some"
             problems.append(Problem(WHERE, f"no task file in {place}", todo))
+    problems += _weigh(tasks.values())
     if problems:
         raise ConfigError(*problems)
     return tuple(tasks[name] for name in sorted(tasks))
+
+
+def _weigh(tasks: Iterable[LocalTask]) -> list[Problem]:
+    sizes = {path: path.stat().st_size for task in tasks for path in task.files}
+    total = sum(sizes.values())
+    if total <= _MOST_BYTES:
+        return []
+    largest = max(sizes, key=sizes.__getitem__)
+    what = (
+        f"task files and their data have {total / 2**20:,.1f} MiB, and at most "
+        f"{_MOST_BYTES >> 20} can be sent to the node that measures; the largest is {largest}"
+    )
+    return [Problem(WHERE, what, "name large data as a data set of a hub, or by its address")]
 
 
 def write_anchored(task: LocalTask, folder: Path) -> None:

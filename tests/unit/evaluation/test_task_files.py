@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from infra.errors import ConfigError
 from tasks.evaluation.measures import task_files
 from tasks.evaluation.measures.task_files import (
     LocalTask,
@@ -163,6 +164,16 @@ def test_what_a_killed_process_left_half_done_is_no_obstacle(own: Path, tmp_path
     (again,) = pack_tasks([str(own)]).unpack()
     assert read_contents(again)["own/rows.jsonl"] == b'{"row": 1}\n'
     assert again.path == task.path
+
+
+def test_data_that_is_too_large_to_be_sent_is_told_before_it_is_read(
+    own: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with (own / "rows.jsonl").open("wb") as file:
+        file.truncate(257 * 2**20)
+    monkeypatch.setattr(Path, "read_bytes", lambda path: pytest.fail(f"{path} is read"))
+    with pytest.raises(ConfigError, match=r"have 257\.0 MiB, and at most 256 can .*rows\.jsonl"):
+        pack_tasks([str(own)])
 
 
 def test_named_tasks_alone_need_no_parcel() -> None:
