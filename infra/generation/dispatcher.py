@@ -7,10 +7,11 @@ workers whose chunks take longer than a second it hears each second what is fini
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import Counter
 from collections.abc import Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -40,7 +41,10 @@ from infra.tally import Tally
 _TICK_S = 1.0
 _ASK_EVERY_S = 1.0
 _COMMIT_GRACE_S = 4.0
+_MERGE_GRACE_S = 4.0
 _EVERYTHING = 1 << 40
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,9 +126,10 @@ class Dispatcher:
         except BaseException:
             if not self._landed:
                 self._land()
+            self._leave_merging()
             raise
         finally:
-            self._merger.shutdown()
+            self._merger.shutdown(wait=False)
             self.talk.listen(last=True)
         self._end_merging()
         failures = self._counts.failures
@@ -231,18 +236,31 @@ class Dispatcher:
         self._counts.lose(chunk.label, found.height - len(rejected), Counter(rejected))
 
     def _merge(self, report: ChunkReport) -> None:
-        """Have the parts that workers wrote merged once many have gathered; lending goes on."""
+        """Have the parts that workers wrote merged once many have gathered; lending goes on.
+
+        One part alone is as good as merged.
+        """
         self._loose_parts |= {part.path: part.rows for part in report.parts}
+        if len(self._loose_parts) < 2:
+            return
         many = len(self._loose_parts) >= MERGE_CHUNKS
-        if many or sum(self._loose_parts.values()) >= MERGE_ROWS:
-            self._end_merging()
+        if (many or sum(self._loose_parts.values()) >= MERGE_ROWS) and self._may_merge():
             paths, self._loose_parts = list(self._loose_parts), {}
             self._merging = self._merger.submit(self._merge_parts, paths)
+
+    def _may_merge(self) -> bool:
+        """Wait for the merge under way; once the run is to stop, none is waited for or begun."""
+        stop = self._context.stop
+        while self._merging is not None and not stop.is_set():
+            if wait([self._merging], _TICK_S).done:
+                self._end_merging()
+        return not stop.is_set()
 
     def _merge_parts(self, paths: list[str]) -> None:
         storage, folder = self._context.storage, self._stage.node.folder
         there = {stat.path for stat in storage.list(folder, ".parquet")}
-        if found := [path for path in paths if path in there]:
+        found = [path for path in paths if path in there]
+        if len(found) > 1:
             merge_chunks(storage, folder, found)
 
     def _end_merging(self) -> None:
@@ -250,6 +268,22 @@ class Dispatcher:
         merging, self._merging = self._merging, None
         if merging is not None:
             merging.result()
+
+    def _leave_merging(self) -> None:
+        """Let a merge under way finish; the stage has an error of its own to end with.
+
+        A stop waits a while only: merges are safe to leave at any point. Whoever tries the stage
+        again would read parts that the merge removes.
+        """
+        merging, self._merging = self._merging, None
+        if merging is None:
+            return
+        stage, stopped = self._stage.node.stage, self._context.stop.is_set()
+        wait([merging], _MERGE_GRACE_S if stopped else None)
+        if not merging.done():
+            _log.warning("%s: parts are still being merged; the next run does it again", stage)
+        elif (error := merging.exception()) is not None:
+            _log.warning("%s: parts could not be merged: %s", stage, error)
 
     def _show(self) -> None:
         """Show every finished row, whether its chunk was reported yet or not."""

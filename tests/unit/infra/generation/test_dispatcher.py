@@ -278,7 +278,7 @@ def test_parts_are_also_merged_once_their_rows_are_many(
 def test_rows_are_lent_while_parts_are_merged_and_a_merge_that_fails_ends_the_stage(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dispatcher, "MERGE_CHUNKS", 1)
+    monkeypatch.setattr(dispatcher, "MERGE_CHUNKS", 2)
     lent = threading.Event()
 
     def merge(storage: Storage, folder: str, paths: Sequence[str]) -> None:
@@ -294,10 +294,65 @@ def test_rows_are_lent_while_parts_are_merged_and_a_merge_that_fails_ends_the_st
         return report(keys)
 
     monkeypatch.setattr(dispatcher, "merge_chunks", merge)
-    bench.workers[0].acts += [commit, accept, accept, go_on]
+    bench.workers[0].acts += [commit, commit, accept, go_on]
     with pytest.raises(OSError, match="the disk is full"):
         bench.run()
     assert bench.lent == Counter(KEYS)
+
+
+def test_a_part_alone_is_not_written_again_however_large(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dispatcher, "MERGE_ROWS", 1)
+
+    def commit(worker: Worker, keys: list[str], label: str) -> ChunkReport:
+        rows = encode_rows(Note, [make_row(key) for key in keys])
+        return report(keys, parts=(commit_chunk(bench.storage, FOLDER, rows),))
+
+    bench.workers[0].acts.append(commit)
+    bench.run()
+    (part,) = bench.storage.list(FOLDER, ".parquet")
+    assert "/part-c-" in part.path
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (None, "notes: parts are still being merged"),
+        ("disk full", "could not be merged: disk full"),
+    ],
+)
+def test_a_stop_does_not_wait_for_a_merge_that_hangs_and_tells_of_one_that_failed(
+    bench: Bench,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    error: str | None,
+    told: str,
+) -> None:
+    monkeypatch.setattr(dispatcher, "MERGE_CHUNKS", 2)
+    monkeypatch.setattr(dispatcher, "_MERGE_GRACE_S", 10 if error else 0)
+    over, merges = threading.Event(), []
+
+    def merge(storage: Storage, folder: str, paths: Sequence[str]) -> None:
+        merges.append(paths)
+        if error:
+            raise OSError(error)
+        over.wait(10)
+
+    def commit(worker: Worker, keys: list[str], label: str) -> ChunkReport:
+        rows = encode_rows(Note, [make_row(key) for key in keys])
+        return report(keys, parts=(commit_chunk(bench.storage, FOLDER, rows),))
+
+    def commit_and_stop(worker: Worker, keys: list[str], label: str) -> ChunkReport:
+        bench.stop.set()
+        return commit(worker, keys, label)
+
+    monkeypatch.setattr(dispatcher, "merge_chunks", merge)
+    bench.workers[0].acts += [commit, commit, commit, commit_and_stop]
+    with pytest.raises(InterruptedRun, match="stopped in notes at"):
+        bench.run()
+    assert told in caplog.text and len(merges) == 1, "none begins once the run is to stop"
+    over.set()
 
 
 def test_parts_that_somebody_else_has_merged_are_left_alone(
