@@ -199,6 +199,7 @@ def test_leases_grow_with_the_pace_unless_their_rows_are_given(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, given: int | None, lent: list[int]
 ) -> None:
     monkeypatch.setattr(dispatcher, "FIRST_ROWS", 1)
+    monkeypatch.setattr(dispatcher, "time", SimpleNamespace(monotonic=lambda: 0.0))
     bench.config = RunnerConfig(chunk_rows=given)
     bench.run()
     assert [len(keys) for keys in bench.workers[0].chunks] == lent
@@ -209,6 +210,7 @@ def test_who_hands_rows_back_or_fails_them_is_lent_no_more_for_being_quick(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(dispatcher, "FIRST_ROWS", 1)
+    monkeypatch.setattr(dispatcher, "time", SimpleNamespace(monotonic=lambda: 0.0))
     bench.config = RunnerConfig()
     bench.workers[0].acts += [
         lambda _, keys, __: report([], unfinished=tuple(keys), engine_lost="killed"),
