@@ -46,8 +46,7 @@ def resolve_settings(settings: Settings) -> Settings:
     """Make every input path absolute, so that workers anywhere find it; drop what is not read."""
     if settings.storage.credentials is not None:
         apply_credentials(settings.storage.credentials)
-    if settings.storage.cache_gib is not None:
-        bound_cache(settings.storage.cache_gib)
+    bound_cache(settings.storage.cache_gib)
     models = {
         role: model.model_copy(update={"model": _absolute(model.model)})
         if model.engine == "vllm"

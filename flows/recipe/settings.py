@@ -71,6 +71,7 @@ class StorageConfig(Knobs):
     cache_gib: float | None = execution(
         None,
         gt=0,
+        allow_inf_nan=False,
         description="Most GiB of models, token and task files that a machine keeps in its cache;"
         " null: what OPENCHARACTER_CACHE_GIB says there, or else half of its disk",
     )

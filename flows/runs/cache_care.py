@@ -33,9 +33,7 @@ def choose_bound(config: str | None, overrides: Sequence[str] = ()) -> None:
         return
     from flows.recipe.settings import load_settings
 
-    gib = load_settings(config, overrides).storage.cache_gib
-    if gib is not None:
-        bound_cache(gib)
+    bound_cache(load_settings(config, overrides).storage.cache_gib)
 
 
 def clean_cache(days: float, *, dry_run: bool) -> CacheReport:

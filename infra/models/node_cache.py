@@ -8,6 +8,7 @@ nor `gc` take it away; of the others what was used longest ago goes first.
 from __future__ import annotations
 
 import fcntl
+import math
 import os
 import shutil
 import time
@@ -22,6 +23,8 @@ from infra.paths import CACHE_GIB, user_cache
 
 _KINDS = ("models", "hub", "tokens", "tasks")
 _DAY_S = 86_400.0
+_OWN_GIB = f"{CACHE_GIB}_OWN"
+"""Holds what a configuration set the bound to, and after a slash what it was before."""
 _AT_ONCE = fcntl.LOCK_EX | fcntl.LOCK_NB
 
 
@@ -125,18 +128,32 @@ def find_stale(entries: Sequence[CachedEntry], days: float) -> list[tuple[Cached
     return stale
 
 
-def bound_cache(gib: float) -> None:
+def bound_cache(gib: float | None) -> None:
     """Bound the cache of this machine, for all processes that begin from here on.
 
-    To the nodes of a joined cluster the bound travels with the environment.
+    To the nodes of a joined cluster the bound travels with the environment. ``None`` takes back
+    what this function set before: the machine's own bound counts again.
     """
-    os.environ[CACHE_GIB] = f"{gib:g}"
+    told, _, own = os.environ.pop(_OWN_GIB, "").partition("/")
+    if told and told == os.environ.get(CACHE_GIB):
+        os.environ.pop(CACHE_GIB)
+        if own:
+            os.environ[CACHE_GIB] = own
+    if gib is not None:
+        told = f"{gib:g}"
+        os.environ[_OWN_GIB] = f"{told}/{os.environ.get(CACHE_GIB, '')}"
+        os.environ[CACHE_GIB] = told
 
 
 def read_bound() -> int:
-    """Return how many bytes this machine's cache may hold: half of its disk unless it is told."""
+    """Return how many bytes this machine's cache may hold: half of its disk unless it is told.
+
+    What is no positive finite number tells nothing.
+    """
     with suppress(ValueError):
-        return int(float(os.environ.get(CACHE_GIB, "")) * 2**30)
+        told = float(os.environ.get(CACHE_GIB, "")) * 2**30
+        if 0 < told < math.inf:
+            return int(told)
     return shutil.disk_usage(_find_existing(user_cache("models"))).total // 2
 
 

@@ -12,6 +12,8 @@ from flows.recipe.checks import check_settings
 from flows.recipe.opening import resolve_settings
 from flows.recipe.settings import load_settings
 from infra.errors import ConfigError, Problem
+from infra.models.node_cache import read_bound
+from infra.paths import CACHE_GIB
 from tests.unit.flows.worlds import (
     index_problems,
     make_config,
@@ -172,6 +174,20 @@ def test_a_missing_key_of_an_endpoint_is_told_by_its_reference(
     assert list(problems) == ["env:OUR_KEY"]
     monkeypatch.setenv("OUR_KEY", "secret")
     assert find_problems(tmp_path, config) == {}
+
+
+def test_the_bound_of_the_cache_goes_with_its_configuration(
+    tmp_path: Path, config: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(CACHE_GIB, "3")
+    path = write_config(tmp_path, config)
+    bounds = []
+    for overrides in (["storage.cache_gib=1"], []):
+        resolve_settings(load_settings(path, overrides))
+        bounds.append(read_bound() / 2**30)
+    assert bounds == [1, 3]
+    with pytest.raises(ConfigError, match="cache_gib"):
+        load_settings(path, ["storage.cache_gib=.inf"])
 
 
 def test_inputs_are_made_absolute_from_the_working_folder(

@@ -246,7 +246,7 @@ def test_gc_says_why_something_goes() -> None:
     assert len(find_stale(entries, 0)) == 3
 
 
-@pytest.mark.parametrize("given", ["", "plenty"])
+@pytest.mark.parametrize("given", ["", "plenty", "inf", "nan", "-1", "0", "1e308"])
 def test_half_of_the_disk_is_the_bound_unless_it_is_told(
     given: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -254,6 +254,25 @@ def test_half_of_the_disk_is_the_bound_unless_it_is_told(
     monkeypatch.setenv(CACHE_GIB, given)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "not" / "yet"))
     assert read_bound() == shutil.disk_usage(tmp_path).total // 2
+
+
+@pytest.mark.parametrize("own", [str(10 * BLOCK / GIB), None])
+def test_a_configuration_without_a_bound_takes_back_that_of_another(
+    own: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if own is None:
+        monkeypatch.delenv(CACHE_GIB)
+    machine = read_bound()
+    for gib in (1, 0.5):
+        bound_cache(gib)
+        assert read_bound() == gib * GIB
+    for _ in range(2):
+        bound_cache(None)
+        assert read_bound() == machine and os.environ.get(CACHE_GIB) == own
+    bound_cache(1)
+    monkeypatch.setenv(CACHE_GIB, "2")
+    bound_cache(None)
+    assert read_bound() == 2 * GIB, "somebody else has set it since"
 
 
 @pytest.mark.parametrize("name", [".nfs000123", ".DS_Store", "..x", "...x", "....x"])
