@@ -13,7 +13,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from flows.recipe.plan_config import SourceNote
@@ -24,6 +23,7 @@ from infra.errors import Problem
 from infra.paths import find_path
 from infra.store.fingerprints import hash_parts
 from infra.store.storage import is_remote
+from infra.temporary_folders import temporary_folder
 from tasks.evaluation.config import EvaluationConfig
 from tasks.instructions.config import ColumnMapping, InstructionSource
 
@@ -55,8 +55,8 @@ def stand_in(settings: Settings) -> Iterator[tuple[Settings, tuple[str, ...]]]:
     notes = [
         f"{note.path} is not here: planned with {note.rows:,} made-up rows" for note in missing
     ]
-    with TemporaryDirectory(prefix="opencharacter-plan-") as folder:
-        ready = _replace_sources(settings, missing, Path(folder))
+    with temporary_folder("plan") as folder:
+        ready = _replace_sources(settings, missing, folder)
         models = {}
         for role, model in settings.models.items():
             models[role] = _pin(model).model_copy(

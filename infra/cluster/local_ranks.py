@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from contextlib import suppress
 from datetime import timedelta
 from typing import Any
@@ -18,6 +17,8 @@ import ray
 import ray.train
 from ray.train.backend import Backend
 from ray.train.torch import TorchConfig
+
+from infra.temporary_folders import take_folder
 
 _LEAVE_S = 30.0
 
@@ -29,7 +30,7 @@ class _LocalBackend(Backend):  # type: ignore[misc]
 
     def on_start(self, worker_group: Any, backend_config: TorchConfig) -> None:
         """Join all ranks; called on the controller before they train."""
-        self._folder = tempfile.mkdtemp(prefix="opencharacter-ranks-")
+        self._folder = str(take_folder("meeting"))
         worker_group.execute(_join, self._folder, backend_config.timeout_s)
 
     def on_shutdown(self, worker_group: Any, backend_config: TorchConfig) -> None:

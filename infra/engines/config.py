@@ -96,6 +96,12 @@ class ModelConfig(Knobs):
         None, description="Where the key is: env:NAME or prefect:secret-block; never the key itself"
     )
     timeout_s: float = execution(300.0, gt=0, description="Time one request may take, in seconds")
+    stall_timeout_s: float = execution(
+        600.0,
+        gt=0,
+        description="Longest that an engine or worker which has rows to make may give no sign of"
+        " it, not one token, in seconds; then it is killed and started again",
+    )
     max_concurrency: int = execution(64, ge=1, description="Most requests open at an endpoint")
     max_retries: int = execution(6, ge=0, description="Retries of one request at an endpoint")
     patience_s: float = execution(

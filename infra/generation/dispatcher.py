@@ -42,6 +42,7 @@ _TICK_S = 1.0
 _ASK_EVERY_S = 1.0
 _COMMIT_GRACE_S = 4.0
 _MERGE_GRACE_S = 4.0
+_GIVE_UP_S = 10.0
 _EVERYTHING = 1 << 40
 
 _log = logging.getLogger(__name__)
@@ -93,6 +94,8 @@ class Dispatcher:
         self._open: dict[str, Lease] = {}
         self._counts = StageCounts()
         self._asked: dict[Any, int] = {}
+        self._asked_since: dict[int, float] = {}
+        self._patience_s = context.pool.patience_s(stage.model)
         self._heard = [time.monotonic()] * len(replicas)
         self._loose_parts: dict[str, int] = {}
         self._merger = ThreadPoolExecutor(1, thread_name_prefix="merge")
@@ -122,6 +125,7 @@ class Dispatcher:
                 self._lend()
                 self._steal_tail()
                 self.talk.listen()
+                self._end_silent()
                 self._ask()
         except BaseException:
             if not self._landed:
@@ -177,6 +181,16 @@ class Dispatcher:
         for index in busy.difference(self._asked.values()):
             if now - self._heard[index] >= _ASK_EVERY_S:
                 self._asked[self._replicas[index].worker.progress.remote(folder)] = index
+                self._asked_since[index] = now
+
+    def _end_silent(self) -> None:
+        """Have workers killed that are alive and have not answered for long."""
+        now = time.monotonic()
+        for index in set(self._asked.values()):
+            silent_s = now - self._asked_since[index]
+            if silent_s > self._patience_s:
+                self._asked_since[index] = now
+                self._context.pool.end_silent(self._replicas[index], silent_s)
 
     def _hear(self, answer: Any) -> None:
         """Take in what a worker says of its open chunks; what is reported by now counts already."""
@@ -315,16 +329,17 @@ class Dispatcher:
             return
         surplus = book.open_rows(busy) - self._replicas[busy].window
         if surplus > 0:
-            given = self._ask_back(self._replicas[busy], -(-surplus // 2))
+            given = self._ask_back(self._replicas[busy], -(-surplus // 2), self._patience_s)
             self._book.move(busy, [self._number[key] for key in given], to=idle[0])
 
-    def _ask_back(self, replica: Replica, most: int) -> Iterable[str]:
-        """Return keys a worker had not begun and gives back; none if it is gone."""
+    def _ask_back(self, replica: Replica, most: int, timeout_s: float) -> Iterable[str]:
+        """Return keys a worker had not begun and gives back; none if it is gone or silent."""
         from ray.exceptions import RayError
 
         with suppress(RayError):
             folder = self._stage.node.folder
-            given: list[str] = self._ray.get(replica.worker.give_up.remote(folder, most))
+            asked = replica.worker.give_up.remote(folder, most)
+            given: list[str] = self._ray.get(asked, timeout=timeout_s)
             return given
         return ()
 
@@ -349,7 +364,7 @@ class Dispatcher:
         """
         self._landed = True
         for replica in self._replicas:
-            self._ask_back(replica, _EVERYTHING)
+            self._ask_back(replica, _EVERYTHING, _GIVE_UP_S)
         if not self._flights:
             return []
         self._commit_finished()

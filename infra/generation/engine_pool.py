@@ -170,7 +170,7 @@ class EnginePool:
         replica = self.replicas(name)[0]
         if replica.engine is None:
             return open_remote_engine(self._models[name])()
-        return ActorEngine(replica.engine)
+        return ActorEngine(replica.engine, self.patience_s(name))
 
     def tell(self, model: str, text: str) -> None:
         """Pass on what an engine has to say."""
@@ -203,6 +203,17 @@ class EnginePool:
                 self.cluster.ensure().get(worker.reopen.remote(open_engine))
             replica.worker, replica.engine, replica.window = worker, engine, fresh.window
             replica.generation += 1
+
+    def patience_s(self, name: str) -> float:
+        """Return how long an engine or worker of a model may be silent, in seconds."""
+        return self._models[name].stall_timeout_s
+
+    def end_silent(self, replica: Replica, silent_s: float) -> None:
+        """Kill a worker that does not answer; its chunks then come back as of one that died."""
+        self._listener.engine_event(
+            replica.model, f"its worker did not answer for {silent_s:.0f} s; killed"
+        )
+        self._kill(replica.worker)
 
     def close(self) -> None:
         """Stop every engine in order and wait until its processes are gone."""
@@ -311,7 +322,8 @@ class EnginePool:
         zygote = self._zygote.address if self._zygote is not None else None
         options = _vllm_resources(config, on_gpus=self.cluster.devices().on_gpus)
         engine = ray.remote(VllmActor).options(**options).remote(config, zygote)
-        return engine, engine.start.remote(), partial(ActorEngine, engine)
+        open_engine = partial(ActorEngine, engine, config.stall_timeout_s)
+        return engine, engine.start.remote(), open_engine
 
     def _open_worker(self, config: ModelConfig, open_engine: Callable[[], Engine]) -> Any:
         ray = self.cluster.ensure()

@@ -12,10 +12,10 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from infra.models.rope_scaling import DEFAULT_THETA, find_scaling
+from infra.temporary_folders import temporary_folder
 
 _CONTRACTIONS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|"
 _REST = r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -82,8 +82,8 @@ def read_tokenizer(path: Path) -> Any:
 @contextmanager
 def _stand_alone(path: Path) -> Iterator[Path]:
     """Link a file into an empty folder: transformers prefers a tokenizer.json that lies beside."""
-    with TemporaryDirectory() as folder:
-        alone = Path(folder) / path.name
+    with temporary_folder("tokenizer") as folder:
+        alone = folder / path.name
         alone.symlink_to(path.resolve())
         yield alone
 

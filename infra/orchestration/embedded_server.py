@@ -24,6 +24,7 @@ from typing import IO
 from infra.cluster.ports import find_port
 from infra.cluster.scheduling import wait_behind_engines
 from infra.errors import ClusterError, ConfigError, Problem
+from infra.orchestration.kept_process import KeptProcess
 
 _EMBEDDED: ContextVar[str] = ContextVar("embedded")
 _LEADS_ELSEWHERE = frozenset({"PREFECT_API_URL", "PREFECT_PROFILE", "PREFECT_PROFILES_PATH"})
@@ -38,34 +39,35 @@ _BLAME = re.compile(r"^[\w.]*(?:Error|Exception|Refused|Denied)\b.*:|^\(?sqlite3
 def embedded_server() -> Iterator[Callable[[], None]]:
     """Run a server beside the block, unless the settings name one; yield what waits for it.
 
-    The waiting function raises :class:`ClusterError` if the server does not come up.
+    The waiting function raises :class:`ClusterError` if the server does not come up. One that dies
+    after that is started again, on the same port and database: Prefect asks again meanwhile.
     """
     port = find_port()
     url = f"http://127.0.0.1:{port}/api"
     with tempfile.TemporaryFile() as said, ExitStack() as ends:
 
-        def start(settings: dict[str, str]) -> subprocess.Popen[bytes]:
-            process = _start(port, settings, said)
-            ends.callback(_end, process)
-            return process
+        def start(settings: dict[str, str]) -> KeptProcess:
+            kept = KeptProcess("Prefect's server", partial(_start, port, settings, said))
+            ends.callback(kept.end, _GRACE_S)
+            return kept
 
         # Prefect's settings take 2 s to import; a server that they cannot change need not wait.
         known = "prefect.settings" in sys.modules or may_have_settings()
-        process = None if known else start({})
+        server = None if known else start({})
         from prefect.settings import PREFECT_API_URL, get_current_settings, temporary_settings
 
-        if process is None:
+        if server is None:
             settings = get_current_settings()
             if settings.api.url:
                 address = str(settings.api.url)
                 yield lambda: _greet(address)
                 return
-            process = start(settings.to_environment_variables(exclude_unset=True))
+            server = start(settings.to_environment_variables(exclude_unset=True))
         token = _EMBEDDED.set(url)
         ends.callback(_EMBEDDED.reset, token)
         with temporary_settings({PREFECT_API_URL: url}):
             try:
-                yield partial(_await_health, process, url, said)
+                yield partial(_await_health, server, url, said)
             finally:
                 _send_what_waits()
 
@@ -115,15 +117,6 @@ def _start(port: int, settings: dict[str, str], said: IO[bytes]) -> subprocess.P
         return subprocess.Popen(command, env=env, stdout=said, stderr=said, start_new_session=True)
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
-    try:
-        process.wait(_GRACE_S)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-
-
 def _send_what_waits() -> None:
     """Have Prefect send the log lines and events that it still holds, while somebody listens."""
     if "prefect.logging.handlers" in sys.modules:
@@ -160,15 +153,16 @@ def _read_end(said: IO[bytes]) -> str:
     return (blame or told or ["nothing"])[-1][:300]
 
 
-def _await_health(process: subprocess.Popen[bytes], url: str, said: IO[bytes]) -> None:
+def _await_health(server: KeptProcess, url: str, said: IO[bytes]) -> None:
     import httpx
     from prefect.settings import get_current_settings
 
     deadline = time.monotonic() + _TIMEOUT_S
     with httpx.Client(trust_env=False) as client:
-        while process.poll() is None and time.monotonic() < deadline:
+        while server.process.poll() is None and time.monotonic() < deadline:
             try:
                 if client.get(f"{url}/health").is_success:
+                    server.keep()
                     return
             except httpx.TransportError:
                 pass

@@ -13,7 +13,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import polars as pl
 import pyarrow as pa
@@ -24,6 +23,7 @@ from infra.store.manifests import STORE_FORMAT, STORE_MARKER, Manifest, PartRef,
 from infra.store.row_store import IDENTITY_COLUMNS
 from infra.store.storage import FileStat, Storage, digest_input, is_remote
 from infra.store.survey import Survey, is_row_part, split_path
+from infra.temporary_folders import temporary_folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +90,8 @@ def digest_stored(storage: Storage, path: str) -> str:
     """Return the digest that manifests record of a file, without holding it in memory."""
     if not is_remote(storage.root):
         return digest_input(FileStat(storage.url(path), 0, ""))
-    with TemporaryDirectory() as scratch:
-        copy = Path(scratch) / "file"
+    with temporary_folder("verify") as scratch:
+        copy = scratch / "file"
         storage.download(path, copy)
         return digest_input(FileStat(str(copy), 0, ""))
 

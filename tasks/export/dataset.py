@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import polars as pl
@@ -14,6 +12,7 @@ import polars as pl
 from infra.store.manifests import PartRef, write_file
 from infra.store.set_store import revive
 from infra.store.storage import Storage
+from infra.temporary_folders import temporary_folder
 from tasks.export.card import CardFacts, Count, Provenance, SourceFacts, TableFacts, render_card
 from tasks.export.cards import write_cards
 from tasks.export.config import ExportConfig
@@ -77,7 +76,7 @@ def export_dataset(
     files: list[PartRef] = []
     tables: list[TableFacts] = []
 
-    with TemporaryDirectory(prefix="opencharacter-export-") as scratch:
+    with temporary_folder("export") as scratch:
 
         def write(
             table: str,
@@ -88,7 +87,7 @@ def export_dataset(
             frames: Iterable[pl.DataFrame],
         ) -> None:
             names = [f"{stem}.{suffix}" for suffix in wanted]
-            parts = write_rows(storage, folder, names, record, frames, Path(scratch))
+            parts = write_rows(storage, folder, names, record, frames, scratch)
             files.extend(parts)
             tables.append(TableFacts(table, split, parts[0].rows, tuple(names)))
 

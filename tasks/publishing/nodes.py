@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from infra.errors import ConfigError, Problem, StorageError
@@ -15,6 +14,7 @@ from infra.nodes.rows import Rows
 from infra.secrets.secrets import read_secret
 from infra.store.manifests import write_file
 from infra.store.storage import FileStat, Storage, digest_input, is_remote
+from infra.temporary_folders import temporary_folder
 from tasks.publishing.config import PublishConfig
 from tasks.publishing.hub import Fetch, Hub, Pushed
 from tasks.publishing.parcels import (
@@ -123,14 +123,14 @@ def _list_targets(config: PublishConfig) -> list[tuple[Kind, str]]:
 @contextmanager
 def _opening(storage: Storage) -> Iterator[Fetch]:
     """Lend a function that gives files one at a time, checked against their manifests."""
-    with TemporaryDirectory(prefix="opencharacter-publish-") as scratch:
+    with temporary_folder("publish") as scratch:
 
         @contextmanager
         def fetch(file: ParcelFile) -> Iterator[Path]:
             if not is_remote(storage.root):
                 yield _check(storage, file, Path(storage.url(file.path)))
                 return
-            local = Path(scratch) / "file"
+            local = scratch / "file"
             try:
                 with suppress(FileNotFoundError):  # told below
                     storage.download(file.path, local)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import polars as pl
@@ -25,6 +23,7 @@ from infra.store.manifests import (
 )
 from infra.store.schema import to_table
 from infra.store.set_store import revive
+from infra.temporary_folders import temporary_folder
 from tasks.records import Example, Rejection
 from tasks.training.config import TrainingConfig
 from tasks.training.model.finishing import (
@@ -70,9 +69,9 @@ def encode_rows(
     if config.control == "shuffled_profiles":
         rows = shuffle_profiles(rows, config.seed)
     base = context.models[config.model]
-    with TemporaryDirectory() as scratch:
+    with temporary_folder("encoding") as scratch:
         encoded = encode_examples(
-            rows, config, model=base.model, revision=base.revision, folder=Path(scratch)
+            rows, config, model=base.model, revision=base.revision, folder=scratch
         )
         parts = _write_parts(context, node, encoded)
     chat = encoded.chat_format

@@ -10,7 +10,7 @@ import pytest
 
 from tests.e2e.chromium import Page, open_chromium
 from tests.e2e.hidden_folders import can_hide
-from tests.e2e.prefect_homes import DATABASE, make_home
+from tests.e2e.prefect_homes import serve_prefect
 from tests.e2e.scripted import ScriptedWorld
 from tests.e2e.second_machine import find_hindrance
 
@@ -21,7 +21,7 @@ os.environ.setdefault("SPT_NOENV", "1")
 
 LONGEST = (
     "test_demo", "test_two_machines", "test_training", "test_smollm", "test_deployments",
-    "test_clusters_and_calls", "test_interruption", "test_two_runs",
+    "test_clusters_and_calls", "test_chaos", "test_two_runs",
 )  # fmt: skip
 """Of two workers that take file after file, both are busy to the end where these come first."""
 
@@ -44,22 +44,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 @pytest.fixture(scope="session")
 def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Address of a real Prefect server with a database of its own, for this session's flows."""
-    from infra.orchestration.defaults import apply_defaults
-
-    apply_defaults(PREFECT_LOGGING_LEVEL="ERROR")
-    from prefect.settings import (
-        PREFECT_API_DATABASE_CONNECTION_URL,
-        PREFECT_API_URL,
-        temporary_settings,
-    )
-
-    from infra.orchestration.embedded_server import embedded_server
-
-    database = make_home(tmp_path_factory.mktemp("prefect")) / DATABASE
-    own = {PREFECT_API_DATABASE_CONNECTION_URL: f"sqlite+aiosqlite:///{database}"}
-    with temporary_settings(own), embedded_server() as await_server:
-        await_server()
-        yield PREFECT_API_URL.value()
+    with serve_prefect(tmp_path_factory.mktemp("prefect")) as address:
+        yield address
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -23,6 +25,27 @@ def make_home(folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copy(_migrate(), folder / DATABASE)
     return folder
+
+
+@contextmanager
+def serve_prefect(home: Path) -> Iterator[str]:
+    """Have a Prefect server with a database of its own beside the block; yield its address."""
+    from infra.orchestration.defaults import apply_defaults
+
+    apply_defaults(PREFECT_LOGGING_LEVEL="ERROR")
+    from prefect.settings import (
+        PREFECT_API_DATABASE_CONNECTION_URL,
+        PREFECT_API_URL,
+        temporary_settings,
+    )
+
+    from infra.orchestration.embedded_server import embedded_server
+
+    database = make_home(home) / DATABASE
+    own = {PREFECT_API_DATABASE_CONNECTION_URL: f"sqlite+aiosqlite:///{database}"}
+    with temporary_settings(own), embedded_server() as await_server:
+        await_server()
+        yield PREFECT_API_URL.value()
 
 
 @cache

@@ -5,20 +5,23 @@ from __future__ import annotations
 import http.client
 import os
 import random
+import re
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 from unittest import mock
+from urllib.parse import unquote
 
 from infra.store.storage import Storage, forget_connections
 from tests.e2e.loopback_server import serve_on_loopback
 
 _BUCKET = "bucket"
+_ENTRY = re.compile(rb"<Contents>\s*<Key>(.*?)</Key>.*?</Contents>", re.DOTALL)
 _SLOW_DOWN = (
     b'<?xml version="1.0"?><Error><Code>SlowDown</Code>'
     b"<Message>Please reduce your request rate.</Message></Error>"
@@ -34,12 +37,16 @@ class Weather:
         refused: Share that is answered 503 and not carried out.
         lost: Share that is carried out, but answered 503.
         cut: Share of answers that break off in the middle.
+        dropped: Share whose connection ends without an answer, before it is carried out.
+        lag_s: How long a new object is missing from listings.
     """
 
     latency_s: float = 0.0
     refused: float = 0.0
     lost: float = 0.0
     cut: float = 0.0
+    dropped: float = 0.0
+    lag_s: float = 0.0
 
 
 FAIR = Weather()
@@ -56,6 +63,9 @@ class StumblingS3:
     spoilt: int = 0
     chance: random.Random = field(default_factory=lambda: random.Random(5))
     lock: threading.Lock = field(default_factory=threading.Lock)
+    watch: Callable[[str, str], None] = lambda method, path: None
+    """Hears of each request before it is carried out."""
+    _written: dict[str, float] = field(default_factory=dict)
     _client: Any = None
 
     def storage(self, prefix: str) -> Storage:
@@ -73,12 +83,29 @@ class StumblingS3:
     def put(self, key: str, data: bytes) -> None:
         self.client().put_object(Bucket=_BUCKET, Key=key, Body=data)
 
+    def note_write(self, path: str) -> None:
+        """Remember when an object was written."""
+        self._written[unquote(path.partition("?")[0])] = time.monotonic()
+
+    def hide_new(self, listing: bytes) -> bytes:
+        """Return a listing without the objects that are too new for the weather."""
+        since = time.monotonic() - self.weather.lag_s
+        new = {path for path, moment in list(self._written.items()) if moment > since}
+
+        def keep(found: re.Match[bytes]) -> bytes:
+            if f"/{_BUCKET}/{unquote(found[1].decode())}" not in new:
+                return found[0]
+            self.spoilt += 1
+            return b""
+
+        return _ENTRY.sub(keep, listing)
+
     def decide(self, method: str) -> str:
         """Count a request and draw what happens to it."""
         with self.lock:
             self.requests[method] += 1
             drawn, weather = self.chance.random(), self.weather
-            for fate in ("refused", "lost", "cut"):
+            for fate in ("refused", "lost", "cut", "dropped"):
                 share: float = getattr(weather, fate)
                 if drawn < share:
                     self.spoilt += 1
@@ -138,12 +165,21 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _forward(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        self.server_state.watch(self.command, self.path)
         fate = self.server_state.decide(self.command)
         time.sleep(self.server_state.weather.latency_s)
         if fate == "refused":
             self._answer(503, {}, _SLOW_DOWN)
             return
+        if fate == "dropped":
+            self.close_connection = True
+            return
         status, headers, data = self._ask(body)
+        if self.command == "PUT" and status < 300:
+            self.server_state.note_write(self.path)
+        if self.command == "GET" and "list-type=2" in self.path:
+            data = self.server_state.hide_new(data)
+            headers.pop("Content-Length", None)
         if fate == "lost":
             self._answer(503, {}, _SLOW_DOWN)
         elif fate == "cut" and len(data) > 1 and self.command == "GET":

@@ -1,11 +1,9 @@
-"""Kills and stops real runs of the command line, and checks that nothing is lost or doubled."""
+"""Stops real runs of the command line in order, and gives it what it refuses."""
 
 from __future__ import annotations
 
-import signal
 from pathlib import Path
 
-import polars as pl
 import pytest
 
 from tests.e2e.prefect_homes import make_home
@@ -14,59 +12,12 @@ from tests.e2e.processes import (
     closing_line,
     count_parts,
     run_command,
-    run_until,
     running_pids,
 )
-from tests.e2e.scripted import LEDGER, ROW_STAGES, ScriptedWorld, read_parts
+from tests.e2e.scripted import ScriptedWorld, read_parts
 from tests.e2e.terminal import CTRL_C, Terminal
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
-
-WINDOW, CHUNK = 8, 4
-
-
-def test_killed_at_any_moment_a_run_goes_on_where_it_stopped(
-    prefect_server: str, tmp_path: Path
-) -> None:
-    world = ScriptedWorld.make(tmp_path, personas=60, questions=40)
-    ledger = tmp_path / "ledger"
-    env = {LEDGER: str(ledger), "PREFECT_API_URL": prefect_server}
-    script = "models.teacher.script={latency_s: 0.25, respond: tests.e2e.scripted.respond_and_log}"
-    command = ["run", str(world.config), "--set", script]
-    moments = (("characters", 3), ("dialogues_generate", 9))
-    before = running_pids()
-    kept: dict[str, pl.DataFrame] = {}
-    for stage, parts in moments:
-        code = run_until(
-            command,
-            env,
-            lambda stage=stage, parts=parts: count_parts(world.root, stage) >= parts,  # type: ignore[misc]
-            signal.SIGKILL,
-        )
-        assert code == -signal.SIGKILL
-        await_no_leftovers(before)
-        assert not list((world.root / stage).glob("*/*.json")), f"{stage} was done already"
-        for name in ROW_STAGES:
-            if (world.root / name).is_dir():
-                rows = read_parts(world.root, name)
-                if name in kept:
-                    assert rows.join(kept[name], on=kept[name].columns, how="semi").height == len(
-                        kept[name]
-                    )
-                kept[name] = rows
-
-    result = closing_line(run_command(command, env))
-    for name in ROW_STAGES:
-        rows = read_parts(world.root, name)
-        counts = result["counts"][name]
-        assert rows["key"].n_unique() == rows.height == counts["planned"]
-        assert counts["accepted"] + counts["rejected"] == counts["planned"]
-        unchanged = rows.sort("key").join(kept[name], on="key", how="semi")
-        assert unchanged.equals(kept[name].sort("key")), name
-    asked = ledger.read_text().splitlines()
-    twice = len(asked) - len(set(asked))
-    open_stages = 2  # characters and guesses, then both strategies, run side by side
-    assert twice <= len(moments) * open_stages * (WINDOW + 2 * CHUNK)
 
 
 def test_ctrl_c_commits_what_is_finished_and_says_how_to_go_on(tmp_path: Path) -> None:

@@ -17,13 +17,19 @@ from infra.errors import EngineError
 from infra.protocol import Completion, Request
 
 _GATHER_S = 0.01
+_COLLECT_S = 30.0
+"""More than an actor that is alive needs to say that its engine is not."""
 
 
 class ActorEngine:
-    """Engine of one vLLM actor for one worker, as an :class:`Engine`."""
+    """Engine of one vLLM actor for one worker, as an :class:`Engine`.
 
-    def __init__(self, actor: Any) -> None:
+    An actor that does not answer for ``patience_s`` and a while is taken for dead.
+    """
+
+    def __init__(self, actor: Any, patience_s: float) -> None:
         self._actor = actor
+        self._patience_s = patience_s + _COLLECT_S
         self._waiting: list[Request] = []
         self._open: dict[str, asyncio.Future[Completion]] = {}
         self._sender: asyncio.Task[None] | None = None
@@ -59,10 +65,12 @@ class ActorEngine:
 
     async def _receive(self) -> None:
         while self._open:
+            finished: Sequence[tuple[str, Completion | EngineError]]
             try:
-                finished: Sequence[
-                    tuple[str, Completion | EngineError]
-                ] = await self._actor.collect.remote()
+                finished = await asyncio.wait_for(self._collect(), self._patience_s)
+            except TimeoutError:
+                self._fail(EngineError(f"its actor did not answer for {self._patience_s:.0f} s"))
+                return
             except Exception as error:
                 self._fail(error)
                 return
@@ -76,6 +84,10 @@ class ActorEngine:
                     future.set_result(outcome)
             # Let the rows that were waiting go on and ask again before the next look.
             await asyncio.sleep(0)
+
+    async def _collect(self) -> Sequence[tuple[str, Completion | EngineError]]:
+        found: Sequence[tuple[str, Completion | EngineError]] = await self._actor.collect.remote()
+        return found
 
     def _fail(self, error: Exception) -> None:
         lost = _as_engine_error(error)

@@ -20,6 +20,8 @@ from infra.protocol import Completion, Request
 
 _TITLE = "VLLM::Frontend"
 _MAKE = partial(VllmServer, forks=True)
+_COLLECT_S = 10.0
+"""More than :meth:`VllmServer.collect` ever takes."""
 
 
 class HostedServer:
@@ -67,8 +69,21 @@ class HostedServer:
         await self._call("submit", requests)
 
     async def collect(self) -> list[tuple[str, Completion | EngineError]]:
-        """Return what was finished since the last call, by request id."""
-        found: list[tuple[str, Completion | EngineError]] = await self._call("collect")
+        """Return what was finished since the last call, by request id.
+
+        A host that does not answer at all is killed, and that is an :class:`EngineError`.
+        """
+        patience_s = self._config.stall_timeout_s + _COLLECT_S
+        try:
+            call = self._call("collect")
+            found: list[tuple[str, Completion | EngineError]]
+            found = await asyncio.wait_for(call, patience_s)
+        except TimeoutError:
+            await self._kill()
+            raise EngineError(
+                f"the engine's process did not answer for {patience_s:.0f} s "
+                "(stall_timeout_s of its model)"
+            ) from None
         return found
 
     async def stop(self) -> None:

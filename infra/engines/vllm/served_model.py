@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
-import tempfile
+import shutil
 import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing
@@ -23,6 +23,7 @@ from infra.engines.vllm.openai_server import OpenAiServer, ServerPlan
 from infra.errors import EngineError, PromptTooLong, RequestFailed
 from infra.protocol import Delta, Request
 from infra.secrets.secrets import Secret
+from infra.temporary_folders import take_folder
 
 _SEQUENCES = 4
 _LOG_LEVEL = "VLLM_LOGGING_LEVEL"
@@ -43,8 +44,8 @@ class ServedModel(StreamingEndpoint):
             plan.address, plan.name, timeout_s=config.timeout_s, takes_tokens=True
         )
         super().__init__(settings, key, transport=transport)
-        self._folder = tempfile.TemporaryDirectory(prefix="opencharacter-")
-        log = None if _LOG_LEVEL in os.environ else Path(self._folder.name) / "log"
+        self._folder = take_folder("served")
+        log = None if _LOG_LEVEL in os.environ else self._folder / "log"
         self._server = OpenAiServer(plan, key, log)
         self._limit = 0
 
@@ -81,7 +82,7 @@ class ServedModel(StreamingEndpoint):
         """Stop the server in order."""
         await super().close()
         await asyncio.to_thread(self._server.close)
-        self._folder.cleanup()
+        shutil.rmtree(self._folder, ignore_errors=True)
 
     async def _look(self, path: str, *, above: bool = False) -> Any:
         address = self._settings.address.removesuffix("/v1") if above else self._settings.address

@@ -26,6 +26,7 @@ from infra.engines.model_facts import find_model_facts
 from infra.engines.vllm.forking import fork_engine_processes, tie_to_parent
 from infra.engines.vllm.sampler import settle_sampler
 from infra.engines.vllm.scratch import drop_scratch, take_scratch
+from infra.engines.watchdog import Watchdog
 from infra.errors import EngineError, RequestFailed
 from infra.models.folders import fetch_model
 from infra.protocol import Completion, Request
@@ -70,6 +71,8 @@ class VllmServer:
         self._finished: list[tuple[str, Completion | EngineError]] = []
         self._some, self._many = asyncio.Event(), asyncio.Event()
         self._enough = self._batch = 1
+        self._answered = 0
+        self._watchdog = Watchdog(config.stall_timeout_s)
 
     async def start(self) -> EngineFacts:
         """Load the model and return the engine's facts; :class:`EngineError` if it cannot."""
@@ -116,6 +119,8 @@ class VllmServer:
 
     async def submit(self, requests: Sequence[Request]) -> None:
         """Begin answering requests; :meth:`collect` brings the answers."""
+        if not self._tasks:
+            self._watchdog.begin()
         for request in requests:
             self._tasks.add(asyncio.create_task(self._answer(request)))
 
@@ -126,6 +131,8 @@ class VllmServer:
         the first, so that one call carries many answers and no caller waits long. While an eighth
         more than a batch is in hand, the engine lacks nothing meanwhile: then it may take 1 s.
         Every call wakes three processes, on cores that a CPU engine computes on.
+
+        Raises :class:`EngineError` where requests are open and not a token came for long.
         """
         try:
             await asyncio.wait_for(self._some.wait(), _POLL_S)
@@ -135,6 +142,8 @@ class VllmServer:
                 await asyncio.wait_for(self._many.wait(), _LONG_LINGER_S if full else _LINGER_S)
         except TimeoutError:
             pass
+        signs = (self._answered, self.count_open_tokens())
+        self._watchdog.look(signs, waiting=bool(self._tasks))
         finished, self._finished = self._finished, []
         self._some.clear()
         return finished
@@ -148,6 +157,7 @@ class VllmServer:
             outcome = RequestFailed(f"{type(error).__name__}: {error}", fatal=True)
         finally:
             self._tasks.difference_update({asyncio.current_task()})
+        self._answered += 1
         self._finished.append((request.request_id, outcome))
         self._some.set()
         if len(self._finished) >= self._enough:
@@ -187,6 +197,14 @@ class VllmServer:
             completion_tokens=len(answer.token_ids),
             cached_tokens=int(final.num_cached_tokens or 0),
         )
+
+    def count_open_tokens(self) -> int:
+        """Return how many tokens the answers have that are not finished."""
+        if self._engine is None:
+            return 0
+        states = self._engine.output_processor.request_states.values()
+        detokenizers = [state.detokenizer for state in states]
+        return sum(found.num_output_tokens() for found in detokenizers if found is not None)
 
     async def stop(self) -> None:
         """Shut the engine down in order, so that its processes and memory are gone."""

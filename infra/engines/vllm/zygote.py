@@ -19,7 +19,6 @@ import socket
 import struct
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 import traceback
@@ -32,6 +31,7 @@ from typing import Any
 
 from infra.engines.vllm.forking import describe_birth, tie_to_parent
 from infra.engines.vllm.socket_calls import answer_calls
+from infra.temporary_folders import take_folder
 
 _IMPORTS = "infra.engines.vllm.imports"
 _LONGEST_ADDRESS = 100
@@ -237,8 +237,8 @@ def _read(connection: socket.socket, size: int) -> bytes:
 
 def _make_folder() -> Path:
     """Make a folder for a socket, whose path may not be long."""
-    folder = Path(tempfile.mkdtemp(prefix="opencharacter-"))
+    folder = take_folder("zygote")
     if len(str(folder)) > _LONGEST_ADDRESS:
         folder.rmdir()
-        folder = Path(tempfile.mkdtemp(prefix="opencharacter-", dir="/tmp"))
+        folder = take_folder("zygote", Path("/tmp"))
     return folder

@@ -18,13 +18,13 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from numbers import Real
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from infra.errors import ConfigError, Problem
 from infra.knobs import Knobs, execution, identity, selection
 from infra.models.folders import fetch_model
 from infra.store.fingerprints import content_key
+from infra.temporary_folders import temporary_folder
 from tasks.evaluation.measures.task_files import (
     WHERE,
     TaskParcel,
@@ -115,10 +115,10 @@ def measure_abilities(
     if find_spec("lm_eval") is None:
         raise ConfigError(Problem(WHERE, "lm-evaluation-harness is not installed", _INSTALL))
     local, named = own.unpack(), list_named(config.tasks)
-    with TemporaryDirectory(prefix="opencharacter-tasks-") as folder:
+    with temporary_folder("tasks") as folder:
         for task in local:
-            write_anchored(task, Path(folder))
-        manager = _open_manager(named, folder if local else None)
+            write_anchored(task, folder)
+        manager = _open_manager(named, str(folder) if local else None)
         if problems := _find_unknown(named, manager):
             raise ConfigError(*problems)
         asked = (*named, *(task.name for task in local))

@@ -13,7 +13,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from infra.context import RunContext, context_length
@@ -33,6 +32,7 @@ from infra.store.manifests import (
     refer_to_file,
 )
 from infra.store.storage import Storage, is_remote
+from infra.temporary_folders import temporary_folder
 from tasks.records import Example
 from tasks.training.config import TrainingConfig
 from tasks.training.curves import draw_curves
@@ -216,8 +216,8 @@ def _open_scratch(storage: Storage, path: str) -> Iterator[Path]:
     A system's own folder for such things may be small, and lies on another disk.
     """
     if is_remote(storage.root):
-        with TemporaryDirectory() as name:
-            yield Path(name)
+        with temporary_folder("finishing") as name:
+            yield name
         return
     target = Path(storage.url(path))
     scratch = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")

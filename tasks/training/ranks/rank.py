@@ -16,6 +16,7 @@ from infra.errors import InterruptedRun
 from infra.progress import pace_job
 from infra.rendering.encoder import load_tokenizer
 from infra.store.storage import Storage
+from infra.temporary_folders import name_owned, sweep_folders
 from tasks.training.ranks.deepspeed_config import fill_deepspeed_config
 from tasks.training.ranks.job import TrainJob, TrainOutcome, write_outcome
 from tasks.training.ranks.metrics import (
@@ -29,6 +30,7 @@ from tasks.training.ranks.metrics import (
 from tasks.training.ranks.process_group import (
     RankPlace,
     agree,
+    gather,
     join_deepspeed,
     keep_deepspeed_from_compiling,
     wait_for_all,
@@ -50,8 +52,7 @@ def run_rank(job: TrainJob, link: RankLink) -> None:
     weights with the outcome beside them at the storage root.
     """
     place = RankPlace.from_environment()
-    scratch = Path(tempfile.gettempdir(), f"opencharacter-{agree(uuid.uuid4().hex)}")
-    scratch.mkdir(exist_ok=True)
+    scratch = _take_scratch(place)
     rank = None
     try:
         rank = _Rank(job, place, link, scratch)
@@ -62,6 +63,19 @@ def run_rank(job: TrainJob, link: RankLink) -> None:
             rank.checkpoints.leave()
         if place.is_first_of_node:
             shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _take_scratch(place: RankPlace) -> Path:
+    """Make a folder for all ranks of this node, which goes with the first of them.
+
+    Ranks of a node have consecutive numbers, with Ray Train as with torchrun.
+    """
+    if place.is_first_of_node:
+        sweep_folders()
+    owned = gather(name_owned("ranks"))[place.rank - place.local_rank]
+    scratch = Path(tempfile.gettempdir(), f"{owned}{agree(uuid.uuid4().hex)}")
+    scratch.mkdir(exist_ok=True)
+    return scratch
 
 
 class _Rank:

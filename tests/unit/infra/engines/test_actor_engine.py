@@ -9,9 +9,12 @@ from typing import Any
 import pytest
 from ray.exceptions import RayActorError, RayTaskError
 
+from infra.engines.vllm import actor_engine
 from infra.engines.vllm.actor_engine import ActorEngine
 from infra.errors import EngineError, RequestFailed
 from infra.protocol import Completion, Request, SamplingParams
+
+PATIENCE_S = 600.0
 
 
 class Remote:
@@ -54,7 +57,7 @@ def ask(name: str) -> Request:
 def test_what_is_asked_together_goes_out_together_and_comes_back_to_who_asked() -> None:
     async def run() -> None:
         actor = Actor()
-        engine = ActorEngine(actor)
+        engine = ActorEngine(actor, PATIENCE_S)
         answers = await asyncio.gather(*(engine.generate(ask(name)) for name in "abc"))
         assert [answer.text for answer in answers] == ["A", "B", "C"]
         assert actor.batches == [["a", "b", "c"]]
@@ -68,7 +71,7 @@ def test_a_request_that_fails_fails_alone() -> None:
     async def run() -> None:
         actor = Actor()
         actor.fails["b"] = RequestFailed("refused", fatal=True)
-        engine = ActorEngine(actor)
+        engine = ActorEngine(actor, PATIENCE_S)
         first, second = await asyncio.gather(
             engine.generate(ask("a")), engine.generate(ask("b")), return_exceptions=True
         )
@@ -80,7 +83,7 @@ def test_a_request_that_fails_fails_alone() -> None:
 
 def test_one_request_cannot_be_open_twice() -> None:
     async def run() -> None:
-        engine = ActorEngine(Actor())
+        engine = ActorEngine(Actor(), PATIENCE_S)
         first = asyncio.create_task(engine.generate(ask("a")))
         await asyncio.sleep(0)
         with pytest.raises(ValueError, match="a is open already"):
@@ -109,7 +112,7 @@ def test_a_dead_actor_fails_all_that_is_open(
     async def run() -> None:
         actor = Actor()
         actor.breaks = broken
-        engine = ActorEngine(actor)
+        engine = ActorEngine(actor, PATIENCE_S)
         found = await asyncio.gather(
             *(engine.generate(ask(name)) for name in "ab"), return_exceptions=True
         )
@@ -121,10 +124,28 @@ def test_a_dead_actor_fails_all_that_is_open(
     asyncio.run(run())
 
 
+def test_an_actor_that_stands_still_is_taken_for_dead(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(actor_engine, "_COLLECT_S", 0.05)
+
+    async def stand_still() -> None:
+        await asyncio.Event().wait()
+
+    async def run() -> None:
+        actor = Actor()
+        actor.collect, answers = Remote(stand_still), actor.collect
+        engine = ActorEngine(actor, 0.05)
+        with pytest.raises(EngineError, match="its actor did not answer"):
+            await engine.generate(ask("a"))
+        actor.collect = answers  # it was started again
+        assert (await engine.generate(ask("b"))).text == "B"
+
+    asyncio.run(run())
+
+
 def test_who_gives_up_waiting_leaves_no_trace() -> None:
     async def run() -> None:
         actor = Actor()
-        engine = ActorEngine(actor)
+        engine = ActorEngine(actor, PATIENCE_S)
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(engine.generate(ask("a")), 0.001)
         assert (await engine.generate(ask("b"))).text == "B"

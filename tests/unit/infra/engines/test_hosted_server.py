@@ -15,6 +15,7 @@ import psutil  # type: ignore[import-untyped]
 import pytest
 
 from infra.engines.config import ModelConfig
+from infra.engines.vllm import hosted_server
 from infra.engines.vllm.hosted_server import HostedServer
 from infra.engines.vllm.zygote import Zygote
 from infra.errors import EngineError
@@ -137,6 +138,21 @@ def test_whoever_is_interrupted_while_it_imports_waits_for_nothing(
     asyncio.run(run())  # which waits for its threads
     assert time.monotonic() - began < zygote_takes_long.SECONDS / 4
     assert not made[0].is_alive
+
+
+def test_a_host_that_stands_still_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hosted_server, "_COLLECT_S", 0.1)
+
+    async def run() -> None:
+        config = ModelConfig(model="/m", stall_timeout_s=0.1)
+        server = HostedServer(config, make=FakeServer, start_zygote=LIGHT)
+        host, zygote = await find_pids(server)
+        psutil.Process(host).suspend()
+        with pytest.raises(EngineError, match="did not answer"):
+            await server.collect()
+        assert not psutil.pid_exists(host) and not psutil.pid_exists(zygote)
+
+    asyncio.run(run())
 
 
 def test_what_was_not_started_says_so() -> None:

@@ -75,6 +75,7 @@ class Worker:
     spare: tuple[str, ...] = ()
     states: list[ChunkState] = field(default_factory=list)
     open: dict[str, Answer] = field(default_factory=dict)
+    silent: Answer | None = None
 
     @property
     def run_chunk(self) -> Any:
@@ -90,6 +91,8 @@ class Worker:
 
     @property
     def progress(self) -> Any:
+        if self.silent is not None:
+            return SimpleNamespace(remote=lambda *_: self.silent)
         return call(lambda folder: self.states)
 
     def _run(self, job: Any, rows: Any, label: str) -> Answer:
@@ -99,6 +102,13 @@ class Worker:
         act = self.acts.popleft() if self.acts else accept
         self.open[label] = Answer(act(self, keys, label))
         return self.open[label]
+
+    def die(self) -> None:
+        """Be killed: whatever was asked of it comes to nothing."""
+        for answer in (*self.open.values(), self.silent or Answer()):
+            if answer.value is None:
+                answer.value = RayActorError()
+        self.silent = None
 
     def _give_up(self, folder: str, most: int) -> tuple[str, ...]:
         self.asked_back.append(most)
@@ -134,6 +144,7 @@ class Bench:
     workers: list[Worker]
     config: RunnerConfig = field(default_factory=lambda: RunnerConfig(chunk_rows=2))
     min_yield: float = 0.0
+    patience_s: float = 600.0
     stop: threading.Event = field(default_factory=threading.Event)
     restarts: list[tuple[int, bool]] = field(default_factory=list)
     progress: StageProgress = field(default_factory=lambda: StageProgress("notes", 8, 0))
@@ -145,7 +156,11 @@ class Bench:
 
         ray = FakeRay()
         pool = SimpleNamespace(
-            cluster=SimpleNamespace(ensure=lambda: ray), tell=lambda *_: None, restart=restart
+            cluster=SimpleNamespace(ensure=lambda: ray),
+            tell=lambda *_: None,
+            restart=restart,
+            patience_s=lambda _: self.patience_s,
+            end_silent=lambda replica, _: replica.worker.die(),
         )
         pending = pl.DataFrame(
             {"key": KEYS, "parents_digest": ["d"] * 8, "group": list("aabbccdd")}
@@ -243,6 +258,19 @@ def test_of_a_lost_worker_only_what_is_not_committed_is_lent_again(bench: Bench)
     bench.run()
     assert bench.restarts == [(0, True)]
     assert bench.lent == Counter(KEYS) + Counter(["k1"])
+    assert bench.progress.accepted == 8
+
+
+def test_a_worker_that_answers_nothing_is_killed_and_its_rows_are_lent_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dispatcher, "_ASK_EVERY_S", 0.0)
+    bench.patience_s = 0.02
+    bench.workers[0].silent = Answer()
+    bench.workers[0].acts.append(lambda *_: None)
+    bench.run()
+    assert bench.restarts == [(0, True)]
+    assert bench.lent == Counter(KEYS) + Counter(KEYS[:2])
     assert bench.progress.accepted == 8
 
 
