@@ -17,8 +17,8 @@ from infra.text.loops import MARKER, SIGNS, SQUEEZED, SQUEEZED_BYTES
 _PIECE = "\\w+(?:['\u2019]\\w+)?|[.!?\n]"
 _SENTENCE_ENDS = (".", "!", "?", "\n")
 _MOST_DISTANCE = 240
-_LEAST_SHARED = {1: 7, 2: 4}
-"""Words that at least are those one or two before, where one or two words are a loop."""
+_LEAST_SHARED = 4
+"""Words that at least are those two before, where one or two words are a loop."""
 
 _SENTENCE_WORDS = 4
 _ODD = (
@@ -66,11 +66,9 @@ def _come_at_once(codes: _Codes, owners: _Places, count: int) -> _Flags:
     All of such a unit comes again as far on as it is long, and of three words or more all its runs
     of three.
     """
-    found = np.zeros(count, dtype=bool)
-    for distance, least in _LEAST_SHARED.items():
-        places = np.flatnonzero(codes[distance:] == codes[:-distance])
-        inside = places[owners[places] == owners[places + distance]]
-        found |= np.bincount(owners[inside], minlength=count) >= least
+    places = np.flatnonzero(codes[2:] == codes[:-2])
+    inside = places[owners[places] == owners[places + 2]]
+    found = np.bincount(owners[inside], minlength=count) >= _LEAST_SHARED
     runs = codes[:-2] * _ODD[0] + codes[1:-1] * _ODD[1] + codes[2:]
     runs += owners[:-2].astype(np.uint64) * _ODD[2]
     places = np.flatnonzero(pl.Series(runs).is_duplicated().to_numpy())

@@ -11,7 +11,7 @@ OTHER = (
     "While gulls cry over grey water beyond our pier an old boatman from another village tells his "
     "youngest grandson about storms which once drowned whole fleets near that far cape "
 )
-SENTENCES = [f"My {noun} was left at the harbour wall" for noun in OTHER.split()[:24]]
+SENTENCES = [" ".join(f"word{number}{letter}" for letter in "abcdef") for number in range(24)]
 
 
 def find(*texts: str) -> list[bool]:
@@ -43,15 +43,14 @@ def test_few_copies_are_a_loop_where_they_are_three_quarters_of_a_text() -> None
     assert find(" ".join([*words[:2], loop]), " ".join([*words[:3], loop])) == [True, False]
 
 
-@pytest.mark.parametrize("others", [24, 7])
-def test_a_sentence_that_comes_back_five_times_is_a_loop_among_any(others: int) -> None:
-    def write(copies: int) -> str:
-        said = SENTENCES[:others]
-        for place in range(copies):
-            said.insert(2 * place, "The sea is my only home")
+def test_a_sentence_that_comes_back_five_times_is_a_loop_however_far_apart() -> None:
+    def write(*places: int) -> str:
+        said = list(SENTENCES)
+        for place in places:
+            said.insert(place, "The sea is my only home")
         return ". ".join(said)
 
-    assert find(write(5), write(4)) == [True, False]
+    assert find(write(0, 2, 8, 18, 22), write(0, 2, 8, 18)) == [True, False]
 
 
 def test_half_of_six_sentences_that_came_back_are_a_loop() -> None:
@@ -61,7 +60,7 @@ def test_half_of_six_sentences_that_came_back_are_a_loop() -> None:
 
 
 def test_items_of_a_list_are_compared_without_their_numbers() -> None:
-    items = [f"{letter}) Always mend the nets first" for letter in "abcdef"]
+    items = [f"{letter}) Mend nets" for letter in "abcdef"]
     assert find("\n".join(items), ", ".join(items)) == [True, False]
 
 

@@ -22,6 +22,11 @@ PLAIN = (
 )
 
 
+def check_prose(batch: list[str]) -> None:
+    for text, prose in zip(batch, TextBatch(batch).all_prose.tolist(), strict=True):
+        assert not prose or keep_prose(text) == drop_code(text) == text
+
+
 @settings(max_examples=300, deadline=None)
 @given(BATCHES, st.sampled_from(("", "Ada Vance", "Bo")), questions())
 def test_an_innocent_text_has_no_fault(batch: list[str], speaker: str, question: str) -> None:
@@ -66,14 +71,13 @@ def test_an_innocent_text_refuses_and_admits_nothing(batch: list[str]) -> None:
 @settings(max_examples=200, deadline=None)
 @given(BATCHES)
 def test_what_is_prose_to_a_batch_is_prose_to_the_last_letter(batch: list[str]) -> None:
-    for text, prose in zip(batch, TextBatch(batch).all_prose.tolist(), strict=True):
-        if prose:
-            assert keep_prose(text) == drop_code(text) == text
+    check_prose(batch)
 
 
 @pytest.mark.parametrize("piece", PIECES)
 def test_a_piece_alone_and_among_words_is_judged_as_ever(piece: str) -> None:
     batch = [piece, piece * 3, f"{PLAIN} {piece} {PLAIN}", f"{PLAIN}\n{piece}\n", f"{piece}\n" * 60]
+    check_prose(batch)
     suspected = TextBatch(batch).suspected
     for place, text in enumerate(batch):
         for fault in SPEECH_FAULTS:

@@ -17,14 +17,14 @@ assistant¦user:¦The user¦AI:¦Bot \u2013 Yes¦### Instruction¦## Note¦role:
 \\u00e9\\u00e9¦\\xe2\\x80\\x99¦caf\u00e9¦\
 caf\u00e9\u2019s¦\u00e9\u2019\u00e9\u2019\u00e9\u2019¦\u00d1\u2018\u00d1\u2019\u00d1\u201c¦\
 \u00e2\u20ac\u2122¦\u00c3\u00a9¦\u0120the¦\ufffd\ufffd\ufffd¦{}()<>;:¦?!@#%^&*()_¦!?!?#@!?¦\
-```python\nrow()\n```¦`x`¦~~~\nx\n~~~¦$x_1 = 2$¦\\(x\\)¦\\[y\\]¦www.nets.test¦https://nets.test/a¦\
+```python\nrow()\n```¦`x`¦~~~\nx\n~~~¦~~~sh\nls x¦$x_1 = 2$¦\\(x\\)¦\\[y\\]¦www.nets.test¦https://nets.test/a¦\
 <b>bold</b>¦](url)¦| day | tide |\n|---|---|\n| one | two |¦row();¦row()¦x = 1¦for x in y:¦\
 from nets import x¦}\n¦-> go(x)¦    x = {}¦1. Mend¦- Mend¦a) Mend¦> Quote¦\u2022 Mend¦# Head¦1.¦\
-(2) Sail¦***¦===¦_¦__¦word_with_parts¦_x_¦I cannot help with that.¦I'm sorry, but I can\u2019t¦\
-I won't assist¦I must decline to answer¦against my guidelines¦As an AI language model,¦\
-I am a chatbot.¦I was trained by OpenAI¦my programming is¦My name is Bo Lind¦\
-cookcookcookcookcookcookcookcook¦aaaaaaaaaaaaaaaaaaaaaaaaaaaa¦<|im_end|>¦[INST]¦</s>¦<s>x</s>¦\
-<|x|>¦<bos>¦\u6162\u6162\u6765¦\u0e0a\u0e31\u0e19\u0e0b\u0e48\u0e2d¦Stra\u00dfe¦\
+(2) Sail¦***¦===¦_¦__¦a ;!,¦word_with_parts¦_x_¦I cannot help with that.¦\
+I'm sorry, but I can\u2019t¦I won't assist¦I must decline to answer¦against my guidelines¦\
+As an AI language model,¦I am a chatbot.¦I was trained by OpenAI¦my programming is¦\
+My name is Bo Lind¦cookcookcookcookcookcookcookcook¦aaaaaaaaaaaaaaaaaaaaaaaaaaaa¦\
+<|im_end|>¦[INST]¦</s>¦<s>x</s>¦<|x|>¦<bos>¦\u6162\u6162\u6765¦\u0e0a\u0e31\u0e19\u0e0b\u0e48\u0e2d¦Stra\u00dfe¦\
 \u00c9T\u00c9 \u00e9t\u00e9¦\u0130¦\ufb01ne¦\u00bd¦\u00b5m¦\u212a¦\u017fea¦n\u0303¦\u0661\u0662¦\
 \u00a0¦\t¦\u2003"""
 PIECES = tuple(_PIECES.split("\u00a6"))
