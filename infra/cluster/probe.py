@@ -10,8 +10,10 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from infra.cluster.devices import NodeOffer
@@ -22,6 +24,8 @@ from infra.store.storage import Storage
 
 _TIMEOUT_S = 60.0
 _WITHDRAWAL_S = 10.0
+_FILES_AT_ONCE = 16
+"""On S3 a request is mostly waiting, and a node takes four."""
 
 
 def check_nodes(
@@ -63,17 +67,22 @@ def probe_nodes(
             )
             for offer in offers
         }
-        answers = [
-            _look_for(storage, names[answer.offer.node], answer)
-            for answer in _gather(ray, offers, flights, sent, timeout_s)
-        ]
+        said = _gather(ray, offers, flights, sent, timeout_s)
+        with ThreadPoolExecutor(_FILES_AT_ONCE) as pool:
+            found = [names[answer.offer.node] for answer in said]
+            answers = list(pool.map(partial(_look_for, storage), found, said))
         stays = {a.offer.node: names[a.offer.node] for a in answers if _answered(a) and not a.seen}
         _withdraw(ray, storage, stays)
         return answers
     finally:
-        for path in (*names.values(), marker):
-            with suppress(OSError, StorageError):  # what stays is small, and in nobody's way
-                withdraw(storage, path)
+        with ThreadPoolExecutor(_FILES_AT_ONCE) as pool:
+            list(pool.map(partial(_clear, storage), names.values()))
+        _clear(storage, marker)
+
+
+def _clear(storage: Storage, path: str) -> None:
+    with suppress(OSError, StorageError):  # what stays is small, and in nobody's way
+        withdraw(storage, path)
 
 
 def _bind_to(node: str) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from infra.cluster import probe as probe_module
 from infra.cluster import session as session_module
 from infra.cluster.devices import NodeOffer
 from infra.cluster.node_checks import Question
-from infra.cluster.node_report import examine_node
+from infra.cluster.node_report import examine_node, withdraw
 from infra.cluster.probe import check_nodes, probe_nodes
 from infra.cluster.session import Cluster, RayConfig
 from infra.errors import ConfigError, Problem
@@ -130,6 +131,23 @@ def test_a_node_whose_answer_cannot_be_removed_is_told_and_removes_it_itself(
         check_nodes(ray, [OFFER], question, print)
     assert ray.called == ["examine_node", "withdraw_answer"]
     assert [name for name in left_behind(tmp_path / "store") if "answer" in name] == []
+
+
+def test_what_nodes_wrote_is_looked_for_side_by_side(
+    question: Question, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both = threading.Barrier(2)
+
+    def meet(storage: Storage, path: str) -> None:
+        if path.endswith("answer"):
+            both.wait(10)
+        withdraw(storage, path)
+
+    monkeypatch.setattr(probe_module, "withdraw", meet)
+    offers = [NodeOffer(letter * 56, letter, 2, 0) for letter in "ab"]
+    answers = probe_nodes(InlineRay(), offers, question)
+    assert [(answer.offer, answer.seen) for answer in answers] == [(one, True) for one in offers]
+    assert left_behind(tmp_path / "store") == []
 
 
 def test_a_node_that_says_nothing_is_named(question: Question, tmp_path: Path) -> None:
