@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict
 
 from flows.runs.history import RUNS, RunRecord, find_record, read_finished
 from flows.runs.listing import find_status, print_status
-from infra.cluster.node_logs import fetch_logs, read_ends
+from infra.cluster.node_logs import Asked, fetch_logs, read_ends
 from infra.errors import ClusterError, ConfigError, Problem
 from infra.secrets.masking import Masker
 from infra.store.storage import Storage
@@ -35,7 +35,9 @@ manifests/      what each finished node was made of: knobs, prompts, counts, rea
 versions.txt    the Python packages
 doctor.txt      what `opencharacter doctor` says of the machine
 logs/           the ends of the engines' logs: of this machine's Ray, or of all nodes of the cluster
-                that the run joined; nodes.txt says which node gave none, and why
+                that the run joined; nodes.txt says which node gave none, and why, and where it
+                is not known which workers were the run's: then those of other jobs, which
+                others may have run there at that time, are among them
 
 It holds no rows. Known secrets, what looks like a key, and the home folder's name are masked.
 Logs are what other programs wrote: look through them before you send this.
@@ -131,14 +133,16 @@ def _find_address(record: RunRecord) -> str | None:
 def _read_cluster_logs(record: RunRecord, address: str) -> Iterator[tuple[str, str]]:
     ended = datetime.fromisoformat(record.end.at) if record.end is not None else datetime.now(UTC)
     try:
-        nodes = fetch_logs(address, record.began_at.timestamp(), ended.timestamp())
+        began = record.began_at.timestamp()
+        nodes = fetch_logs(address, Asked(record.host, record.pid, began, ended.timestamp()))
     except ClusterError as error:
         yield "logs/nodes.txt", f"No logs of the cluster at {address}: {error}\n"
         return
     told = []
     for node in sorted(nodes, key=lambda node: (node.host, node.node)):
         place = f"{node.host}-{node.node[:8]}"
-        told.append(f"{place}: {node.failure or f'{len(node.texts)} logs'}")
+        whose = ", of other jobs too if there were some" if node.mixed else ""
+        told.append(f"{place}: {node.failure or f'{len(node.texts)} logs{whose}'}")
         for name, text in node.texts.items():
             yield f"logs/{place}/{name}", text
     yield "logs/nodes.txt", "\n".join(told) + "\n"

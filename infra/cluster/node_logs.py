@@ -25,6 +25,8 @@ from infra.secrets.masking import Masker
 
 _WORKERS = ("worker-*.err", "worker-*.out")
 _SERVICES = ("raylet.err", "raylet.out", "gcs_server.err")
+_NOBODY, _JOB_LINE = "ffffffff", ":job_id:"
+"""What Ray calls a worker's job before it has one, and what the log says first once it has."""
 _TAIL_BYTES = 32_768
 _MOST_LOGS = 40
 _MOST_IN_ALL = 800
@@ -38,25 +40,37 @@ _PROGRAM = "import sys; from infra.cluster.node_logs import main; sys.exit(main(
 
 @dataclass(frozen=True, slots=True)
 class NodeLogs:
-    """What a node gave: the ends of its logs by name, or why there are none."""
+    """What a node gave: the ends of its logs by name, or why there are none.
+
+    They are ``mixed`` where those of other jobs' workers may be among them.
+    """
 
     node: str
     host: str
     texts: dict[str, str] = field(default_factory=dict)
     failure: str = ""
+    mixed: bool = False
 
 
-def fetch_logs(
-    address: str, began: float, ended: float, patience_s: float = _NODE_PATIENCE_S
-) -> list[NodeLogs]:
-    """Return the logs of every node of a cluster from a time, in seconds since the epoch.
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Run whose logs are wanted: its driver's process, and from when to when, by the epoch."""
+
+    host: str
+    pid: int
+    began: float
+    ended: float
+
+
+def fetch_logs(address: str, run: Asked, patience_s: float = _NODE_PATIENCE_S) -> list[NodeLogs]:
+    """Return the logs of every node of a cluster that a run left.
 
     A node that does not answer for ``patience_s`` says so in place of logs. Raises
     :class:`ClusterError` where the cluster cannot be joined.
     """
     with TemporaryDirectory(prefix="opencharacter-logs-") as folder:
         out = Path(folder) / "logs.json"
-        given = json.dumps([address, began, ended, patience_s, str(out)])
+        given = json.dumps([address, asdict(run), patience_s, str(out)])
         paths = os.pathsep.join(filter(None, sys.path))
         try:
             done = subprocess.run(
@@ -75,8 +89,11 @@ def fetch_logs(
         return [NodeLogs(**item) for item in json.loads(out.read_text(encoding="utf-8"))]
 
 
-def ask_nodes(ray: Any, began: float, ended: float, patience_s: float) -> list[NodeLogs]:
-    """Have each node that lives read its logs; those that are gone are told, too."""
+def ask_nodes(ray: Any, run: Asked, jobs: Sequence[str], patience_s: float) -> list[NodeLogs]:
+    """Have each node that lives read its logs of some jobs; those that are gone are told, too.
+
+    Without ``jobs``, by Ray's ids, the logs of all that were at work meanwhile are read.
+    """
     from ray.exceptions import RayError
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -86,7 +103,7 @@ def ask_nodes(ray: Any, began: float, ended: float, patience_s: float) -> list[N
     flights = {
         offer.node: task.options(
             scheduling_strategy=NodeAffinitySchedulingStrategy(offer.node, soft=False)
-        ).remote(began, ended, most)
+        ).remote(run.began, run.ended, most, tuple(jobs))
         for offer in offers
     }
     done, _ = ray.wait(list(flights.values()), num_returns=len(flights), timeout=patience_s)
@@ -101,7 +118,7 @@ def ask_nodes(ray: Any, began: float, ended: float, patience_s: float) -> list[N
                 texts = ray.get(flight)
             except RayError as error:
                 failure = f"could not read its logs: {_last_line(str(error))}"
-        found.append(NodeLogs(offer.node, offer.host, texts, failure))
+        found.append(NodeLogs(offer.node, offer.host, texts, failure, bool(texts and not jobs)))
     gone = [node for node in ray.nodes() if not node["Alive"]]
     return found + [
         NodeLogs(str(node["NodeID"]), str(node.get("NodeManagerHostname", "")), {}, "is gone")
@@ -109,23 +126,54 @@ def ask_nodes(ray: Any, began: float, ended: float, patience_s: float) -> list[N
     ]
 
 
-def read_own_logs(began: float, ended: float, most: int) -> dict[str, str]:
+def find_jobs(ray: Any, run: Asked) -> list[str]:
+    """Return the ids of the jobs that a run's driver was to Ray; none where it is not known.
+
+    A driver is on a node of its cluster, unless it came by Ray's client. Ray tells of its jobs by
+    its dashboard, which need not be there, or by a module that is its own.
+    """
+    hosts = {node["NodeManagerAddress"]: node["NodeManagerHostname"] for node in ray.nodes()}
+    try:
+        from ray._private.state import jobs as list_jobs
+
+        return [
+            str(job["JobID"])
+            for job in list_jobs()
+            if job["DriverPid"] == run.pid
+            and hosts.get(job["DriverIPAddress"]) == run.host
+            and run.began - _SLACK_S <= job["StartTime"] / 1000 <= run.ended
+        ]
+    except (ImportError, KeyError, TypeError):
+        return []
+
+
+def read_own_logs(began: float, ended: float, most: int, jobs: Sequence[str]) -> dict[str, str]:
     """Return the ends of the logs of the session that this task runs in, without secrets."""
     folder = Path("/proc/self/fd/1").resolve().parent
     masker = Masker.collect()
-    return {name: masker.mask(text) for name, text in read_ends(folder, began, ended, most).items()}
+    found = read_ends(folder, began, ended, most, jobs)
+    return {name: masker.mask(text) for name, text in found.items()}
 
 
 def read_ends(
-    folder: Path, began: float = 0.0, ended: float = float("inf"), most: int = _MOST_LOGS
+    folder: Path,
+    began: float = 0.0,
+    ended: float = float("inf"),
+    most: int = _MOST_LOGS,
+    jobs: Sequence[str] = (),
 ) -> dict[str, str]:
     """Return the ends of the newest logs of a session's folder, by name.
 
-    Of workers those count that wrote last between two times; Ray's own servers write for ever.
+    Of workers those count that wrote last between two times, and if ``jobs`` are given were theirs
+    or nobody's; Ray's own servers write for ever.
     """
     since, until = began - _SLACK_S, ended + _SLACK_S
     services = _list_logs(folder, _SERVICES)
-    workers = [item for item in _list_logs(folder, _WORKERS) if since <= item[0] <= until]
+    workers = [
+        (at, path)
+        for at, path in _list_logs(folder, _WORKERS)
+        if since <= at <= until and (not jobs or _read_job(path) in (*jobs, _NOBODY))
+    ]
     newest = sorted(workers, reverse=True)[: max(0, most - len(services))]
     found = {}
     for _, path in sorted([*services, *newest], key=lambda item: item[1]):
@@ -151,6 +199,17 @@ def _date(path: Path) -> float:
     return 0.0
 
 
+def _read_job(path: Path) -> str:
+    """Return the job that a worker was of: a log of one that waited for any has a line on it."""
+    job = (path.stem.split("-") + [_NOBODY] * 3)[2]
+    if job == _NOBODY:
+        with suppress(OSError), path.open("rb") as file:
+            start = file.readline(64).decode("utf-8", "replace").strip()
+            if start.startswith(_JOB_LINE):
+                return start.removeprefix(_JOB_LINE)
+    return job
+
+
 def _read_end(path: Path) -> str:
     with path.open("rb") as file:
         size = file.seek(0, os.SEEK_END)
@@ -168,10 +227,11 @@ def _last_line(text: str) -> str:
 
 def main(given: str) -> int:
     """Join a cluster, ask its nodes, and write what they said where it is wanted."""
-    address, began, ended, patience_s, out = json.loads(given)
-    cluster = Cluster(RayConfig(address=address))
+    address, asked, patience_s, out = json.loads(given)
+    cluster, run = Cluster(RayConfig(address=address)), Asked(**asked)
     try:
-        found = ask_nodes(cluster.ensure(), began, ended, patience_s)
+        ray = cluster.ensure()
+        found = ask_nodes(ray, run, find_jobs(ray, run), patience_s)
         Path(out).write_text(json.dumps([asdict(item) for item in found]), encoding="utf-8")
     except OpenCharacterError as error:
         print(" ".join(str(error).split()), file=sys.stderr)

@@ -85,5 +85,6 @@ def test_nodes_that_do_not_share_the_store_or_freeze_are_told(tmp_path: Path) ->
     assert told["frozen"]["seconds"] < 30
     assert told["logs"].pop(told["still"]) == "did not answer within 5 s"
     assert len(told["logs"]) == 2 and min(told["logs"].values()) > 0
+    assert not told["mixed"], "the jobs of the run are known"
     assert told["left"] == []
     await_no_leftovers(before)

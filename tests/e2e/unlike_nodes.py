@@ -7,6 +7,8 @@ the nodes gave, and what is left at the root.
 from __future__ import annotations
 
 import json
+import os
+import platform
 import sys
 import time
 from pathlib import Path
@@ -16,7 +18,7 @@ import psutil  # type: ignore[import-untyped]
 
 from infra.cluster.devices import list_offers
 from infra.cluster.node_checks import Question
-from infra.cluster.node_logs import fetch_logs
+from infra.cluster.node_logs import Asked, fetch_logs
 from infra.cluster.probe import check_nodes
 from infra.errors import ConfigError
 from infra.store.storage import Storage
@@ -41,6 +43,7 @@ def main(root: str) -> None:
     """Start the cluster, ask, freeze a node, ask again, and tell what came of it."""
     import ray
 
+    began = time.time()
     apart = {"num_cpus": 1, "hidden": root}
     with local_nodes(1, [apart, {"num_cpus": 1}]) as (cluster, nodes):
         ray.init(address=cluster.address, log_to_driver=False)
@@ -51,7 +54,8 @@ def main(root: str) -> None:
         (raylet,) = nodes[1].all_processes["raylet"]
         psutil.Process(raylet.process.pid).suspend()
         try:
-            logs = fetch_logs(cluster.address, 0.0, time.time(), _LOG_PATIENCE_S)
+            run = Asked(platform.node(), os.getpid(), began, time.time())
+            logs = fetch_logs(cluster.address, run, _LOG_PATIENCE_S)
             frozen = refuse(check_nodes, ray, offers, question, print, timeout_s=_PATIENCE_S)
         finally:
             psutil.Process(raylet.process.pid).resume()
@@ -62,6 +66,7 @@ def main(root: str) -> None:
         "sound": sound,
         "frozen": frozen,
         "logs": {item.node[:8]: item.failure or len(item.texts) for item in logs},
+        "mixed": any(item.mixed for item in logs),
         "left": [path.name for path in Path(root).glob(".probe-*")],
     }
     print(json.dumps(told))

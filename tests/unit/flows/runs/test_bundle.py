@@ -11,7 +11,7 @@ import pytest
 from flows.runs import bundle as bundling
 from flows.runs.bundle import bundle_run, print_bundle
 from flows.runs.history import NodeMark, RunRecord
-from infra.cluster.node_logs import NodeLogs
+from infra.cluster.node_logs import Asked, NodeLogs
 from infra.errors import ClusterError, ConfigError
 from infra.store.manifests import read_manifest
 from infra.store.storage import Storage
@@ -115,11 +115,12 @@ def test_a_run_on_a_cluster_brings_the_logs_of_all_nodes_and_says_who_gave_none(
     make_run(storage, CLUSTER)
     asked = []
 
-    def fetch(address: str, began: float, ended: float) -> list[NodeLogs]:
-        asked.append((address, began <= ended))
+    def fetch(address: str, run: Asked) -> list[NodeLogs]:
+        asked.append((address, run.pid, run.began <= run.ended))
         return [
             NodeLogs("b" * 56, "two", {"worker-1.err": f"key {PLANTED}\n", "raylet.out": "up\n"}),
             NodeLogs("a" * 56, "one", {}, "did not answer within 30 s"),
+            NodeLogs("c" * 56, "two", {"raylet.out": "up\n"}, mixed=True),
         ]
 
     monkeypatch.setattr(bundling, "fetch_logs", fetch)
@@ -127,11 +128,13 @@ def test_a_run_on_a_cluster_brings_the_logs_of_all_nodes_and_says_who_gave_none(
 
     files = read_archive(tmp_path / "bug.zip")
     logs = {name: text for name, text in files.items() if name.startswith("logs/")}
-    assert asked == [("head:6379", True)]
+    assert asked == [("head:6379", PID, True)]
     assert logs == {
         "logs/two-bbbbbbbb/worker-1.err": "key ***\n",
         "logs/two-bbbbbbbb/raylet.out": "up\n",
-        "logs/nodes.txt": "one-aaaaaaaa: did not answer within 30 s\ntwo-bbbbbbbb: 2 logs\n",
+        "logs/two-cccccccc/raylet.out": "up\n",
+        "logs/nodes.txt": "one-aaaaaaaa: did not answer within 30 s\ntwo-bbbbbbbb: 2 logs\n"
+        "two-cccccccc: 1 logs, of other jobs too if there were some\n",
     }
 
 
