@@ -115,4 +115,5 @@ def read_exported(files: Files) -> dict[str, bytes]:
     """Read the files of the exported data set by name; its card tells the date."""
     found = [path for path in files.list("export") if path.count("/") == 3]
     names = {path.rpartition("/")[2]: path for path in found if not path.endswith(".md")}
-    return {name: files.read(path) for name, path in sorted(names.items())}
+    # A write that was cut short leaves a hidden file, which `gc` removes.
+    return {name: files.read(path) for name, path in names.items() if not name.startswith(".")}

@@ -24,6 +24,7 @@ from tasks.training.ranks.trainer import TrainingDiverged
 from tests.contracts.rank_processes import RankProcesses
 from tests.contracts.training_runs import (
     Driver,
+    die_after_marker,
     die_before_marker,
     fill_disk_at,
     measure_reloaded_loss,
@@ -211,6 +212,16 @@ def test_half_a_checkpoint_is_never_taken_for_whole(ranks: RankProcesses, tmp_pa
     assert whole_steps(job) == [2]
     outcome, _ = finish(ranks, job)
     assert outcome.resumed_at == 2
+    assert whole_steps(job) == [6, 8]
+
+
+def test_a_checkpoint_too_many_goes_at_the_next_start(ranks: RankProcesses, tmp_path: Path) -> None:
+    job = make_job(tmp_path, "last", checkpoint_every_steps=2)
+    died = ranks.run(die_after_marker, job, 8)
+    assert isinstance(died[0], ChildProcessError)
+    assert whole_steps(job) == [4, 6, 8]
+    outcome, _ = finish(ranks, job)
+    assert outcome.resumed_at == 8
     assert whole_steps(job) == [6, 8]
 
 

@@ -78,6 +78,22 @@ def die_before_marker(job: TrainJob, step: int) -> None:
     train(job)
 
 
+def die_after_marker(job: TrainJob, step: int) -> None:
+    """Die when a checkpoint is whole, and the one that it makes superfluous is still there."""
+    from tasks.training.ranks.saving import checkpoints, rank_checkpoints
+
+    write_marker = checkpoints.write_marker
+
+    def die(storage: Storage, folder: str, **facts: Any) -> Any:
+        written = write_marker(storage, folder, **facts)
+        if folder.endswith(f"{step:08d}"):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return written
+
+    vars(rank_checkpoints)["write_marker"] = die
+    train(job)
+
+
 def fill_disk_at(job: TrainJob, step: int) -> None:
     """Let the disk be full when a checkpoint is to be written."""
     usage = shutil.disk_usage

@@ -188,6 +188,8 @@ class RankCheckpoints:
                 found = find_newest(
                     self._storage, job.checkpoints, job.fingerprint, job.base_identity
                 )
+                # Who was killed between a checkpoint's marker and this has left one too many.
+                prune(self._storage, job.checkpoints, job.config.keep_checkpoints)
             except ConfigError as error:
                 found = error
         agreed = agree(found)
