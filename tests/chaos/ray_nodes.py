@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from signal import SIGKILL
 
@@ -17,10 +18,14 @@ _GRACE_S = 60.0
 
 
 @contextmanager
-def run_nodes() -> Iterator[tuple[str, subprocess.Popen[str]]]:
-    """Have a Ray of three nodes beside the block; yield its address, and who holds it."""
+def run_nodes(env: Mapping[str, str]) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """Have a Ray of three nodes beside the block; yield its address, and who holds it.
+
+    ``env`` is what its workers find in their environment: that of a run does not reach them.
+    """
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.chaos.ray_nodes"],
+        env={**os.environ, **env},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

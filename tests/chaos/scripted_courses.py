@@ -80,7 +80,7 @@ def open_small_disk(folder: Path, dice: Random) -> Iterator[Scene]:
 @contextmanager
 def open_cluster(folder: Path, dice: Random) -> Iterator[Scene]:
     """Have a Ray of three nodes, with an engine on each."""
-    with run_nodes() as (address, holder):
+    with run_nodes({LEDGER: str(folder / "ledger")}) as (address, holder):
         more = (f"ray.address={address}", "models.teacher.replicas=3")
         scene = make_scene(folder, dice, "", *more)
         scene.nodes = holder

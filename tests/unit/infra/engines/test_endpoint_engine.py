@@ -342,7 +342,8 @@ def test_concurrency_rises_under_load_and_falls_when_told_to_slow_down() -> None
         open_now -= 1
         return refuse(429, "too many") if crowded else reply()
 
-    outcomes, engine = ask(server, *(request(n=n) for n in range(400)), max_concurrency=32)
+    # On a busy machine the server seems to queue now and then, and the limit rises later.
+    outcomes, engine = ask(server, *(request(n=n) for n in range(1600)), max_concurrency=32)
     assert all(isinstance(one, Completion) for one in outcomes)
     assert engine.limit.limit == most == 32
     capacity, most = 4, 0
