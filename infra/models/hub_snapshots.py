@@ -6,6 +6,7 @@ fetched is noted in the user's cache, and nothing else is ever removed.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -84,4 +85,8 @@ def remove_snapshot(note: HubNote) -> None:
         found = scan_cache_dir(note.cache)
     except (CacheNotFound, ValueError):
         return
-    found.delete_revisions(note.commit).execute()
+    # By itself it takes a commit of whichever model has it first: copies of a model share theirs.
+    own = frozenset(
+        repo for repo in found.repos if (repo.repo_type, repo.repo_id) == ("model", note.name)
+    )
+    replace(found, repos=own).delete_revisions(note.commit).execute()

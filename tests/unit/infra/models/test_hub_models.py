@@ -70,6 +70,16 @@ def test_a_model_without_weights_is_fetched_and_goes_again(
     assert not (repository / "snapshots" / COMMIT).exists()
 
 
+def test_a_copy_of_a_model_under_another_name_has_its_commits_and_stays(repository: Path) -> None:
+    copies = [repository.with_name(f"models--tester--copy{number}") for number in range(9)]
+    for copy in copies:
+        place(copy, "model.safetensors")
+    bring_hub_model(NAME, COMMIT)
+    remove_all()
+    assert not (repository / "snapshots" / COMMIT).exists()
+    assert all((copy / "snapshots" / COMMIT / "model.safetensors").is_file() for copy in copies)
+
+
 @pytest.mark.parametrize("there", [list(SIZES)[1:], ["model.safetensors"], ["pytorch_model.bin"]])
 def test_a_model_whose_weights_were_there_is_the_users_own(
     there: list[str], repository: Path
