@@ -44,7 +44,7 @@ def test_a_sound_configuration_has_no_problem(tmp_path: Path, config: dict[str, 
 
 
 def break_everything(folder: Path, config: dict[str, Any]) -> set[str]:
-    """Make every mistake of the list in issue 2 at once, and return where each is to be told."""
+    """Make every mistake of the list at once, and return where each is to be told."""
     (folder / "file").write_text("")
     config["storage"]["root"] = str(folder / "file" / "store")
     other = write_lines(folder / "other.jsonl", {"text": "A baker."})
