@@ -61,8 +61,10 @@ mount --bind "$shared" ".$shared"
 pivot_root . .
 umount --lazy .
 cd /
+# By these, tests that run side by side tell whose a process is: see processes.py.
+marks=(SPT_NOENV=1 ${PYTEST_XDIST_WORKER:+"PYTEST_XDIST_WORKER=$PYTEST_XDIST_WORKER"})
 # Not with exec: the first process of a machine clears away whoever has nobody else.
-env --ignore-environment \
+env --ignore-environment "${marks[@]}" \
     HOME=/home/second PATH=/opt/venv/bin:/usr/bin:/bin PYTHONPATH=/srv/opencharacter \
     RAY_AUTH_MODE=token RAY_AUTH_TOKEN="$RAY_AUTH_TOKEN" \
     setpriv --reuid=4321 --regid=4321 --clear-groups --no-new-privs --bounding-set=-all "$@"
