@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
-from typing import IO, Any
+from typing import Any
 
 import psutil  # type: ignore[import-untyped]
 
@@ -53,7 +53,6 @@ class Scene:
     nodes: subprocess.Popen[str] | None = None
     s3: StumblingS3 | None = None
     process: subprocess.Popen[bytes] | None = None
-    _output: IO[bytes] | None = None
 
     @property
     def temporary(self) -> Path:
@@ -83,12 +82,12 @@ class Scene:
         self.temporary.mkdir(exist_ok=True)
         program = "flows.cli" if fatal is None else "tests.chaos.fatal_moments"
         own = {} if fatal is None else fatal.as_environment()
-        self._output = (self.folder / "output").open("wb")
-        with self.errors.open("ab") as errors:
+        output = self.folder / "output"
+        with output.open("wb") as answer, self.errors.open("ab") as errors:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", program, *self.arguments],
                 env={**os.environ, "TMPDIR": str(self.temporary), **self.env, **own},
-                stdout=self._output,
+                stdout=answer,
                 stderr=errors,
                 start_new_session=True,
             )
