@@ -1,10 +1,14 @@
-"""Says what this machine computes with, as figures are kept with it."""
+"""Says what this machine computes with, and keeps figures with it."""
 
 from __future__ import annotations
 
+import json
 import os
 import platform
+import sys
+from datetime import date
 from pathlib import Path
+from typing import Any
 
 
 def describe_hardware() -> str:
@@ -33,3 +37,18 @@ def describe_gpu() -> str:
 
     facts = torch.cuda.get_device_properties(0)
     return f"{facts.name} ({facts.total_memory / 2**30:.0f} GiB)"
+
+
+def save_record(path: Path, module: str, load: float, found: dict[str, Any]) -> None:
+    """Write figures as JSON, with date, command, hardware, and the load before and after.
+
+    ``module`` is the benchmark's, and ``load`` this machine's when it began.
+    """
+    record = {
+        "date": date.today().isoformat(),
+        "command": " ".join(["python -m", module, *sys.argv[1:]]),
+        "hardware": describe_hardware(),
+        "load": [round(load, 1), round(os.getloadavg()[0], 1)],
+        **found,
+    }
+    path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")

@@ -11,13 +11,10 @@ nearly every answer has its full length.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import statistics
-import sys
 import tempfile
 from dataclasses import dataclass
-from datetime import date
 from pathlib import Path
 from typing import Any, cast
 
@@ -34,7 +31,7 @@ from infra.store.fingerprints import content_key
 from infra.store.manifests import NodeSpec, open_store, read_manifest
 from infra.store.storage import Storage
 from tests.benchmarks.echo import EchoMaker, EchoSampling
-from tests.benchmarks.hardware import describe_hardware
+from tests.benchmarks.hardware import save_record
 from tests.benchmarks.scale_store import Texts
 
 _HERE = "tests.benchmarks.prefix"
@@ -124,14 +121,8 @@ def main() -> None:
             str(length): _compare(sides, length, arguments.pairs) for length in arguments.new_tokens
         }
     if arguments.save:
-        record = {
-            "date": date.today().isoformat(),
-            "command": " ".join(["python -m", _HERE, *sys.argv[1:]]),
-            "hardware": describe_hardware(),
-            "load": [round(began, 1), round(os.getloadavg()[0], 1)],
-            "new_tokens": found,
-        }
-        arguments.save.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        kept = {"new_tokens": found}
+        save_record(arguments.save, _HERE, began, kept)
 
 
 def _open_context(arguments: argparse.Namespace, root: str) -> RunContext:

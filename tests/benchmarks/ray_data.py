@@ -15,14 +15,13 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from datetime import date
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from infra.store.fingerprints import content_key
-from tests.benchmarks.hardware import describe_hardware
+from tests.benchmarks.hardware import save_record
 from tests.benchmarks.ray_data_sides import SIDES
 
 _HERE = "tests.benchmarks.ray_data"
@@ -52,15 +51,11 @@ def main() -> None:
         median = statistics.median(ratios[name])
         print(f"{name}: median ratio {median:.3f} (wanted: at least {wanted:g})", flush=True)
     if arguments.save:
-        record = {
-            "date": date.today().isoformat(),
-            "command": " ".join(["python -m", _HERE, *sys.argv[1:]]),
-            "hardware": describe_hardware(),
-            "load": [round(began, 1), round(os.getloadavg()[0], 1)],
+        kept = {
             "pairs": pairs,
             "ratios": {name: [round(one, 4) for one in found] for name, found in ratios.items()},
         }
-        arguments.save.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        save_record(arguments.save, _HERE, began, kept)
 
 
 def _measure(side: str, arguments: argparse.Namespace) -> dict[str, Any]:

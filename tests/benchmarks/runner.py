@@ -19,11 +19,10 @@ import statistics
 import subprocess
 import sys
 from dataclasses import asdict, dataclass
-from datetime import date
 from pathlib import Path
 from typing import Any
 
-from tests.benchmarks.hardware import describe_hardware
+from tests.benchmarks.hardware import save_record
 
 _HERE = "tests.benchmarks.runner"
 _ROOT = Path(__file__).parents[2]
@@ -81,14 +80,8 @@ def main() -> None:
         }
         _tell(name, found[name])
     if arguments.save:
-        record = {
-            "date": date.today().isoformat(),
-            "command": " ".join(["python -m", _HERE, *sys.argv[1:]]),
-            "hardware": describe_hardware(),
-            "load": [round(began, 1), round(os.getloadavg()[0], 1)],
-            "work": found,
-        }
-        arguments.save.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        kept = {"work": found}
+        save_record(arguments.save, _HERE, began, kept)
 
 
 def _measure(work: Work, checkout: Path) -> dict[str, Any]:

@@ -22,12 +22,11 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import date
 from pathlib import Path
 from typing import Any
 
 from tests.benchmarks import scale_store
-from tests.benchmarks.hardware import describe_hardware
+from tests.benchmarks.hardware import save_record
 
 _HERE = "tests.benchmarks.scale"
 _ROOT = Path(__file__).parents[2]
@@ -93,14 +92,8 @@ def main() -> None:
             }
     _print_table(found)
     if arguments.save:
-        record = {
-            "date": date.today().isoformat(),
-            "command": " ".join(["python -m", _HERE, *sys.argv[1:]]),
-            "hardware": describe_hardware(),
-            "load": [round(began, 1), round(os.getloadavg()[0], 1)],
-            "work": found,
-        }
-        arguments.save.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        kept = {"work": found}
+        save_record(arguments.save, _HERE, began, kept)
 
 
 def _provide_store(home: Path, row: Row, rows: int) -> str:

@@ -274,16 +274,22 @@ def test_a_worker_that_answers_nothing_is_killed_and_its_rows_are_lent_again(
     assert bench.progress.accepted == 8
 
 
-def test_parts_are_merged_once_some_have_gathered(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(dispatcher, "MERGE_CHUNKS", 2)
+def committing(bench: Bench) -> Callable[..., ChunkReport]:
+    """Return what a worker does that commits each chunk as a part of its own."""
 
     def commit(worker: Worker, keys: list[str], label: str) -> ChunkReport:
         rows = encode_rows(Note, [make_row(key) for key in keys])
         return report(keys, parts=(commit_chunk(bench.storage, FOLDER, rows),))
 
-    bench.workers[0].acts += [commit] * 4
+    return commit
+
+
+def test_parts_are_merged_once_some_have_gathered(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dispatcher, "MERGE_CHUNKS", 2)
+
+    bench.workers[0].acts += [committing(bench)] * 4
     bench.run()
     assert len(bench.storage.list(FOLDER, ".parquet")) == 2, "four chunks, merged two by two"
     assert sorted(read_committed(bench.storage, FOLDER)["key"]) == KEYS
@@ -294,11 +300,7 @@ def test_parts_are_also_merged_once_their_rows_are_many(
 ) -> None:
     monkeypatch.setattr(dispatcher, "MERGE_ROWS", 3)
 
-    def commit(worker: Worker, keys: list[str], label: str) -> ChunkReport:
-        rows = encode_rows(Note, [make_row(key) for key in keys])
-        return report(keys, parts=(commit_chunk(bench.storage, FOLDER, rows),))
-
-    bench.workers[0].acts += [commit] * 3
+    bench.workers[0].acts += [committing(bench)] * 3
     bench.run()
     paths = [stat.path for stat in bench.storage.list(FOLDER, ".parquet")]
     assert sorted("/part-c-" in path for path in paths) == [False, True]
@@ -315,16 +317,12 @@ def test_rows_are_lent_while_parts_are_merged_and_a_merge_that_fails_ends_the_st
         assert lent.wait(10), "the next chunk waits for the merge"
         raise OSError("the disk is full")
 
-    def commit(worker: Worker, keys: list[str], label: str) -> ChunkReport:
-        rows = encode_rows(Note, [make_row(key) for key in keys])
-        return report(keys, parts=(commit_chunk(bench.storage, FOLDER, rows),))
-
     def go_on(worker: Worker, keys: list[str], label: str) -> ChunkReport:
         lent.set()
         return report(keys)
 
     monkeypatch.setattr(dispatcher, "merge_chunks", merge)
-    bench.workers[0].acts += [commit, commit, accept, go_on]
+    bench.workers[0].acts += [*[committing(bench)] * 2, accept, go_on]
     with pytest.raises(OSError, match="the disk is full"):
         bench.run()
     assert bench.lent == Counter(KEYS)
@@ -335,11 +333,7 @@ def test_a_part_alone_is_not_written_again_however_large(
 ) -> None:
     monkeypatch.setattr(dispatcher, "MERGE_ROWS", 1)
 
-    def commit(worker: Worker, keys: list[str], label: str) -> ChunkReport:
-        rows = encode_rows(Note, [make_row(key) for key in keys])
-        return report(keys, parts=(commit_chunk(bench.storage, FOLDER, rows),))
-
-    bench.workers[0].acts.append(commit)
+    bench.workers[0].acts.append(committing(bench))
     bench.run()
     (part,) = bench.storage.list(FOLDER, ".parquet")
     assert "/part-c-" in part.path
@@ -369,16 +363,12 @@ def test_a_stop_does_not_wait_for_a_merge_that_hangs_and_tells_of_one_that_faile
             raise OSError(error)
         over.wait(10)
 
-    def commit(worker: Worker, keys: list[str], label: str) -> ChunkReport:
-        rows = encode_rows(Note, [make_row(key) for key in keys])
-        return report(keys, parts=(commit_chunk(bench.storage, FOLDER, rows),))
-
     def commit_and_stop(worker: Worker, keys: list[str], label: str) -> ChunkReport:
         bench.stop.set()
-        return commit(worker, keys, label)
+        return committing(bench)(worker, keys, label)
 
     monkeypatch.setattr(dispatcher, "merge_chunks", merge)
-    bench.workers[0].acts += [commit, commit, commit, commit_and_stop]
+    bench.workers[0].acts += [*[committing(bench)] * 3, commit_and_stop]
     with pytest.raises(InterruptedRun, match="stopped in notes at"):
         bench.run()
     assert told in caplog.text and len(merges) == 1, "none begins once the run is to stop"
