@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from tasks.training.ranks.layers import (
@@ -11,31 +9,15 @@ from tasks.training.ranks.layers import (
     keep_activations,
     restored_recomputing,
 )
+from tests.unit.training.small_llama import make_llama
 
 pytestmark = pytest.mark.torch
-
-
-def make_model(layers: int = 3) -> Any:
-    import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    torch.manual_seed(0)
-    return LlamaForCausalLM(
-        LlamaConfig(
-            vocab_size=32,
-            hidden_size=16,
-            intermediate_size=32,
-            num_hidden_layers=layers,
-            num_attention_heads=2,
-            num_key_value_heads=2,
-        )
-    )
 
 
 def test_a_group_holds_one_layer_and_keeps_the_settings_of_its_group() -> None:
     import torch
 
-    model = make_model()
+    model = make_llama(3)
     norms = [value for name, value in model.named_parameters() if "norm" in name]
     rest = [value for name, value in model.named_parameters() if "norm" not in name]
     optimizer = torch.optim.AdamW(
@@ -60,7 +42,7 @@ def test_a_group_holds_one_layer_and_keeps_the_settings_of_its_group() -> None:
 def test_a_step_by_layer_is_the_same_step() -> None:
     import torch
 
-    models = [make_model(), make_model()]
+    models = [make_llama(3), make_llama(3)]
     ids = torch.arange(12).reshape(1, 12)
     for model, by_layer in zip(models, (False, True), strict=True):
         optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2, weight_decay=0.1)
@@ -76,7 +58,7 @@ def test_a_step_by_layer_is_the_same_step() -> None:
 def test_a_layer_that_keeps_its_activations_runs_once(kept: int, passes: int) -> None:
     import torch
 
-    model = make_model().train()
+    model = make_llama(3).train()
     model.gradient_checkpointing_enable({"use_reentrant": False})
     assert keep_activations(model, kept) == min(kept, 3)
     run: list[int] = []
@@ -93,7 +75,7 @@ def test_generating_between_steps_leaves_kept_layers_kept() -> None:
     from accelerate import Accelerator  # type: ignore[import-untyped]
     from trl.models import unwrap_model_for_generation
 
-    model = make_model().train()
+    model = make_llama(3).train()
     model.gradient_checkpointing_enable({"use_reentrant": False})
     keep_activations(model, 2)
     with restored_recomputing(model), unwrap_model_for_generation(model, Accelerator(cpu=True)):

@@ -12,23 +12,7 @@ from tasks.training.ranks.losses import (
     score_log_probs_only,
     score_trained_tokens_only,
 )
-
-
-def make_model() -> Any:
-    import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    torch.manual_seed(0)
-    return LlamaForCausalLM(
-        LlamaConfig(
-            vocab_size=64,
-            hidden_size=16,
-            intermediate_size=32,
-            num_hidden_layers=1,
-            num_attention_heads=2,
-            num_key_value_heads=2,
-        )
-    )
+from tests.unit.training.small_llama import make_llama
 
 
 def make_rows() -> tuple[Any, Any]:
@@ -47,7 +31,7 @@ def test_only_tokens_with_loss_go_through_the_vocabulary(monkeypatch: pytest.Mon
     import torch
     from trl.trainer import utils
 
-    model = make_model().eval()
+    model = make_llama(1).eval()
     ids, labels = make_rows()
     logits = torch.log_softmax(model(input_ids=ids).logits[:, :-1], -1)
     kept = labels[:, 1:] != -100
@@ -78,7 +62,7 @@ def test_the_head_reckons_nothing_that_no_loss_needs(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(sft_trainer, "add_fused_lm_head", sft_trainer.add_fused_lm_head)
     score_log_probs_only()
     score_log_probs_only()  # as a second training of a process would
-    model = make_model()
+    model = make_llama(1)
     sft_trainer.add_fused_lm_head(model, outputs=("log_probs", "entropy", "is_top1"))
     ids, labels = make_rows()
     found = model(input_ids=ids, labels=labels, fused_lm_head=True)
@@ -100,7 +84,7 @@ def test_the_loss_is_trls_own_to_the_last_bit(
     counted = torch.tensor(trained)
 
     def learn(ours: bool) -> tuple[float, list[Any]]:
-        model = make_model()
+        model = make_llama(1)
         add_fused_lm_head(
             model, outputs=("log_probs",) if ours else ("log_probs", "entropy", "is_top1")
         )
