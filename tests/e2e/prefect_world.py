@@ -86,25 +86,33 @@ class Postgres:
         self._tell("postgres", f"CREATE DATABASE {_DATABASE}")
 
     def empty(self) -> None:
-        """Take every row out of the database; the tables stay, for making them takes a while."""
+        """Take every row out of the database; the tables stay, for making them takes a while.
+
+        A server that writes meanwhile may hold one table and want another that is locked already:
+        the one of the two that the database calls off is this one, which begins again.
+        """
         self._tell(
             _DATABASE,
-            "DO $$ BEGIN EXECUTE (SELECT 'TRUNCATE ' || string_agg(quote_ident(tablename), ', ')"
+            "DO $$ BEGIN LOOP BEGIN"
+            " EXECUTE (SELECT 'TRUNCATE ' || string_agg(quote_ident(tablename), ', ')"
             " || ' CASCADE' FROM pg_tables WHERE schemaname = 'public'"
-            " AND tablename <> 'alembic_version'); END $$",
+            " AND tablename <> 'alembic_version'); RETURN;"
+            " EXCEPTION WHEN deadlock_detected THEN PERFORM pg_sleep(0.1); END; END LOOP; END $$",
         )
 
     def _tell(self, database: str, statement: str) -> None:
-        subprocess.run(
+        done = subprocess.run(
             [
                 *(str(self.binaries / "psql"), "--no-psqlrc", "--quiet", "--host=127.0.0.1"),
                 *(f"--port={self.port}", f"--username={self.user}", f"--dbname={database}"),
                 f"--command={statement}",
             ],
-            check=True,
             capture_output=True,
+            text=True,
             timeout=60,
+            check=False,
         )
+        assert done.returncode == 0, done.stderr
 
 
 @contextmanager
