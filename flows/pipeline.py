@@ -15,6 +15,7 @@ from flows.control.approval import ask_for_approval, check_approval, needs_appro
 from flows.control.budget import BudgetGuard
 from flows.control.display import current_watcher
 from flows.control.rerun import check_reruns, close_reruns, request_reruns
+from flows.control.stopping import stop_on_sigterm
 from flows.execute import Execution
 from flows.plan.planning import draw_plan
 from flows.plan.table import print_plan
@@ -138,6 +139,7 @@ def open_run(settings: Settings, listener: Listener) -> Iterator[tuple[RunContex
     listeners = Listeners(listener, PrefectListener(), StageMonitor(), guard)
     with ExitStack() as held, open_context(settings, listeners) as context:
         name = settings.run.name
+        held.enter_context(stop_on_sigterm(context.stop))
         listeners.run_started(name, context)
         began = time.monotonic()
         held.enter_context(

@@ -1,27 +1,37 @@
 """Stops a run in order when its process is told to end: cancelled in the Prefect UI, or SIGTERM.
 
-Prefect turns the signal into an exception in the main thread. Were it to leave the flow at once,
-engines would be closed under rows that are nearly done. So the run works in a thread of its own:
-the main thread hears the signal, has the stages commit what is finished, and only then passes the
-signal on, which makes Prefect call the run Cancelled (or Crashed, when nobody cancelled it).
-Prefect's workers wait 30 s for that before they kill; ``runner.stop_grace_s`` is shorter.
+Inside a flow Prefect turns the signal into an exception in the main thread, whatever handler was
+there before. Were it to leave the flow at once, engines would be closed under rows that are nearly
+done. A run of the command line, or of a program's own, takes the signal back and ends as after
+Ctrl-C. One that a deployment started works in a thread of its own: the main thread hears the
+signal, has the stages commit what is finished, and only then passes the signal on, which makes
+Prefect call the run Cancelled (or Crashed, when nobody cancelled it). Prefect's workers wait 30 s
+for that before they kill; ``runner.stop_grace_s`` is shorter.
 """
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent import futures
+from contextlib import contextmanager
 from functools import partial
+from types import FrameType
 from typing import TypeVar
 
 from prefect.exceptions import TerminationSignal
 
 from infra.context import Listener, RunContext
+from infra.errors import InterruptedRun
 from infra.progress import Progress
 from infra.threads import start_beside
 
 T = TypeVar("T")
+
+_STDERR = 2
+_TOLD = b"SIGTERM: committing what is finished, then stopping\n"
 
 
 class StopController(Listener):
@@ -69,3 +79,29 @@ def run_until_told_to_stop(work: Callable[[StopController], T]) -> T:
         if not outcome.cancel():
             futures.wait([outcome])
         raise
+
+
+@contextmanager
+def stop_on_sigterm(stop: threading.Event) -> Iterator[None]:
+    """Turn SIGTERM inside the block into an order to stop; a second one ends the process at once.
+
+    In another thread than the main one, which alone hears signals, nothing changes.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    told: list[int] = []
+
+    def answer(number: int, _: FrameType | None) -> None:
+        if told:
+            os._exit(InterruptedRun.exit_code)
+        told.append(number)
+        stop.set()
+        # A print or a log could wait for a lock that the interrupted line holds.
+        os.write(_STDERR, _TOLD)
+
+    previous = signal.signal(signal.SIGTERM, answer)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)

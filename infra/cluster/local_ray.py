@@ -27,6 +27,7 @@ _LAST_WORDS_S = 5.0
 _OF_CLUSTERS = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 """Ray reads it when it is imported: 0 has a node know itself by 127.0.0.1 on every system, and
 each of its servers listens there alone. Given another address it listens on all interfaces."""
+_OF_DRIVERS = {"RAY_DISABLE_FAILURE_SIGNAL_HANDLER": "1", "RAY_ENABLE_AUTO_CONNECT": "0"}
 _SELDOM = {
     "REPORTER_UPDATE_INTERVAL_MS": "60000",
     "RAY_enable_metrics_collection": "0",
@@ -55,6 +56,23 @@ def keep_to_loopback() -> Iterator[None]:
     finally:
         if before is None:
             del os.environ[_OF_CLUSTERS]
+
+
+@contextmanager
+def tame_driver() -> Iterator[None]:
+    """Have a Ray that is imported inside the block leave SIGTERM alone, and start when told only.
+
+    A driver of Ray's is aborted three seconds after that signal, in the middle of whatever its own
+    handler does in order; and a call that comes after Ray was shut down starts another Ray. Ray
+    asks when it is imported; its workers keep its ways.
+    """
+    added = {name: value for name, value in _OF_DRIVERS.items() if name not in os.environ}
+    os.environ.update(added)
+    try:
+        yield
+    finally:
+        for name in added:
+            del os.environ[name]
 
 
 @contextmanager

@@ -26,7 +26,7 @@ from infra.cluster.devices import (
     list_offers,
     weigh_offers,
 )
-from infra.cluster.local_ray import keep_to_loopback, start_local_ray
+from infra.cluster.local_ray import keep_to_loopback, start_local_ray, tame_driver
 from infra.cluster.node_checks import Question
 from infra.cluster.probe import check_nodes
 from infra.cluster.torch_build import read_torch_build
@@ -142,7 +142,8 @@ class Cluster:
     def ensure(self) -> Any:
         """Connect on first use and return the ``ray`` module."""
         with self._lock:
-            with keep_to_loopback() if self.config.address is None else nullcontext():
+            local = keep_to_loopback() if self.config.address is None else nullcontext()
+            with local, tame_driver():
                 import ray
 
             if self._refused is not None:

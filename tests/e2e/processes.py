@@ -80,15 +80,20 @@ def run_until(
     ready: Callable[[], bool],
     number: signal.Signals,
     timeout_s: float = 300,
+    log: Path | None = None,
 ) -> int:
-    """Start the command line, send a signal when ``ready``, and return how it ended."""
-    process = subprocess.Popen(
-        [*_COMMAND, *arguments],
-        env={**os.environ, **env},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+    """Start the command line, send a signal when ``ready``, and return how it ended.
+
+    What it says to people goes to ``log``, if there is one.
+    """
+    with (log or Path(os.devnull)).open("wb") as told:
+        process = subprocess.Popen(
+            [*_COMMAND, *arguments],
+            env={**os.environ, **env},
+            stdout=subprocess.DEVNULL,
+            stderr=told,
+            start_new_session=True,
+        )
     deadline = time.monotonic() + timeout_s
     while not ready():
         assert process.poll() is None, f"the run ended early: {process.returncode}"

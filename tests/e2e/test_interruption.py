@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from tests.e2e.processes import (
     closing_line,
     count_parts,
     run_command,
+    run_until,
     running_pids,
 )
 from tests.e2e.scripted import ScriptedWorld, read_parts
@@ -20,7 +22,7 @@ from tests.e2e.terminal import CTRL_C, Terminal
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
 
 
-def test_ctrl_c_commits_what_is_finished_and_says_how_to_go_on(tmp_path: Path) -> None:
+def test_ctrl_c_and_sigterm_commit_what_is_finished_and_say_how_to_go_on(tmp_path: Path) -> None:
     world = ScriptedWorld.make(tmp_path, personas=60)
     env = {"PREFECT_HOME": str(make_home(tmp_path / "prefect"))}
     slow = ["run", str(world.config), "--set", "models.teacher.script={latency_s: 0.2}"]
@@ -33,7 +35,23 @@ def test_ctrl_c_commits_what_is_finished_and_says_how_to_go_on(tmp_path: Path) -
     assert "Run the same command again" in terminal.seen
     await_no_leftovers(before)
     committed = read_parts(world.root, "characters").height
-    assert 8 <= committed < 60
+    assert 8 <= committed < 50
+
+    # As a scheduler ends a job: Prefect and Ray have an answer of their own to that signal.
+    parts = count_parts(world.root, "characters")
+    log = tmp_path / "ended.log"
+
+    def goes_on() -> bool:
+        return count_parts(world.root, "characters") > parts
+
+    assert run_until(slow, env, goes_on, signal.SIGTERM, log=log) == 130, log.read_text()
+    told = log.read_text()
+    assert "SIGTERM: committing what is finished, then stopping" in told
+    assert "Run the same command again" in told and "died" not in told
+    await_no_leftovers(before)
+    kept, committed = committed, read_parts(world.root, "characters").height
+    assert kept < committed < 60
+
     again = run_command(["run", str(world.config), "--until", "characters"], env)
     assert closing_line(again)["counts"]["characters"]["planned"] == 60
     assert f"{committed} reused" in again.stderr

@@ -5,6 +5,9 @@ from __future__ import annotations
 import contextvars
 import os
 import signal
+import subprocess
+import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
@@ -12,7 +15,11 @@ from types import FrameType
 import pytest
 from prefect.exceptions import TerminationSignal
 
-from flows.control.stopping import StopController, run_until_told_to_stop
+from flows.control.stopping import (
+    StopController,
+    run_until_told_to_stop,
+    stop_on_sigterm,
+)
 from infra.cluster.session import RayConfig
 from infra.context import RunContext
 from infra.errors import InterruptedRun
@@ -72,3 +79,43 @@ def test_a_run_that_is_told_before_it_has_a_bench_stops_at_once(tmp_path: Path) 
     controller = StopController()
     controller.stop()
     assert open_context(str(tmp_path), controller).stop.is_set()
+
+
+def test_inside_a_flow_of_the_main_thread_the_signal_is_an_order_and_no_exception(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    stop = threading.Event()
+    with stop_on_sigterm(stop):
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop.wait(_PATIENCE_S)
+    assert capfd.readouterr().err == "SIGTERM: committing what is finished, then stopping\n"
+    with pytest.raises(TerminationSignal):  # whose handler it was before has it again
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_a_second_signal_ends_the_process_at_once() -> None:
+    code = (
+        "import os, signal, threading\n"
+        "from flows.control.stopping import stop_on_sigterm\n"
+        "with stop_on_sigterm(threading.Event()):\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    print('once', flush=True)\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    print('twice')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.returncode) == ("once\n", InterruptedRun.exit_code)
+
+
+def test_a_thread_leaves_the_signal_to_the_main_one() -> None:
+    seen = []
+
+    def work() -> None:
+        with stop_on_sigterm(threading.Event()):
+            seen.append(signal.getsignal(signal.SIGTERM))
+
+    before = signal.getsignal(signal.SIGTERM)
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert seen == [before]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.cluster.local_ray import guard_token, keep_to_loopback
+from infra.cluster.local_ray import guard_token, keep_to_loopback, tame_driver
 
 SWITCH = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 
@@ -39,6 +39,34 @@ def test_ray_knows_itself_by_the_loopback_address() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split()[-1] == "127.0.0.1"
+
+
+def test_a_driver_keeps_its_handler_and_starts_no_ray_by_a_call() -> None:
+    code = (
+        "import os, signal\n"
+        "from infra.cluster.local_ray import tame_driver\n"
+        "signal.signal(signal.SIGTERM, lambda *_: print('heard'))\n"
+        "with tame_driver():\n"
+        "    import ray\n"
+        "from ray._private import ray_constants\n"
+        "print(ray_constants.RAY_DISABLE_FAILURE_SIGNAL_HANDLER)\n"
+        "print([name for name in os.environ if name in ('RAY_ENABLE_AUTO_CONNECT',"
+        " 'RAY_DISABLE_FAILURE_SIGNAL_HANDLER')])\n"
+        "try:\n"
+        "    ray.nodes()\n"
+        "except ray.exceptions.RaySystemError:\n"
+        "    print('not started')\n"
+        "os.kill(os.getpid(), signal.SIGTERM)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split("\n") == ["True", "[]", "not started", "heard", ""]
+
+
+def test_a_driver_that_was_told_otherwise_is_obeyed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_ENABLE_AUTO_CONNECT", "1")
+    with tame_driver():
+        assert os.environ["RAY_ENABLE_AUTO_CONNECT"] == "1"
+    assert os.environ["RAY_ENABLE_AUTO_CONNECT"] == "1"
 
 
 def test_nobody_else_reads_the_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
