@@ -123,21 +123,27 @@ def list_offers(ray: Any) -> list[NodeOffer]:
     ]
 
 
+def bind_to(node: str, *, soft: bool = False) -> dict[str, Any]:
+    """Return the option that keeps a task or an actor to a node, by Ray's id.
+
+    A ``soft`` one goes elsewhere when the node has no room or is gone.
+    """
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    # Without the last, a node that is full for the moment would be waited for.
+    strategy = NodeAffinitySchedulingStrategy(node, soft=soft, _spill_on_unavailable=soft)
+    return {"scheduling_strategy": strategy}
+
+
 def ask_nodes(ray: Any, offers: Sequence[NodeOffer], timeout_s: float) -> dict[str, NodeLook]:
     """Have the PyTorch of each node say what it can use; by node."""
     if not offers:
         return {}
     from ray.exceptions import GetTimeoutError, RayError
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     # It asks for no GPU, so it waits behind nobody, and its process ends with the answer.
     task = ray.remote(max_calls=1, max_retries=0, num_cpus=0, num_gpus=0)(look_around).options
-    flights = {
-        offer.node: task(
-            scheduling_strategy=NodeAffinitySchedulingStrategy(offer.node, soft=False),
-        ).remote()
-        for offer in offers
-    }
+    flights = {offer.node: task(**bind_to(offer.node)).remote() for offer in offers}
     hosts = ", ".join(offer.host for offer in offers)
     try:
         looks = ray.get(list(flights.values()), timeout=timeout_s)

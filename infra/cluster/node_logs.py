@@ -18,7 +18,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from infra.cluster.devices import list_offers
+from infra.cluster.devices import bind_to, list_offers
 from infra.cluster.session import Cluster, RayConfig
 from infra.errors import ClusterError, OpenCharacterError
 from infra.secrets.masking import Masker
@@ -95,15 +95,14 @@ def ask_nodes(ray: Any, run: Asked, jobs: Sequence[str], patience_s: float) -> l
     Without ``jobs``, by Ray's ids, the logs of all that were at work meanwhile are read.
     """
     from ray.exceptions import RayError
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     offers = list_offers(ray)
     most = max(1, min(_MOST_LOGS, _MOST_IN_ALL // max(1, len(offers))))
     task = ray.remote(max_retries=0, num_cpus=0)(read_own_logs)
     flights = {
-        offer.node: task.options(
-            scheduling_strategy=NodeAffinitySchedulingStrategy(offer.node, soft=False)
-        ).remote(run.began, run.ended, most, tuple(jobs))
+        offer.node: task.options(**bind_to(offer.node)).remote(
+            run.began, run.ended, most, tuple(jobs)
+        )
         for offer in offers
     }
     done, _ = ray.wait(list(flights.values()), num_returns=len(flights), timeout=patience_s)

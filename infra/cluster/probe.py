@@ -16,7 +16,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from infra.cluster.devices import NodeOffer
+from infra.cluster.devices import NodeOffer, bind_to
 from infra.cluster.node_checks import NodeAnswer, Question, judge_nodes, note_clocks
 from infra.cluster.node_report import examine_node, withdraw, withdraw_answer
 from infra.errors import ConfigError, StorageError
@@ -62,7 +62,7 @@ def probe_nodes(
         task = ray.remote(max_retries=0, num_cpus=0)(examine_node)
         sent = time.time()
         flights = {
-            offer.node: task.options(**_bind_to(offer.node)).remote(
+            offer.node: task.options(**bind_to(offer.node)).remote(
                 models, storage.root, marker, names[offer.node]
             )
             for offer in offers
@@ -83,12 +83,6 @@ def probe_nodes(
 def _clear(storage: Storage, path: str) -> None:
     with suppress(OSError, StorageError):  # what stays is small, and in nobody's way
         withdraw(storage, path)
-
-
-def _bind_to(node: str) -> dict[str, Any]:
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
-    return {"scheduling_strategy": NodeAffinitySchedulingStrategy(node, soft=False)}
 
 
 def _gather(
@@ -144,7 +138,7 @@ def _withdraw(ray: Any, storage: Storage, lost: Mapping[str, str]) -> None:
     """Have nodes remove what only they can of what they wrote, as far as they can."""
     task = ray.remote(max_retries=0, num_cpus=0)(withdraw_answer)
     flights = [
-        task.options(**_bind_to(node)).remote(storage.root, answer) for node, answer in lost.items()
+        task.options(**bind_to(node)).remote(storage.root, answer) for node, answer in lost.items()
     ]
     if flights:
         ray.wait(flights, num_returns=len(flights), timeout=_WITHDRAWAL_S)

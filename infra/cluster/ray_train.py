@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from infra.cluster.devices import bind_to
 from infra.cluster.ledger import Need
 from infra.cluster.session import Cluster
 from infra.errors import ClusterError, OpenCharacterError
@@ -89,12 +90,9 @@ def run_ranks(
         ClusterError: There was no room for the ranks.
     """
     ray = cluster.ensure()
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
     # On another node it would be lost with that node, and the training with it.
-    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    options = {"num_cpus": 0, "max_concurrency": 8, "scheduling_strategy": here}
-    board = ray.remote(_Board).options(**options).remote()
+    here = bind_to(ray.get_runtime_context().get_node_id())
+    board = ray.remote(_Board).options(num_cpus=0, max_concurrency=8, **here).remote()
     ended: list[BaseException | None] = []
     fit = threading.Thread(target=lambda: ended.append(_fit(cluster, run, board)), daemon=True)
     fit.start()

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+from infra.cluster.devices import bind_to
 from infra.cluster.ledger import Need, Reservation, ResourceLedger, free_memory_share
 from infra.cluster.session import Cluster
 from infra.engines.batch_sizes import choose_window
@@ -48,6 +49,7 @@ class Replica:
 
     ``generation`` counts restarts, so that two stages that see the same death restart it once.
     ``start`` is what the engine's start will have returned: all of a model's start at once.
+    On several machines the worker is there once its engine is up, to stand beside it.
     """
 
     model: str
@@ -195,13 +197,17 @@ class EnginePool:
             config = self._models[replica.model]
             self._kill(replica.engine, replica.worker if worker_lost else None)
             engine, start, open_engine = self._open_engine(config)
-            worker = self._open_worker(config, open_engine) if worker_lost else replica.worker
-            fresh = Replica(replica.model, replica.index, replica.window, worker, engine, start)
+            fresh = Replica(
+                *(replica.model, replica.index, replica.window),
+                self._open_early(config, engine, open_engine) if worker_lost else replica.worker,
+                engine,
+                start,
+            )
             self._await_engine(fresh)
             self._probe_newcomers([fresh])
             if not worker_lost:
-                self.cluster.ensure().get(worker.reopen.remote(open_engine))
-            replica.worker, replica.engine, replica.window = worker, engine, fresh.window
+                self.cluster.ensure().get(replica.worker.reopen.remote(open_engine))
+            replica.worker, replica.engine, replica.window = fresh.worker, engine, fresh.window
             replica.generation += 1
 
     def patience_s(self, name: str) -> float:
@@ -310,7 +316,7 @@ class EnginePool:
 
     def _start(self, name: str, config: ModelConfig, index: int) -> Replica:
         engine, start, open_engine = self._open_engine(config)
-        worker = self._open_worker(config, open_engine)
+        worker = self._open_early(config, engine, open_engine)
         return Replica(name, index, _window(config), worker, engine, start)
 
     def _open_engine(self, config: ModelConfig) -> tuple[Any, Any, Callable[[], Engine]]:
@@ -322,16 +328,28 @@ class EnginePool:
         zygote = self._zygote.address if self._zygote is not None else None
         options = _vllm_resources(config, on_gpus=self.cluster.devices().on_gpus)
         engine = ray.remote(VllmActor).options(**options).remote(config, zygote)
-        open_engine = partial(ActorEngine, engine, config.stall_timeout_s)
-        return engine, engine.start.remote(), open_engine
+        return engine, engine.start.remote(), _reach(config, engine)
 
-    def _open_worker(self, config: ModelConfig, open_engine: Callable[[], Engine]) -> Any:
+    def _open_early(
+        self, config: ModelConfig, engine: Any | None, open_engine: Callable[[], Engine]
+    ) -> Any | None:
+        """Open the worker while its engine starts, unless it has to know where that will be."""
+        if engine is not None and not self.cluster.is_alone:
+            return None
+        return self._open_worker(config, open_engine)
+
+    def _open_worker(
+        self, config: ModelConfig, open_engine: Callable[[], Engine], node: str = ""
+    ) -> Any:
+        """Open a worker, on a node if it has room: all its rows go to and fro."""
         ray = self.cluster.ensure()
         # A batch's window is as wide as the batch: that is many chunks at once.
         most = 1000 if config.batch is None else 100_000
         options: dict[str, Any] = {"num_cpus": _WORKER_CPUS, "max_concurrency": most}
         if config.engine != "vllm":
             options |= _SPREAD
+        elif node:
+            options |= bind_to(node, soft=True)
         worker = ray.remote(StageWorker).options(**options).remote(open_engine, _window(config))
         if config.engine == "vllm":
             worker.warm_up.remote(config.model, config.revision)
@@ -348,6 +366,10 @@ class EnginePool:
             partial(self.tell, replica.model),
         )
         replica.facts = str(facts)
+        if replica.worker is None:
+            node = self.cluster.ensure().get(replica.engine.find_node.remote())
+            config = self._models[replica.model]
+            replica.worker = self._open_worker(config, _reach(config, replica.engine), node)
         replica.window = choose_window(facts.sequences, facts.kv_cache_tokens, facts.context_tokens)
         replica.worker.resize.remote(replica.window)
         if facts.spare_cores:
@@ -389,6 +411,11 @@ class EnginePool:
         for actor in actors:
             if actor is not None:
                 ray.kill(actor, no_restart=True)
+
+
+def _reach(config: ModelConfig, engine: Any) -> Callable[[], Engine]:
+    """Return how workers open an engine that is an actor."""
+    return partial(ActorEngine, engine, config.stall_timeout_s)
 
 
 def _window(config: ModelConfig) -> int:

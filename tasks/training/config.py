@@ -33,6 +33,13 @@ class SampleConfig(Knobs):
     every_steps: int = execution(0, ge=0, description="Steps between samples; 0: only at the end")
     characters: int = execution(4, ge=0, description="Held-out characters that are asked")
     max_new_tokens: int = execution(96, ge=1, description="Longest sample in tokens")
+    temperature: float = execution(
+        0.0,
+        ge=0,
+        le=2,
+        description="Temperature of the samples and of the answers that the export is checked by;"
+        " greedily, small models go round in circles",
+    )
 
 
 class TrainingConfig(Knobs):

@@ -385,7 +385,7 @@ def test_sampling_changes_nothing_and_resumes_without_doubles(
         Probe(key, f"character {key}", "", "", token_ids)
         for key, token_ids in (("one", (0, 20, 21)), ("two", (0, 40)))
     )
-    config = {**knobs, "samples": {"every_steps": 3, "max_new_tokens": 5}}
+    config = {**knobs, "samples": {"every_steps": 3, "max_new_tokens": 5, "temperature": 0.8}}
     job = replace(make_job(tmp_path, "sampled", **config), probes=probes)
     ranks.run(train, job, Driver(kill_at=7))
     outcome, told = finish(ranks, job)

@@ -49,6 +49,13 @@ class VllmActor:
         except EngineError as error:
             raise explain_start(self._model, error, await self.read_log()) from error
 
+    async def find_node(self) -> str:
+        """Return Ray's id of the node that it stands on."""
+        import ray
+
+        node: str = ray.get_runtime_context().get_node_id()
+        return node
+
     async def measure_brought(self) -> tuple[int, int]:
         """Return how many bytes of its model are on this machine, and how many it has."""
         return await asyncio.to_thread(measure_brought, self._model, self._revision)

@@ -156,7 +156,9 @@ def check_endings(found: EndingFacts, least: float = 0.5) -> None:
     if found.asked and found.share < least:
         raise EndlessAnswers(
             f"only {found.ended} of {found.asked} answers ended by themselves (at least {least:.0%}"
-            " must) → train longer, allow longer answers, or check that the stop token carries loss"
+            " must) → train longer, allow longer ones or draw them as they will be asked for"
+            " (training.samples: max_new_tokens, temperature), or check that the stop token carries"
+            " loss"
         )
 
 

@@ -276,6 +276,7 @@ def _check_serving(finishing: Finishing, probes: Sequence[Probe]) -> EndingFacts
                     [probe.token_ids for probe in probes],
                     max_new_tokens=job.config.samples.max_new_tokens,
                     seed=job.config.seed,
+                    temperature=job.config.samples.temperature,
                 )
             )
         check_endings(found)

@@ -218,6 +218,8 @@ class _Rank:
                 stop_ids=[job.stop_id],
                 pad_id=_known(job.pad_id),
                 max_new_tokens=job.config.samples.max_new_tokens,
+                temperature=job.config.samples.temperature,
+                seed=job.config.seed,
             )
         try:
             before = load_samples(self.storage.read_bytes(job.samples).decode("utf-8"))

@@ -94,7 +94,8 @@ class Ending:
 def test_only_answers_that_end_by_themselves_count() -> None:
     engine = Ending("stop", "length", "abort", "stop")
     prompts = [[1, 2, n] for n in range(4)]
-    found = asyncio.run(measure_endings(engine, prompts, max_new_tokens=8))
+    found = asyncio.run(measure_endings(engine, prompts, max_new_tokens=8, temperature=0.7))
+    assert {request.sampling.temperature for request in engine.seen} == {0.7}
     assert (found.asked, found.ended, found.share) == (4, 2, 0.5)
     assert [request.token_ids for request in engine.seen] == [(1, 2, n) for n in range(4)]
     check_endings(found, 0.5)
