@@ -33,7 +33,7 @@ from tasks.dialogues.nodes import TakenDialogues
 from tasks.export.nodes import Export
 from tasks.training.config import TrainingConfig
 from tasks.training.nodes import Encoding, Training
-from tasks.training.rows.batching import count_steps
+from tasks.training.rows.batching import count_steps, list_ranks
 
 _HOUR_S = 3600
 _ROW_BYTES = 120
@@ -75,6 +75,8 @@ class TrainingPlan(_Plain):
     tokens: int
     epochs: float
     steps: int
+    ranks: tuple[int, ...]
+    """How many may share its global batch."""
     parameters: int | None
     rank_hours: float | None
     usd: float | None
@@ -148,6 +150,7 @@ class CostEstimator:
             tokens=tokens,
             epochs=config.epochs,
             steps=count_steps(packed, config.epochs, config.global_batch),
+            ranks=list_ranks(config),
             parameters=facts_of_base.parameters if facts_of_base else None,
             rank_hours=hours,
             usd=None if hours is None or price is None else hours * price,

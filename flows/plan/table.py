@@ -145,7 +145,17 @@ def _describe_training(training: TrainingPlan | None) -> Iterator[str]:
             if training.make
             else " done"
         )
+        + f" (a step can be split over {_list_ranks(training.ranks)})"
     )
+
+
+def _list_ranks(counts: Sequence[int], most: int = 12) -> str:
+    """Write numbers of ranks, of many only the largest and that there are others."""
+    listed = [f"{count:,}" for count in counts[-most:]]
+    if len(listed) == 1:
+        return f"{listed[0]} rank" + ("s" if counts[0] > 1 else "")
+    few = "…, " if len(counts) > most else ""
+    return f"{few}{', '.join(listed[:-1])} or {listed[-1]} ranks"
 
 
 def _describe_totals(totals: Totals) -> Iterator[str]:

@@ -47,6 +47,11 @@ def choose_ranks(config: TrainingConfig, devices: Devices) -> int:
     return max((n for n in range(2, most + 1) if _can_split(config, n)), default=1)
 
 
+def list_ranks(config: TrainingConfig) -> tuple[int, ...]:
+    """Return the numbers of ranks that can share a global batch evenly, the smallest first."""
+    return tuple(n for n in range(1, config.global_batch + 1) if _can_split(config, n))
+
+
 def least_ranks(config: TrainingConfig) -> int:
     """Return how many ranks train at least, which is known before there is a cluster."""
     return 1 if config.workers == "auto" else config.workers

@@ -18,6 +18,7 @@ from tasks.training.rows.batching import (
     count_steps,
     find_epoch_ends,
     least_ranks,
+    list_ranks,
     order_epoch,
     plan_batches,
     stream_rows,
@@ -71,6 +72,12 @@ def test_auto_takes_a_rank_a_gpu_or_two_on_cpus(
     config = make_config(global_batch=batch)
     assert choose_ranks(config, make_devices(*nodes)) == ranks
     assert plan_batches(config, ranks).global_batch == batch
+
+
+def test_a_step_can_be_split_over_these_and_no_other_ranks() -> None:
+    assert list_ranks(make_config(global_batch=64)) == (1, 2, 4, 8, 16, 32, 64)
+    assert list_ranks(make_config(global_batch=24, micro_batch=4)) == (1, 2, 3, 6)
+    assert list_ranks(make_config(global_batch=1)) == (1,)
 
 
 @given(batch=st.integers(1, 256), micro=st.none() | st.integers(1, 16), gpus=st.integers(1, 64))

@@ -71,6 +71,22 @@ def test_a_plan_survives_json(tmp_path: Path, config: dict[str, Any]) -> None:
     assert drawn.models["student"] is not None
 
 
+@pytest.mark.parametrize(
+    ("batch", "told"),
+    [
+        (1, "over 1 rank)"),
+        (64, "over 1, 2, 4, 8, 16, 32 or 64 ranks"),
+        (720, "over …, 45, 48, 60, 72, 80, 90, 120, 144, 180, 240, 360 or 720 ranks"),
+    ],
+)
+def test_a_plan_says_over_how_many_ranks_a_step_can_be_split(
+    tmp_path: Path, config: dict[str, Any], batch: int, told: str
+) -> None:
+    config["training"] = {"model": "student", "global_batch": batch}
+    config["models"]["student"] = {"model": "Qwen/Qwen2.5-0.5B-Instruct"}
+    assert f"a step can be split {told}" in print_plan(plan(tmp_path, config))
+
+
 def test_rows_of_questions_that_are_not_written_are_told_about(
     tmp_path: Path, config: dict[str, Any]
 ) -> None:
