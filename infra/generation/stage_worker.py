@@ -121,6 +121,7 @@ class _Chunk:
         self.tally.add(row.envelope)
 
 
+_Batch = list[tuple[_Chunk, list[tuple[float, MadeRow]]]]
 E_ = TypeVar("E_", bound=Engine)
 
 
@@ -139,6 +140,8 @@ class StageWorker(Generic[E_]):
         self._clerk: asyncio.Task[None] | None = None
         self._desk = asyncio.Lock()
         self._written: dict[str, list[PartRef]] = {}
+        self._unsure: dict[str, _Batch] = {}
+        """Rows of a stage whose part could not be written, or was and its answer got lost."""
 
     async def warm_up(self, model: str | None, revision: str | None) -> None:
         """Load the tokenizer and the Parquet writer while the engine is still starting."""
@@ -161,6 +164,8 @@ class StageWorker(Generic[E_]):
         ``label`` is what :meth:`progress` calls the chunk until then.
         """
         chunk = _Chunk(label, job, deque(rows.to_pylist()))
+        if not self._is_open(job.folder):
+            self._unsure.pop(job.folder, None)  # of an earlier try: what it left is known by now
         self._chunks.append(chunk)
         self._queue.append(chunk)
         try:
@@ -183,26 +188,28 @@ class StageWorker(Generic[E_]):
     async def commit(self, folder: str) -> None:
         """Commit every finished row of a stage as one part; what cannot be written is kept.
 
+        It is tried again as the same part: if that was written after all, no row is there twice.
         Also waits for what is being committed already.
         """
         async with self._desk:
-            taken = [
+            if folder in self._unsure:
+                await self._write(folder, self._unsure[folder])
+            batch = [
                 (chunk, chunk.fresh)
                 for chunk in self._chunks
                 if chunk.job.folder == folder and chunk.fresh
             ]
-            if not taken:
-                return
-            for chunk, _ in taken:
-                chunk.fresh = []
-            rows = [row for _, fresh in taken for _, row in fresh]
-            try:
-                part = await asyncio.to_thread(_write_part, taken[0][0].job, rows)
-            except BaseException:
-                for chunk, fresh in taken:
-                    chunk.fresh = fresh + chunk.fresh
-                raise
-            self._written.setdefault(folder, []).append(part)
+            if batch:
+                for chunk, _ in batch:
+                    chunk.fresh = []
+                await self._write(folder, batch)
+
+    async def _write(self, folder: str, batch: _Batch) -> None:
+        self._unsure[folder] = batch
+        rows = [row for _, fresh in batch for _, row in fresh]
+        part = await asyncio.to_thread(_write_part, batch[0][0].job, rows)
+        del self._unsure[folder]
+        self._written.setdefault(folder, []).append(part)
 
     async def give_up(self, folder: str, most: int) -> list[str]:
         """Hand back up to ``most`` rows of a stage not begun yet, youngest first; return keys.
@@ -280,6 +287,10 @@ class StageWorker(Generic[E_]):
             self._settle(chunk)
             self._fill()
 
+    def _is_open(self, folder: str) -> bool:
+        """Tell whether a chunk of a stage is being worked on."""
+        return any(chunk.job.folder == folder for chunk in self._chunks)
+
     def _commit_in_time(self) -> None:
         if self._clerk is None or self._clerk.done():
             self._clerk = asyncio.create_task(self._watch_fresh_rows())
@@ -288,9 +299,12 @@ class StageWorker(Generic[E_]):
         """Commit each stage's finished rows once the oldest has waited long enough."""
         clock = asyncio.get_running_loop().time
         while due := [
-            (chunk.fresh[0][0] + chunk.job.commit_after_s, chunk.job.folder)
-            for chunk in self._chunks
-            if chunk.fresh
+            *((clock(), folder) for folder in self._unsure if self._is_open(folder)),
+            *(
+                (chunk.fresh[0][0] + chunk.job.commit_after_s, chunk.job.folder)
+                for chunk in self._chunks
+                if chunk.fresh
+            ),
         ]:
             moment, folder = min(due)
             if moment > clock():

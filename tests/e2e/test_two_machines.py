@@ -23,7 +23,7 @@ ON_S3 = [
     "models.base.model=s3://demo/models/base/",
     *("personas.sample=24", "instructions.limit=12", "instructions.synthesis.count=0"),
     *("training.epochs=3", "training.max_examples=48", "training.samples.characters=0"),
-    *("training.workers=1", "training.deepspeed=ddp"),
+    "training.workers=2",
     *("evaluation.questions={suite: held_out, personas: 2}", "evaluation.judges=[]"),
     "evaluation.attribution.max_examples=4",
 ]

@@ -333,6 +333,71 @@ def test_rows_that_could_not_be_written_are_written_by_the_next_commit(
     assert sum(part.rows for part in report.parts) == 3 == report.tally.made
 
 
+def test_a_part_whose_write_got_no_answer_is_tried_again_as_it_was(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be there: written together with later rows, its own would be there twice."""
+    answers = iter([False])
+    tried = asyncio.Event()
+
+    def lose_answer(store: Storage, folder: str, table: pa.Table) -> Any:
+        part = commit_chunk(store, folder, table)
+        if not next(answers, True):
+            tried.set()
+            raise OSError("no answer")
+        return part
+
+    monkeypatch.setattr(stage_worker, "commit_chunk", lose_answer)
+    monkeypatch.setattr(stage_worker, "_SECOND_TRY_S", 0.05)
+
+    async def main() -> ChunkReport:
+        engine = GatedEngine("next", "slow")
+        worker = StageWorker(lambda: engine, WINDOW)
+        job = make_job(storage, commit_after_s=0.01)
+        flight = asyncio.create_task(worker.run_chunk(job, make_chunk("a", "next", "slow")))
+        await tried.wait()
+        engine.release("next")
+        await await_rows(storage, 2)
+        engine.release()
+        return await flight
+
+    report = run(main())
+    assert sorted(list_written(storage, report)) == ["k-a", "k-next", "k-slow"]
+    assert sorted(list_stored(storage)) == ["k-a", "k-next", "k-slow"]
+
+
+def test_what_a_try_could_not_write_is_no_part_of_the_next(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next makes again what it does not find; from then on the rows are its own."""
+    tries = iter([False])
+
+    def fail_once(store: Storage, folder: str, table: pa.Table) -> Any:
+        if not next(tries, True):
+            raise OSError("the disk is away")
+        return commit_chunk(store, folder, table)
+
+    monkeypatch.setattr(stage_worker, "commit_chunk", fail_once)
+
+    async def main() -> ChunkReport:
+        worker = StageWorker(lambda: GatedEngine(), WINDOW)
+        with pytest.raises(OSError, match="away"):
+            await worker.run_chunk(make_job(storage), make_chunk("a", "b"))
+        return await worker.run_chunk(make_job(storage), make_chunk("a", "b", "c"))
+
+    report = run(main())
+    assert list_stored(storage) == list_written(storage, report) == ["k-a", "k-b", "k-c"]
+
+
+def list_stored(storage: Storage) -> list[str]:
+    """Return the keys in all parts that lie in the store, in whatever order, doubles and all."""
+    return [
+        key
+        for stat in storage.list(NODE.folder, ".parquet")
+        for key in pl.read_parquet(storage.url(stat.path))["key"].to_list()
+    ]
+
+
 async def await_rows(storage: Storage, least: int) -> set[str]:
     """Wait until so many rows are on disk; the caller bounds how long."""
     while True:
