@@ -153,6 +153,7 @@ class RunContext:
         self.models = dict(models)
         self.listener = listener
         self.stop = threading.Event()
+        self.ended = False
         self.waited_s = 0.0
         """How long the run has waited for people."""
         self.ranks = 0
@@ -168,6 +169,7 @@ class RunContext:
     def __exit__(self, *_: object) -> None:
         self.close_engines()
         self.cluster.close()
+        self.ended = True
 
     @property
     def pool(self) -> EnginePool:

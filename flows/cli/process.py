@@ -18,12 +18,15 @@ if TYPE_CHECKING:
 
 @contextmanager
 def stop_on_signals(terminal: Terminal) -> Iterator[None]:
-    """Turn the first Ctrl-C or SIGTERM into an orderly stop; a second one ends at once."""
+    """Turn the first Ctrl-C into an orderly stop; a second one ends at once.
+
+    SIGTERM too, until a flow takes it over (:func:`flows.control.stopping.stop_on_sigterm`).
+    """
     told: list[int] = []
 
     def stop(number: int, _: FrameType | None) -> None:
         context = terminal.context
-        if context is None:
+        if context is None or context.ended:  # before a run, or between two
             raise KeyboardInterrupt
         told.append(number)
         if len(told) > 1:

@@ -14,9 +14,10 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent import futures
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from types import FrameType
 from typing import TypeVar
@@ -31,6 +32,7 @@ from infra.threads import start_beside
 T = TypeVar("T")
 
 _STDERR = 2
+_SAME_S = 2.0
 _TOLD = b"SIGTERM: committing what is finished, then stopping\n"
 
 
@@ -85,23 +87,32 @@ def run_until_told_to_stop(work: Callable[[StopController], T]) -> T:
 def stop_on_sigterm(stop: threading.Event) -> Iterator[None]:
     """Turn SIGTERM inside the block into an order to stop; a second one ends the process at once.
 
-    In another thread than the main one, which alone hears signals, nothing changes.
+    One that comes within two seconds is the first again: a group was told, and a parent passed it
+    on. In another thread than the main one, which alone hears signals, nothing changes.
+
+    Raises :class:`InterruptedRun` when the order came so late that the block had nothing left to
+    stop: what comes after it is not to begin.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    told: list[int] = []
+    told: list[float] = []
 
     def answer(number: int, _: FrameType | None) -> None:
-        if told:
+        now = time.monotonic()
+        if told and now - told[0] > _SAME_S:
             os._exit(InterruptedRun.exit_code)
-        told.append(number)
         stop.set()
-        # A print or a log could wait for a lock that the interrupted line holds.
-        os.write(_STDERR, _TOLD)
+        if not told:
+            told.append(now)
+            # A print or a log could wait for a lock that the interrupted line holds.
+            with suppress(OSError):
+                os.write(_STDERR, _TOLD)
 
     previous = signal.signal(signal.SIGTERM, answer)
     try:
         yield
     finally:
         signal.signal(signal.SIGTERM, previous)
+    if stop.is_set():
+        raise InterruptedRun("told to stop when all was made; everything is kept")

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from infra.cluster.devices import bind_to
+from infra.cluster.devices import bind_to, list_offers
 from infra.cluster.ledger import Need, Reservation, ResourceLedger, free_memory_share
 from infra.cluster.session import Cluster
 from infra.engines.batch_sizes import choose_window
@@ -49,7 +49,8 @@ class Replica:
 
     ``generation`` counts restarts, so that two stages that see the same death restart it once.
     ``start`` is what the engine's start will have returned: all of a model's start at once.
-    On several machines the worker is there once its engine is up, to stand beside it.
+    On several machines the worker is there once its engine is up, to stand beside it; ``node`` is
+    theirs, by Ray's id.
     """
 
     model: str
@@ -58,6 +59,7 @@ class Replica:
     worker: Any
     engine: Any | None
     start: Any = None
+    node: str = ""
     facts: str = ""
     generation: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -196,18 +198,21 @@ class EnginePool:
             self._hand_over_log(replica)
             config = self._models[replica.model]
             self._kill(replica.engine, replica.worker if worker_lost else None)
-            engine, start, open_engine = self._open_engine(config)
+            near = "" if worker_lost else replica.node
+            engine, start, open_engine = self._open_engine(config, near)
             fresh = Replica(
                 *(replica.model, replica.index, replica.window),
                 self._open_early(config, engine, open_engine) if worker_lost else replica.worker,
                 engine,
                 start,
+                near,
             )
             self._await_engine(fresh)
             self._probe_newcomers([fresh])
             if not worker_lost:
                 self.cluster.ensure().get(replica.worker.reopen.remote(open_engine))
             replica.worker, replica.engine, replica.window = fresh.worker, engine, fresh.window
+            replica.node = fresh.node
             replica.generation += 1
 
     def patience_s(self, name: str) -> float:
@@ -319,14 +324,21 @@ class EnginePool:
         worker = self._open_early(config, engine, open_engine)
         return Replica(name, index, _window(config), worker, engine, start)
 
-    def _open_engine(self, config: ModelConfig) -> tuple[Any, Any, Callable[[], Engine]]:
-        """Return an engine's actor, its start that has begun, and how workers open it."""
+    def _open_engine(
+        self, config: ModelConfig, near: str = ""
+    ) -> tuple[Any, Any, Callable[[], Engine]]:
+        """Return an engine's actor, its start that has begun, and how workers open it.
+
+        ``near`` is the node of a worker that waits for it.
+        """
         if config.engine != "vllm":
             return None, None, open_remote_engine(config, self._storage)
         self.get_ready(config)
         ray = self.cluster.ensure()
         zygote = self._zygote.address if self._zygote is not None else None
         options = _vllm_resources(config, on_gpus=self.cluster.devices().on_gpus)
+        if near:
+            options |= bind_to(near, soft=True)
         engine = ray.remote(VllmActor).options(**options).remote(config, zygote)
         return engine, engine.start.remote(), _reach(config, engine)
 
@@ -334,9 +346,15 @@ class EnginePool:
         self, config: ModelConfig, engine: Any | None, open_engine: Callable[[], Engine]
     ) -> Any | None:
         """Open the worker while its engine starts, unless it has to know where that will be."""
-        if engine is not None and not self.cluster.is_alone:
+        if engine is not None and self._has_machines():
             return None
         return self._open_worker(config, open_engine)
+
+    def _has_machines(self) -> bool:
+        """Tell whether engines may stand on other machines than each other."""
+        if self.cluster.is_alone:
+            return False
+        return self.cluster.config.grows or len(list_offers(self.cluster.ensure())) > 1
 
     def _open_worker(
         self, config: ModelConfig, open_engine: Callable[[], Engine], node: str = ""
@@ -367,12 +385,12 @@ class EnginePool:
         )
         replica.facts = str(facts)
         if replica.worker is None:
-            node = self.cluster.ensure().get(replica.engine.find_node.remote())
             config = self._models[replica.model]
-            replica.worker = self._open_worker(config, _reach(config, replica.engine), node)
+            replica.worker = self._open_worker(config, _reach(config, replica.engine), facts.node)
+            replica.node = facts.node
         replica.window = choose_window(facts.sequences, facts.kv_cache_tokens, facts.context_tokens)
         replica.worker.resize.remote(replica.window)
-        if facts.spare_cores:
+        if facts.spare_cores and replica.node in ("", facts.node):
             replica.worker.keep_to.remote(facts.spare_cores)
         self._listener.engine_event(
             replica.model,

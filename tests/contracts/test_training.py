@@ -396,6 +396,11 @@ def test_sampling_changes_nothing_and_resumes_without_doubles(
         (step, key) for step in (3, 6, 9, 10) for key in ("one", "two")
     ]
     assert all(1 <= sample.tokens <= 5 or sample.ended for sample in samples)
+    greedy = {**config, "samples": {"every_steps": 3, "max_new_tokens": 5}}
+    plain = replace(make_job(tmp_path, "greedy", **greedy), probes=probes)
+    finish(ranks, plain)
+    others = load_samples(Path(plain.storage_root, plain.samples).read_text(encoding="utf-8"))
+    assert [sample.answer for sample in others] != [sample.answer for sample in samples]
 
 
 def test_trackers_write_at_the_storage_root(ranks: RankProcesses, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from infra.cluster.gpu_memory import await_gpu_memory
@@ -45,16 +46,10 @@ class VllmActor:
             todo = "lower gpu_memory_utilization of its model"
             await asyncio.to_thread(await_gpu_memory, share, todo)
         try:
-            return await self._server.start()
+            facts = await self._server.start()
         except EngineError as error:
             raise explain_start(self._model, error, await self.read_log()) from error
-
-    async def find_node(self) -> str:
-        """Return Ray's id of the node that it stands on."""
-        import ray
-
-        node: str = ray.get_runtime_context().get_node_id()
-        return node
+        return replace(facts, node=_find_node())
 
     async def measure_brought(self) -> tuple[int, int]:
         """Return how many bytes of its model are on this machine, and how many it has."""
@@ -82,3 +77,9 @@ class VllmActor:
     async def stop(self) -> None:
         """Shut the engine down in order, so that its processes and memory are gone."""
         await self._server.stop()
+
+
+def _find_node() -> str:
+    import ray
+
+    return str(ray.get_runtime_context().get_node_id()) if ray.is_initialized() else ""

@@ -53,6 +53,8 @@ class EngineFacts:
     """Cores that a CPU engine does not compute on; its worker keeps to them."""
     note: str = ""
     """What was chosen for it because of what its machine lacks."""
+    node: str = ""
+    """Ray's id of the node that it stands on; empty outside Ray."""
 
 
 class VllmServer:

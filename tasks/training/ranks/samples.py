@@ -188,7 +188,9 @@ def _make_settings(
 ) -> Any:
     from transformers import GenerationConfig
 
-    draw = {"do_sample": True, "temperature": temperature, "top_k": 0} if temperature else {}
+    # Said outright, for what is left out is taken from the model's own settings.
+    whole = {"top_k": 0, "top_p": 1.0, "repetition_penalty": 1.0}
+    draw = {"do_sample": True, "temperature": temperature, **whole} if temperature else {}
     return GenerationConfig(
         max_new_tokens=max_new_tokens,
         eos_token_id=list(stop_ids),

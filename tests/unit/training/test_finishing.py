@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,10 +17,11 @@ from infra.store.manifests import NodeSpec
 from infra.store.storage import Storage
 from tasks.training.config import SampleConfig, TrainingConfig
 from tasks.training.model import finishing
-from tasks.training.model.export_checks import LossFacts
+from tasks.training.model.export_checks import EndingFacts, LossFacts
 from tasks.training.model.export_errors import MovedLoss
 from tasks.training.model.finishing import Finishing, finish_model, read_licence
 from tasks.training.origins import Origins
+from tasks.training.ranks.samples import Probe
 from tests.unit.infra.nodes import make_manifest
 
 from .exports import build_base, read_weights, write_weights
@@ -144,3 +146,29 @@ def test_a_licence_beside_the_folder_counts_and_none_is_none(tmp_path: Path) -> 
     assert read_licence(folder) is None
     (folder.parent / "README.md").write_text("---\nlicense: mit\n---\n")
     assert read_licence(folder) == "mit"
+
+
+def test_the_served_export_is_asked_as_the_samples_are_drawn(
+    over: Finishing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: dict[str, Any] = {}
+
+    async def measure(engine: object, prompts: object, **how: Any) -> EndingFacts:
+        asked.update(how, engine=engine, prompts=prompts)
+        return EndingFacts(1, 1, ())
+
+    monkeypatch.setattr(finishing, "measure_endings", measure)
+    context = cast("Any", over.context)
+    context.pool = SimpleNamespace(use=nullcontext, engine=lambda role: f"engine of {role}")
+    samples = SampleConfig(max_new_tokens=7, temperature=0.7)
+    config = over.job.config.model_copy(update={"samples": samples})
+    drawn = replace(over, job=replace(over.job, config=config))
+    probe = Probe("key", "character", "", "", (1, 2))
+    assert finishing._check_serving(drawn, [probe]) == EndingFacts(1, 1, ())
+    assert asked == {
+        "engine": "engine of tuned",
+        "prompts": [(1, 2)],
+        "max_new_tokens": 7,
+        "temperature": 0.7,
+        "seed": config.seed,
+    }

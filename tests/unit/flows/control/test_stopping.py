@@ -5,16 +5,15 @@ from __future__ import annotations
 import contextvars
 import os
 import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from types import FrameType
+from types import FrameType, SimpleNamespace
 
 import pytest
 from prefect.exceptions import TerminationSignal
 
+from flows.control import stopping
 from flows.control.stopping import (
     StopController,
     run_until_told_to_stop,
@@ -85,26 +84,49 @@ def test_inside_a_flow_of_the_main_thread_the_signal_is_an_order_and_no_exceptio
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     stop = threading.Event()
-    with stop_on_sigterm(stop):
+    with pytest.raises(InterruptedRun, match="stopped in order"), stop_on_sigterm(stop):
         os.kill(os.getpid(), signal.SIGTERM)
         assert stop.wait(_PATIENCE_S)
+        raise InterruptedRun("stopped in order")
     assert capfd.readouterr().err == "SIGTERM: committing what is finished, then stopping\n"
     with pytest.raises(TerminationSignal):  # whose handler it was before has it again
         os.kill(os.getpid(), signal.SIGTERM)
 
 
-def test_a_second_signal_ends_the_process_at_once() -> None:
-    code = (
-        "import os, signal, threading\n"
-        "from flows.control.stopping import stop_on_sigterm\n"
-        "with stop_on_sigterm(threading.Event()):\n"
-        "    os.kill(os.getpid(), signal.SIGTERM)\n"
-        "    print('once', flush=True)\n"
-        "    os.kill(os.getpid(), signal.SIGTERM)\n"
-        "    print('twice')\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert (done.stdout, done.returncode) == ("once\n", InterruptedRun.exit_code)
+def test_one_order_may_come_twice_and_a_second_one_ends_the_process_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = iter([10.0, 10.5, 12.5])
+    ended: list[int] = []
+    monkeypatch.setattr(stopping, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    monkeypatch.setattr(os, "_exit", ended.append)
+    with pytest.raises(InterruptedRun), stop_on_sigterm(threading.Event()):
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert ended == []
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert ended == [InterruptedRun.exit_code]
+
+
+def test_an_order_is_obeyed_where_nobody_reads_what_is_said(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    monkeypatch.setattr(stopping, "_STDERR", writer)
+    stop = threading.Event()
+    with pytest.raises(InterruptedRun), stop_on_sigterm(stop):
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop.is_set()
+    os.close(writer)
+
+
+def test_who_was_told_too_late_to_stop_begins_nothing_else() -> None:
+    stop = threading.Event()
+    with pytest.raises(InterruptedRun, match="when all was made"), stop_on_sigterm(stop):
+        stop.set()  # by Ctrl-C
+    with stop_on_sigterm(threading.Event()):
+        pass
 
 
 def test_a_thread_leaves_the_signal_to_the_main_one() -> None:
