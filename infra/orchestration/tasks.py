@@ -44,6 +44,7 @@ from pydantic import Field
 from infra.context import Listener
 from infra.errors import DamagedFile, InterruptedRun, RequestFailed, TransientError
 from infra.nodes.node import Node
+from infra.orchestration.courier import Courier
 from infra.orchestration.embedded_server import is_embedded
 from infra.orchestration.events import announce_stage
 from infra.orchestration.retries import RetryConfig
@@ -55,6 +56,7 @@ from infra.store.storage import is_remote
 from infra.threads import start_beside
 
 _ARTIFACT_EVERY_S = 3.0
+_LAST_NEWS_S = 10.0
 _GLANCE_S = 0.5
 
 
@@ -157,11 +159,15 @@ def result_storage(root: str) -> Path | RemoteFileSystem:
 
 
 class PrefectListener(Listener):
-    """Display of progress as artifacts of the running task, and of engine events as log lines."""
+    """Display of progress as artifacts of the running task, and of engine events as log lines.
+
+    Rows do not wait for Prefect's server, and a stage does not end because that is away.
+    """
 
     def __init__(self) -> None:
         self._artifacts: dict[str, UUID] = {}
         self._shown: dict[str, float] = {}
+        self._courier = Courier()
 
     def stage_progress(self, progress: Progress, *, finished: bool) -> None:
         """Move the stage's progress artifact, at most every few seconds."""
@@ -171,20 +177,18 @@ class PrefectListener(Listener):
         if not finished and now - self._shown.get(stage, 0.0) < _ARTIFACT_EVERY_S:
             return
         self._shown[stage] = now
-        percent = 100.0 * progress.share
+        share, words = 100.0 * progress.share, progress.describe()
+        self._courier.send(f"progress of {stage}", partial(self._show, stage, share, words))
+        if finished:
+            self._courier.flush(_LAST_NEWS_S)
+
+    def _show(self, stage: str, percent: float, words: str) -> None:
         if stage in self._artifacts:
-            cast(Any, update_progress_artifact)(
-                self._artifacts[stage], percent, description=progress.describe()
-            )
-        else:
-            self._artifacts[stage] = cast(
-                UUID,
-                create_progress_artifact(
-                    percent,
-                    key=f"progress-{stage}".replace("_", "-"),
-                    description=progress.describe(),
-                ),
-            )
+            cast(Any, update_progress_artifact)(self._artifacts[stage], percent, description=words)
+            return
+        key = f"progress-{stage}".replace("_", "-")
+        made = create_progress_artifact(percent, key=key, description=words)
+        self._artifacts[stage] = cast(UUID, made)
 
     def engine_event(self, model: str, text: str) -> None:
         """Log what happened to an engine."""

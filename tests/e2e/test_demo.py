@@ -118,6 +118,7 @@ def test_the_demo_is_killed_resumed_loses_its_engine_finishes_and_is_cached(home
     check_model(Path(result["model"]), result["scores"], page)
     check_control(result, page)
 
+    assert read_artifacts(home, "progress-dialogues-generate")[-1] == "100"
     logs = read_artifacts(home, "engine-teacher-0")
     assert "LlamaForCausalLM" in logs[0] and "EngineCore" in logs[-1]
 
