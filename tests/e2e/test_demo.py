@@ -118,7 +118,7 @@ def test_the_demo_is_killed_resumed_loses_its_engine_finishes_and_is_cached(home
     check_model(Path(result["model"]), result["scores"], page)
     check_control(result, page)
 
-    assert read_artifacts(home, "progress-dialogues-generate")[-1] == "100"
+    assert read_artifacts(home, "progress-dialogues-generate")[-1] == 100
     logs = read_artifacts(home, "engine-teacher-0")
     assert "LlamaForCausalLM" in logs[0] and "EngineCore" in logs[-1]
 
@@ -129,11 +129,11 @@ def test_the_demo_is_killed_resumed_loses_its_engine_finishes_and_is_cached(home
     assert cached["engines_started"] == {}
 
 
-def read_artifacts(home: Path, key: str) -> list[str]:
+def read_artifacts(home: Path, key: str) -> list[Any]:
     """Return what Prefect's server would show under a key, oldest first."""
     with closing(sqlite3.connect(home / "prefect" / DATABASE)) as database:
         found = database.execute("SELECT data FROM artifact WHERE key = ? ORDER BY created", (key,))
-        return [json.loads(text) for (text,) in found]
+        return [json.loads(str(text)) for (text,) in found]
 
 
 def check_characters(rows: pl.DataFrame) -> None:
