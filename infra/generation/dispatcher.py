@@ -98,6 +98,8 @@ class Dispatcher:
         self._patience_s = context.pool.patience_s(stage.model)
         self._heard = [time.monotonic()] * len(replicas)
         self._loose_parts: dict[str, int] = {}
+        self.written: set[str] = set()
+        """The parts that hold what was made, those merged into others left out."""
         self._merger = ThreadPoolExecutor(1, thread_name_prefix="merge")
         self._merging: Future[None] | None = None
         self._landed = False
@@ -255,6 +257,7 @@ class Dispatcher:
         One part alone is as good as merged.
         """
         self._loose_parts |= {part.path: part.rows for part in report.parts}
+        self.written.update(part.path for part in report.parts)
         if len(self._loose_parts) < 2:
             return
         many = len(self._loose_parts) >= MERGE_CHUNKS
@@ -275,7 +278,9 @@ class Dispatcher:
         there = {stat.path for stat in storage.list(folder, ".parquet")}
         found = [path for path in paths if path in there]
         if len(found) > 1:
-            merge_chunks(storage, folder, found)
+            merged = merge_chunks(storage, folder, found)
+            self.written.difference_update(found)
+            self.written.add(merged)
 
     def _end_merging(self) -> None:
         """Wait for the merge under way, if there is one, and raise what went wrong with it."""

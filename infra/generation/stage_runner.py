@@ -21,6 +21,7 @@ from infra.generation.row_stage import RowStage, RunnerContext
 from infra.progress import StageProgress
 from infra.store.manifests import Counts, Manifest, NodeRef, Usage, write_manifest
 from infra.store.row_store import (
+    await_listed,
     compact_chunks,
     find_pending,
     read_committed,
@@ -62,6 +63,7 @@ def run_row_stage(stage: RowStage, context: RunnerContext) -> NodeRef:
                 )
                 dispatcher.run()
                 learnt |= dispatcher.talk.facts
+            await_listed(storage, folder, dispatcher.written)
             progress.stop_clock()
             spent_s += progress.seconds
     parts, rows = take_planned(storage, compact_chunks(storage, folder), planned, _SUMMARISED)

@@ -11,6 +11,7 @@ A committed row counts as done only if its key *and* its parents' digest match.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -58,6 +59,7 @@ MERGE_ROWS = 16_384
 """Chunk parts are merged when so many of them or of their rows have gathered, so that listings stay
 short and a merge takes little memory."""
 
+_LISTED_S = 20.0
 _FILES_AT_ONCE = 8
 """On S3 a request is mostly waiting."""
 
@@ -261,7 +263,8 @@ def compact_chunks(storage: Storage, folder: str) -> list[PartRef]:
     """Merge all chunk parts into one compacted part and return every live compacted part."""
     compacted, chunks = list_parts(storage, folder)
     if chunks:
-        merge_chunks(storage, folder, [stat.path for stat in chunks])
+        merged = merge_chunks(storage, folder, [stat.path for stat in chunks])
+        await_listed(storage, folder, [merged])
         compacted, _ = list_parts(storage, folder)
     else:
         index_parts(storage, folder)
@@ -271,8 +274,26 @@ def compact_chunks(storage: Storage, folder: str) -> list[PartRef]:
     ]
 
 
-def merge_chunks(storage: Storage, folder: str, paths: Sequence[str]) -> None:
-    """Replace chunk parts by one compacted part; safe to interrupt at any point."""
+def await_listed(
+    storage: Storage, folder: str, paths: Collection[str], timeout_s: float = _LISTED_S
+) -> None:
+    """Wait until a listing shows parts that were written, so long at most: some stores list late.
+
+    Rows of a part that is not listed would be asked for again.
+    """
+    deadline, pause_s = time.monotonic() + timeout_s, _LISTED_S / 100
+    while not {stat.path for stat in storage.list(folder, ".parquet")}.issuperset(paths):
+        if time.monotonic() >= deadline:
+            return
+        time.sleep(pause_s)
+        pause_s = min(2 * pause_s, _LISTED_S / 10)
+
+
+def merge_chunks(storage: Storage, folder: str, paths: Sequence[str]) -> str:
+    """Replace chunk parts by one compacted part and return its path.
+
+    Safe to interrupt at any point.
+    """
     with ThreadPoolExecutor(_FILES_AT_ONCE) as pool:
         tables = list(pool.map(partial(_read_table, storage), sorted(paths)))
     # Parts of before parents were kept lack a column.
@@ -285,10 +306,12 @@ def merge_chunks(storage: Storage, folder: str, paths: Sequence[str]) -> None:
     thoughts = sum((read_count(table.schema.metadata) for table in tables), ThoughtCount())
     metadata = {_REPLACES: json.dumps(sorted(paths)).encode(), **thoughts.write()}
     merged = merged.replace_schema_metadata({**(merged.schema.metadata or {}), **metadata})
-    write_table(storage, f"{folder}/part-{hash_parts(*sorted(paths))}.parquet", merged)
+    path = f"{folder}/part-{hash_parts(*sorted(paths))}.parquet"
+    write_table(storage, path, merged)
     with ThreadPoolExecutor(_FILES_AT_ONCE) as pool:
         list(pool.map(storage.remove, paths))
     index_parts(storage, folder)
+    return path
 
 
 def _read_table(storage: Storage, path: str) -> pa.Table:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from types import SimpleNamespace
 
 import polars as pl
 import pytest
 
 from infra.errors import Reject
+from infra.store import row_store
 from infra.store.manifests import Manifest, PartRef, write_manifest
 from infra.store.reading import read_accepted, read_first
 from infra.store.row_store import (
     MadeRow,
+    await_listed,
     commit_chunk,
     compact_chunks,
     encode_rows,
@@ -29,7 +32,7 @@ from infra.store.row_store import (
     write_members,
 )
 from infra.store.schema import from_plain
-from infra.store.storage import Storage
+from infra.store.storage import FileStat, Storage
 from tasks.records import Turn
 from tests.unit.infra.nodes import NODE, Note, make_manifest, make_plan, make_row, reject_row
 
@@ -316,3 +319,50 @@ def test_the_detail_of_a_reject_is_bounded_and_holds_what_was_wrong_first() -> N
     assert detail.startswith("Expecting ','\n---\nraw raw")
     assert len(detail) == 4000
     assert reject_detail(Reject("empty", "nothing"), "") == "nothing"
+
+
+def test_a_part_that_a_store_lists_late_is_waited_for(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = commit(storage, make_row("a")).path
+    hidden = [True, True, False]
+    slept: list[float] = []
+    plain = Storage.list
+
+    def list_late(store: Storage, folder: str, suffix: str = "") -> list[FileStat]:
+        return [] if hidden and hidden.pop(0) else plain(store, folder, suffix)
+
+    monkeypatch.setattr(Storage, "list", list_late)
+    monkeypatch.setattr(row_store, "time", SimpleNamespace(monotonic=lambda: 0, sleep=slept.append))
+    await_listed(storage, NODE.folder, [written])
+    assert len(slept) == 2 and hidden == []
+
+
+def test_a_part_that_is_never_listed_is_waited_for_a_while_only(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = iter(range(100))
+    fake = SimpleNamespace(monotonic=lambda: next(clock), sleep=lambda _: None)
+    monkeypatch.setattr(row_store, "time", fake)
+    await_listed(storage, NODE.folder, [f"{NODE.folder}/part-c-gone.parquet"], timeout_s=5)
+    assert next(clock) == 6
+
+
+def test_a_stage_ends_with_all_its_parts_though_the_merged_one_is_listed_late(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in "ab":
+        commit(storage, make_row(name))
+    plain, late = Storage.list, [0]
+
+    def list_late(store: Storage, folder: str, suffix: str = "") -> list[FileStat]:
+        found = plain(store, folder, suffix)
+        if any("/part-c-" not in stat.path for stat in found if "/part-" in stat.path):
+            late[0] += 1
+            if late[0] < 3:
+                return [stat for stat in found if "/part-c-" in stat.path]
+        return found
+
+    monkeypatch.setattr(Storage, "list", list_late)
+    (part,) = compact_chunks(storage, NODE.folder)
+    assert part.rows == 2
