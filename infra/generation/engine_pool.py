@@ -351,10 +351,9 @@ class EnginePool:
         return self._open_worker(config, open_engine)
 
     def _has_machines(self) -> bool:
-        """Tell whether engines may stand on other machines than each other."""
-        if self.cluster.is_alone:
-            return False
-        return self.cluster.config.grows or len(list_offers(self.cluster.ensure())) > 1
+        """Tell whether there are several, or will be."""
+        there = self.cluster
+        return not there.is_alone and (there.config.grows or len(list_offers(there.ensure())) > 1)
 
     def _open_worker(
         self, config: ModelConfig, open_engine: Callable[[], Engine], node: str = ""
