@@ -208,7 +208,7 @@ class StageWorker(Generic[E_]):
         self._unsure[folder] = batch
         rows = [row for _, fresh in batch for _, row in fresh]
         part = await asyncio.to_thread(_write_part, batch[0][0].job, rows)
-        del self._unsure[folder]
+        self._unsure.pop(folder, None)  # a new try may have let go of it
         self._written.setdefault(folder, []).append(part)
 
     async def give_up(self, folder: str, most: int) -> list[str]:
